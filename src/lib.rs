@@ -1,0 +1,20 @@
+//! ringfort: a high-throughput mutual-TLS gateway for Linux.
+//!
+//! One worker thread per CPU, pinned, owns an io_uring, its sockets, its timers and its memory;
+//! workers share nothing on the hot path. `docs/architecture.md` is the map of this crate: which
+//! room holds what, who may import whom, and the life of a connection. `tests/tidy.rs` enforces
+//! it.
+//!
+//! ```text
+//! main -> cli -> control -> proxy -> { tls, identity, policy }
+//! control -> { config, metrics, log }      proxy -> { rt, config::snapshot, metrics, log }
+//! tls::stream -> rt -> sys
+//! PURE (never rt, sys, sockets, files, threads, wall clock):
+//!   identity, policy, tls::{hello, session, verify}, config::{model, resolve}
+//! leaves, importable by all: limits, error, time, metrics::counter
+//! ```
+#![deny(unsafe_code)]
+
+pub mod error;
+pub mod limits;
+pub mod time;

@@ -1,0 +1,3 @@
+//! The command `ringfort`: parse the command line, call one command.
+
+fn main() {}
