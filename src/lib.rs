@@ -17,4 +17,5 @@
 
 pub mod error;
 pub mod limits;
+pub mod sys;
 pub mod time;

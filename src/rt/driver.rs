@@ -1,0 +1,77 @@
+//! The seam between the runtime and whatever carries its operations out.
+//!
+//! All above this line is the same code on a real ring and on a simulated one. A driver carries
+//! out operations, hands out completions, lends receive buffers and tells the time; it holds no
+//! state of sockets or tasks.
+
+use std::io;
+use std::time::Duration;
+
+use super::uring::Uring;
+use crate::sys::ops::{Completion, Op};
+use crate::time::Instant;
+
+/// What carries operations out.
+#[derive(Debug)]
+pub enum Driver {
+    /// An io_uring on the real clock.
+    Uring(Uring),
+}
+
+/// How long a turn may sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sleep {
+    /// Not at all: there is more to do.
+    No,
+    /// Until something completes.
+    Forever,
+    /// Until something completes, at most so long.
+    AtMost(Duration),
+}
+
+impl Driver {
+    /// The driver's clock.
+    pub fn now(&self) -> Instant {
+        match self {
+            Self::Uring(uring) => uring.now(),
+        }
+    }
+
+    /// Queues an operation; it starts with the next [`Driver::turn`].
+    pub fn submit(&mut self, user_data: u64, op: Op) {
+        match self {
+            Self::Uring(uring) => uring.submit(user_data, op),
+        }
+    }
+
+    /// Starts what was submitted, and sleeps as `sleep` says.
+    ///
+    /// # Errors
+    /// Only such as make the driver unusable.
+    pub fn turn(&mut self, sleep: Sleep) -> io::Result<()> {
+        match self {
+            Self::Uring(uring) => uring.turn(sleep),
+        }
+    }
+
+    /// The next completion.
+    pub fn next_completion(&mut self) -> Option<Completion> {
+        match self {
+            Self::Uring(uring) => uring.next_completion(),
+        }
+    }
+
+    /// Receive buffers that are not in use, and how many there are in all.
+    pub fn recv_buffers(&self) -> (u16, u16) {
+        match self {
+            Self::Uring(uring) => uring.recv_buffers(),
+        }
+    }
+
+    /// Calls into the kernel so far, and completions lost for want of room (which must be 0).
+    pub fn enters_and_overflows(&self) -> (u64, u32) {
+        match self {
+            Self::Uring(uring) => uring.enters_and_overflows(),
+        }
+    }
+}

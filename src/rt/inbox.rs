@@ -1,0 +1,75 @@
+//! The mailbox by which other threads speak to a core: a queue, and `MSG_RING` to wake it.
+//!
+//! Sleep and wake: the core announces that it will sleep, then looks at the queue once more; a
+//! sender pushes, then looks for the announcement. Both in sequentially consistent order, so one
+//! of them sees the other, and a busy core is never rung.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_queue::SegQueue;
+
+use crate::sys::ring::Bell;
+
+#[derive(Debug)]
+struct Shared<M> {
+    queue: SegQueue<M>,
+    asleep: AtomicBool,
+}
+
+/// The core's side.
+#[derive(Debug)]
+pub struct Inbox<M> {
+    shared: Arc<Shared<M>>,
+}
+
+/// A sender's side.
+#[derive(Debug)]
+pub struct Outbox<M> {
+    shared: Arc<Shared<M>>,
+    ring: Arc<OwnedFd>,
+}
+
+/// Makes a mailbox for the core whose ring `ring` is a descriptor of.
+pub fn mailbox<M>(ring: OwnedFd) -> (Inbox<M>, Outbox<M>) {
+    let shared = Arc::new(Shared { queue: SegQueue::new(), asleep: AtomicBool::new(false) });
+    (Inbox { shared: Arc::clone(&shared) }, Outbox { shared, ring: Arc::new(ring) })
+}
+
+impl<M> Inbox<M> {
+    /// The next message.
+    pub fn next(&self) -> Option<M> {
+        self.shared.queue.pop()
+    }
+
+    /// Announces sleep. `false` means that a message is there, and the core must not sleep.
+    pub fn prepare_sleep(&self) -> bool {
+        self.shared.asleep.store(true, Ordering::SeqCst);
+        let empty = self.shared.queue.is_empty();
+        if !empty {
+            self.awake();
+        }
+        empty
+    }
+
+    /// Takes the announcement back.
+    pub fn awake(&self) {
+        self.shared.asleep.store(false, Ordering::SeqCst);
+    }
+}
+
+impl<M> Outbox<M> {
+    /// Sends `message`, and wakes the core where it sleeps.
+    ///
+    /// # Errors
+    /// What `MSG_RING` reports where the ring is gone; the message is then never read.
+    pub fn send(&self, message: M, bell: &mut Bell) -> io::Result<()> {
+        self.shared.queue.push(message);
+        if self.shared.asleep.swap(false, Ordering::SeqCst) {
+            bell.ring(&self.ring)?;
+        }
+        Ok(())
+    }
+}

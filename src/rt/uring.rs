@@ -1,0 +1,72 @@
+//! The real driver: an io_uring and the monotonic clock.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use super::driver::Sleep;
+use crate::sys::ops::{Completion, Op};
+use crate::sys::ring::{Ring, RingOptions, SetupError, Wait};
+use crate::time::Instant;
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Uring {
+    ring: Ring,
+}
+
+impl Uring {
+    /// Sets up the ring for the calling thread.
+    ///
+    /// # Errors
+    /// [`SetupError`], a sentence for the operator.
+    pub fn new(options: &RingOptions) -> Result<Self, SetupError> {
+        Ok(Self { ring: Ring::new(options)? })
+    }
+
+    /// A descriptor by which other threads can wake this ring.
+    ///
+    /// # Errors
+    /// What dup(2) reports.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.ring.descriptor()
+    }
+
+    /// CLOCK_MONOTONIC, so instants of all workers compare.
+    pub fn now(&self) -> Instant {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let nanos = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
+        Instant::from_nanos(nanos)
+    }
+
+    /// See [`super::driver::Driver::submit`].
+    pub fn submit(&mut self, user_data: u64, op: Op) {
+        self.ring.push(user_data, op);
+    }
+
+    /// See [`super::driver::Driver::turn`].
+    ///
+    /// # Errors
+    /// As [`Ring::enter`].
+    pub fn turn(&mut self, sleep: Sleep) -> io::Result<()> {
+        self.ring.enter(match sleep {
+            Sleep::No => Wait::No,
+            Sleep::Forever => Wait::Forever,
+            Sleep::AtMost(time) => Wait::AtMost(time),
+        })
+    }
+
+    /// The next completion.
+    pub fn next_completion(&mut self) -> Option<Completion> {
+        self.ring.next_completion()
+    }
+
+    /// Free and all receive buffers.
+    pub fn recv_buffers(&self) -> (u16, u16) {
+        (self.ring.buffers().free(), self.ring.buffers().total())
+    }
+
+    /// Calls of io_uring_enter(2), and completions lost.
+    pub fn enters_and_overflows(&self) -> (u64, u32) {
+        (self.ring.enters(), self.ring.overflows())
+    }
+}

@@ -1,0 +1,97 @@
+//! Making sockets: listeners with their options, sockets for upstream connections.
+//!
+//! Options are set on the listener: what it accepts inherits them (tcp(7)), so that no
+//! connection pays a system call for them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+
+/// Options of a listener's connections. `None` leaves the kernel's default.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketOptions {
+    /// Connections that wait to be accepted (listen(2)); the kernel caps it at `somaxconn`.
+    pub backlog: u32,
+    /// Idle time before keep-alive probes are sent.
+    pub keepalive: Option<Duration>,
+    /// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`, tcp(7)).
+    pub user_timeout: Option<Duration>,
+    /// `SO_SNDBUF` in bytes.
+    pub send_buffer_bytes: Option<u32>,
+    /// `SO_RCVBUF` in bytes.
+    pub recv_buffer_bytes: Option<u32>,
+}
+
+/// Binds and listens with `SO_REUSEPORT`, so that each worker has a listener of its own.
+///
+/// An IPv6 wildcard listens for IPv4 too.
+///
+/// # Errors
+/// What socket(2), setsockopt(2), bind(2) and listen(2) report.
+pub fn listen(address: SocketAddr, options: &SocketOptions) -> io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_tcp_nodelay(true)?;
+    if let Some(time) = options.keepalive {
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(time).with_interval(time))?;
+    }
+    socket.set_tcp_user_timeout(options.user_timeout)?;
+    // Before listen(2): the window scale is fixed by the size that the listener has.
+    if let Some(bytes) = options.send_buffer_bytes {
+        socket.set_send_buffer_size(bytes as usize)?;
+    }
+    if let Some(bytes) = options.recv_buffer_bytes {
+        socket.set_recv_buffer_size(bytes as usize)?;
+    }
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+/// A socket for a connection to `address`.
+///
+/// # Errors
+/// What socket(2) reports, `EMFILE` above all.
+pub fn connecting(address: &SockAddr) -> io::Result<OwnedFd> {
+    let domain = address.domain();
+    let socket = Socket::new(domain, Type::STREAM, None)?;
+    if domain != Domain::UNIX {
+        socket.set_tcp_nodelay(true)?;
+    }
+    Ok(socket.into())
+}
+
+/// The address of the peer, or `None` where it is not an IP address or the peer is gone.
+pub fn peer_address(socket: &impl AsFd) -> Option<SocketAddr> {
+    SockRef::from(socket).peer_addr().ok().and_then(|address| address.as_socket())
+}
+
+/// The address that a listener really has.
+///
+/// # Errors
+/// What getsockname(2) reports.
+pub fn local_address(socket: &impl AsFd) -> io::Result<SocketAddr> {
+    SockRef::from(socket)
+        .local_addr()?
+        .as_socket()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
+}
+
+/// Sends FIN: nothing more will be written.
+pub fn shut_write(socket: &impl AsFd) {
+    // Fails only where the connection is gone already, which the receive side reports.
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
+}
+
+/// Makes close(2) send RST, so that the peer cannot take the end for an orderly one.
+pub fn reset_on_close(socket: &impl AsFd) {
+    // Fails only on sockets that know no linger; those close as they always do.
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+}
