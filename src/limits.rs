@@ -17,6 +17,13 @@ pub const RECV_QUEUE_BUFFERS_MAX: usize = 4;
 /// Bytes waiting behind the send in flight at which a socket is no longer writable.
 pub const SEND_PENDING_BYTES_MAX: usize = 64 * 1024;
 
+/// Bytes from which a send is worth sending without a copy, where `ring.zero_copy_send` is on.
+pub const ZERO_COPY_BYTES_MIN: usize = 16 * 1024;
+/// Bytes that are thrown away from a socket that is being closed, before it is cut off.
+pub const CLOSE_DRAIN_BYTES_MAX: usize = 1024 * 1024;
+/// Milliseconds after which a listener that ran out of descriptors tries again.
+pub const ACCEPT_RETRY_MS: u64 = 50;
+
 /// Submission queue entries of one ring by default.
 pub const RING_ENTRIES_DEFAULT: u32 = 1024;
 /// Fewest submission queue entries.

@@ -1,0 +1,3 @@
+//! What ringfort counts about itself.
+
+pub mod counter;

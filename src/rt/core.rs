@@ -1,0 +1,328 @@
+//! The core: one worker's executor, timers, sockets and driver, and the loop that turns them.
+//!
+//! The handle is passed explicitly and never leaves its thread. One turn of the loop: messages,
+//! ready tasks (bounded), timers, starved sockets, one call into the kernel, completions. There
+//! are no callbacks inside the completion loop: a completion changes its owner's state and wakes
+//! a task.
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
+
+use super::driver::{Driver, Sleep};
+use super::executor::Executor;
+use super::inbox::Inbox;
+use super::listen::{Listener, Listening};
+use super::op::{Kind, OpSlots};
+use super::pool::SendPool;
+use super::socket::Socket;
+use super::stream::{Errno, Stream};
+use super::timer::{TimerKey, Wheel};
+use crate::limits::TASK_POLLS_PER_TURN_MAX;
+use crate::metrics::counter::WorkerCounters;
+use crate::sys::ops::Completion;
+use crate::sys::ring::WAKE_USER_DATA;
+use crate::sys::sockopt;
+use crate::time::Instant;
+
+/// What a timer does when it expires.
+#[derive(Debug)]
+pub(super) enum TimerEvent {
+    /// Wakes a task.
+    Wake(Waker),
+    /// Ends the patience with a socket that is being closed.
+    CloseDeadline(u32),
+    /// Lets a listener try again.
+    AcceptRetry(u32),
+}
+
+/// All state of the core but its tasks.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) driver: Driver,
+    pub(super) ops: OpSlots,
+    pub(super) sockets: Slab<Socket>,
+    pub(super) listeners: Slab<Listening>,
+    pub(super) timers: Wheel<TimerEvent>,
+    pub(super) starved: VecDeque<u32>,
+    pub(super) pool: SendPool,
+    pub(super) zero_copy_send: bool,
+    pub(super) counters: Arc<WorkerCounters>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: RefCell<State>,
+    executor: Executor,
+    now: Cell<Instant>,
+    counters: Arc<WorkerCounters>,
+}
+
+/// The handle of a core.
+#[derive(Clone, Debug)]
+pub struct Core {
+    inner: Rc<Inner>,
+}
+
+impl Core {
+    /// A core with number `number` (unique on this thread) over `driver`.
+    pub fn new(
+        number: usize,
+        driver: Driver,
+        zero_copy_send: bool,
+        counters: Arc<WorkerCounters>,
+    ) -> Self {
+        let now = driver.now();
+        let state = State {
+            driver,
+            ops: OpSlots::default(),
+            sockets: Slab::new(),
+            listeners: Slab::new(),
+            timers: Wheel::new(now),
+            starved: VecDeque::new(),
+            pool: SendPool::default(),
+            zero_copy_send,
+            counters: Arc::clone(&counters),
+        };
+        let inner = Inner {
+            state: RefCell::new(state),
+            executor: Executor::new(number),
+            now: Cell::new(now),
+            counters,
+        };
+        Self { inner: Rc::new(inner) }
+    }
+
+    pub(super) fn state(&self) -> RefMut<'_, State> {
+        self.inner.state.borrow_mut()
+    }
+
+    /// The time at which this turn of the loop began to run tasks.
+    pub fn now(&self) -> Instant {
+        self.inner.now.get()
+    }
+
+    /// The time right now; for measuring, where [`Core::now`] is too coarse.
+    pub fn clock(&self) -> Instant {
+        self.state().driver.now()
+    }
+
+    /// The counters of this core.
+    pub fn counters(&self) -> &Arc<WorkerCounters> {
+        &self.inner.counters
+    }
+
+    /// Starts a task.
+    pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
+        self.inner.executor.spawn(future);
+        self.inner.counters.tasks_live.add(1);
+    }
+
+    /// Makes every task ready; for changes that concern all of them.
+    pub fn wake_all(&self) {
+        self.inner.executor.wake_all();
+    }
+
+    /// Whether any task, socket or operation is left.
+    pub fn is_idle(&self) -> bool {
+        let state = self.state();
+        self.inner.executor.tasks() == 0
+            && state.sockets.is_empty()
+            && state.ops.in_flight() == 0
+    }
+
+    /// Takes over a listening socket.
+    pub fn listen(&self, socket: OwnedFd) -> Listener {
+        let key = self.state().add_listener(socket);
+        Listener::new(self.clone(), key)
+    }
+
+    /// Connects to `address`. Dropping the future gives the attempt up.
+    ///
+    /// # Errors
+    /// The errno of socket(2) or connect(2).
+    pub async fn connect(&self, address: socket2::SockAddr) -> Result<Stream, Errno> {
+        let socket = sockopt::connecting(&address)
+            .map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EIO)))?;
+        let stream = {
+            let mut state = self.state();
+            let key = state.add_socket(socket);
+            state.start_connect(key, address);
+            Stream::new(self.clone(), key)
+        };
+        std::future::poll_fn(|cx| stream.poll_connected(cx)).await?;
+        Ok(stream)
+    }
+
+    /// A future that is ready at `deadline`.
+    pub fn sleep_until(&self, deadline: Instant) -> Timer {
+        Timer { core: self.clone(), deadline, key: None }
+    }
+
+    /// `future`, unless `deadline` comes first.
+    ///
+    /// # Errors
+    /// [`Elapsed`] at the deadline.
+    pub async fn timeout_at<F: Future>(
+        &self,
+        deadline: Instant,
+        future: F,
+    ) -> Result<F::Output, Elapsed> {
+        let mut future = std::pin::pin!(future);
+        let mut timer = self.sleep_until(deadline);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            timer.poll_expired(cx).map(|()| Err(Elapsed))
+        })
+        .await
+    }
+
+    /// Runs until `handle` or a task has made `finished` true. Messages go to `handle`.
+    ///
+    /// # Errors
+    /// Only where the driver is beyond use.
+    pub fn run<M>(
+        &self,
+        inbox: &Inbox<M>,
+        mut handle: impl FnMut(M),
+        mut finished: impl FnMut() -> bool,
+    ) -> io::Result<()> {
+        loop {
+            while let Some(message) = inbox.next() {
+                handle(message);
+            }
+            self.run_tasks();
+            self.expire_timers();
+            self.state().feed_starved();
+            if finished() {
+                return Ok(());
+            }
+            let busy = self.inner.executor.has_ready() || !inbox.prepare_sleep();
+            let sleep = if busy { Sleep::No } else { self.sleep_time() };
+            let turned = self.state().driver.turn(sleep);
+            inbox.awake();
+            turned?;
+            self.dispatch_completions();
+        }
+    }
+
+    fn run_tasks(&self) {
+        self.inner.now.set(self.clock());
+        self.inner.executor.run(TASK_POLLS_PER_TURN_MAX);
+        self.inner.counters.tasks_live.set(self.inner.executor.tasks() as u64);
+    }
+
+    fn sleep_time(&self) -> Sleep {
+        let state = self.state();
+        match state.timers.next_deadline() {
+            Some(deadline) => Sleep::AtMost(deadline - state.driver.now()),
+            None => Sleep::Forever,
+        }
+    }
+
+    fn expire_timers(&self) {
+        let now = self.now();
+        let mut state = self.state();
+        while let Some(event) = state.timers.expire(now) {
+            match event {
+                TimerEvent::Wake(waker) => waker.wake(),
+                TimerEvent::CloseDeadline(key) => state.on_close_deadline(key),
+                TimerEvent::AcceptRetry(key) => state.on_accept_retry(key),
+            }
+        }
+    }
+
+    fn dispatch_completions(&self) {
+        let mut state = self.state();
+        let mut completions = 0;
+        while let Some(completion) = state.driver.next_completion() {
+            completions += 1;
+            state.dispatch(completion);
+        }
+        let (enters, overflows) = state.driver.enters_and_overflows();
+        let counters = &self.inner.counters;
+        counters.turns.add(1);
+        counters.completions.add(completions);
+        counters.enters.set(enters);
+        counters.cq_overflows.set(u64::from(overflows));
+    }
+}
+
+impl State {
+    fn dispatch(&mut self, completion: Completion) {
+        if completion.user_data == WAKE_USER_DATA {
+            return;
+        }
+        let (kind, owner) = self.ops.complete(completion.user_data, completion.more);
+        match kind {
+            Kind::Accept => self.on_accept(owner, completion),
+            Kind::Receive => self.on_receive(owner, completion),
+            Kind::Send => self.on_send(owner, completion),
+            Kind::Connect => self.on_connect(owner, &completion),
+            Kind::Close => self.on_close(owner),
+            Kind::Cancel => {}
+        }
+    }
+}
+
+/// The deadline came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elapsed;
+
+/// A deadline that a task waits for. It can be moved; dropping it disarms it.
+#[derive(Debug)]
+pub struct Timer {
+    core: Core,
+    deadline: Instant,
+    key: Option<TimerKey>,
+}
+
+impl Timer {
+    /// Ready from the deadline on.
+    pub fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.core.now() >= self.deadline {
+            return Poll::Ready(());
+        }
+        if self.key.is_none() {
+            let event = TimerEvent::Wake(cx.waker().clone());
+            self.key = Some(self.core.state().timers.insert(self.deadline, event));
+        }
+        Poll::Pending
+    }
+
+    /// Moves the deadline.
+    pub fn reset(&mut self, deadline: Instant) {
+        self.disarm();
+        self.deadline = deadline;
+    }
+
+    fn disarm(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.core.state().timers.cancel(key);
+        }
+    }
+}
+
+impl Future for Timer {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_expired(cx)
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.disarm();
+    }
+}

@@ -1,0 +1,438 @@
+//! The state of one connected socket: receive queue, one send in flight, the close protocol.
+//!
+//! ```text
+//! Open -> HalfClosed -> Draining -> Cancelling -> Closing -> (slot free)
+//! ```
+//! `docs/architecture.md` has the table. Invariants: close(2) is submitted only when no operation
+//! of the socket is in flight (it would not stop an armed receive); at most one send and one
+//! receive are in flight; a paused or idle socket pins no buffer of the ring under pressure.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::task::Waker;
+
+use super::buffer::RecvBuf;
+use super::core::{State, TimerEvent};
+use super::op::{Kind, OpId};
+use super::timer::TimerKey;
+use crate::limits::{CLOSE_DRAIN_BYTES_MAX, RECV_QUEUE_BUFFERS_MAX, ZERO_COPY_BYTES_MIN};
+use crate::sys::ops::{Completion, Op, Payload, SendBuf};
+use crate::sys::sockopt;
+use crate::time::Instant;
+
+/// Where a socket is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Both directions in use.
+    Open,
+    /// FIN sent; the other direction in use.
+    HalfClosed,
+    /// No task owns it: what is pending is sent, then FIN; what arrives is thrown away, so that
+    /// close(2) makes no RST that would destroy what the peer has not read.
+    Draining,
+    /// Operations in flight are being cancelled.
+    Cancelling,
+    /// close(2) is submitted.
+    Closing,
+}
+
+/// The receive operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Receive {
+    /// None in flight.
+    Off,
+    /// Multishot in flight.
+    Armed(OpId),
+    /// Cancelled, its terminal completion is awaited.
+    Stopping,
+    /// Ended for want of a buffer; in the core's starved list.
+    Starved,
+}
+
+/// How the receive direction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecvEnd {
+    /// FIN.
+    Eof,
+    /// An errno.
+    Failed(i32),
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub(super) struct Socket {
+    fd: Option<OwnedFd>,
+    pub(super) phase: Phase,
+    receive: Receive,
+    pub(super) queue: VecDeque<RecvBuf>,
+    pub(super) ended: Option<RecvEnd>,
+    pub(super) recv_waker: Option<Waker>,
+    send: Option<OpId>,
+    /// Result of a zero-copy send whose notification is still to come.
+    zero_copy_result: Option<Result<u32, i32>>,
+    pub(super) pending: SendBuf,
+    pub(super) send_error: Option<i32>,
+    pub(super) send_waker: Option<Waker>,
+    connect: Option<OpId>,
+    pub(super) connected: Option<Result<(), i32>>,
+    shut_when_flushed: bool,
+    fin_sent: bool,
+    cancelled: bool,
+    in_flight: u8,
+    drained_bytes: usize,
+    close_timer: Option<TimerKey>,
+}
+
+impl Socket {
+    fn new(fd: OwnedFd) -> Self {
+        Self {
+            fd: Some(fd),
+            phase: Phase::Open,
+            receive: Receive::Off,
+            queue: VecDeque::new(),
+            ended: None,
+            recv_waker: None,
+            send: None,
+            zero_copy_result: None,
+            pending: SendBuf::default(),
+            send_error: None,
+            send_waker: None,
+            connect: None,
+            connected: None,
+            shut_when_flushed: false,
+            fin_sent: false,
+            cancelled: false,
+            in_flight: 0,
+            drained_bytes: 0,
+            close_timer: None,
+        }
+    }
+
+    pub(super) fn fd(&self) -> &OwnedFd {
+        // invariant: the descriptor is given up with the CLOSE op, after which no task and no
+        // operation refers to the socket.
+        self.fd.as_ref().expect("the socket is not closed")
+    }
+
+    fn raw(&self) -> RawFd {
+        self.fd().as_raw_fd()
+    }
+
+    fn flushed(&self) -> bool {
+        self.send.is_none() && self.pending.is_empty()
+    }
+
+    /// Both directions are woken: they are usually the same task, and an end concerns both.
+    fn wake(&mut self) {
+        for waker in [self.recv_waker.take(), self.send_waker.take()].into_iter().flatten() {
+            waker.wake();
+        }
+    }
+}
+
+impl State {
+    /// Takes over a connected (or connecting) descriptor.
+    pub(super) fn add_socket(&mut self, fd: OwnedFd) -> u32 {
+        self.counters.sockets_live.add(1);
+        // invariant: descriptors bound the sockets far below 2^32.
+        u32::try_from(self.sockets.insert(Socket::new(fd))).expect("fewer than 2^32 sockets")
+    }
+
+    pub(super) fn socket(&mut self, key: u32) -> &mut Socket {
+        &mut self.sockets[key as usize]
+    }
+
+    fn start(&mut self, kind: Kind, key: u32, op: Op) -> OpId {
+        let id = self.ops.start(kind, key);
+        self.driver.submit(id.user_data(), op);
+        self.socket(key).in_flight += 1;
+        id
+    }
+
+    fn cancel(&mut self, target: OpId, key: u32) {
+        let id = self.ops.start(Kind::Cancel, key);
+        self.driver.submit(id.user_data(), Op::Cancel { target: target.user_data() });
+    }
+
+    /// Starts connecting.
+    pub(super) fn start_connect(&mut self, key: u32, address: socket2::SockAddr) {
+        let socket = self.socket(key).raw();
+        let op = Op::Connect { socket, address: Box::new(address) };
+        let id = self.start(Kind::Connect, key, op);
+        self.socket(key).connect = Some(id);
+    }
+
+    pub(super) fn on_connect(&mut self, key: u32, completion: &Completion) {
+        let socket = self.socket(key);
+        socket.in_flight -= 1;
+        socket.connect = None;
+        socket.connected = Some(completion.result.map(|_| ()));
+        socket.wake();
+        self.advance_close(key);
+    }
+
+    /// Arms the receive where none is in flight and the peer has not ended.
+    pub(super) fn arm_receive(&mut self, key: u32) {
+        let socket = self.socket(key);
+        if socket.receive != Receive::Off || socket.ended.is_some() {
+            return;
+        }
+        let op = Op::RecvMultishot { socket: socket.raw() };
+        let id = self.start(Kind::Receive, key, op);
+        self.socket(key).receive = Receive::Armed(id);
+    }
+
+    fn stop_receive(&mut self, key: u32) {
+        if let Receive::Armed(id) = self.socket(key).receive {
+            self.socket(key).receive = Receive::Stopping;
+            self.cancel(id, key);
+        }
+    }
+
+    pub(super) fn on_receive(&mut self, key: u32, completion: Completion) {
+        let socket = &mut self.sockets[key as usize];
+        if !completion.more {
+            socket.in_flight -= 1;
+            socket.receive = Receive::Off;
+        }
+        match (completion.result, completion.payload) {
+            (Ok(_), Payload::Received(buffer)) => match socket.phase {
+                Phase::Open | Phase::HalfClosed => {
+                    socket.queue.push_back(RecvBuf::Ring(buffer));
+                    socket.recv_waker.take().into_iter().for_each(Waker::wake);
+                }
+                _ => socket.drained_bytes += buffer.len(),
+            },
+            (Ok(_), _) => self.end_receive(key, RecvEnd::Eof),
+            (Err(libc::ENOBUFS), _) => {
+                socket.receive = Receive::Starved;
+                self.starved.push_back(key);
+                self.counters.recv_starved.add(1);
+            }
+            (Err(libc::ECANCELED), _) => {}
+            (Err(errno), _) => self.end_receive(key, RecvEnd::Failed(errno)),
+        }
+        self.settle_receive(key);
+        self.advance_close(key);
+    }
+
+    fn end_receive(&mut self, key: u32, end: RecvEnd) {
+        let socket = self.socket(key);
+        socket.ended = Some(end);
+        socket.wake();
+    }
+
+    /// After a completion: stops a receive whose queue is full, arms one that somebody awaits.
+    fn settle_receive(&mut self, key: u32) {
+        let socket = self.socket(key);
+        match socket.phase {
+            Phase::Open | Phase::HalfClosed => {
+                if socket.queue.len() >= RECV_QUEUE_BUFFERS_MAX {
+                    self.stop_receive(key);
+                } else if socket.recv_waker.is_some() && socket.queue.is_empty() {
+                    self.arm_receive(key);
+                }
+            }
+            Phase::Draining => self.arm_receive(key),
+            Phase::Cancelling | Phase::Closing => {}
+        }
+    }
+
+    /// Arms starved sockets again as far as buffers have come back. Where all are still lent,
+    /// sockets whose tasks do not take their bytes hold them: those bytes move to the heap.
+    pub(super) fn feed_starved(&mut self) {
+        if self.starved.is_empty() {
+            return;
+        }
+        let (free, _) = self.driver.recv_buffers();
+        if free == 0 {
+            self.sockets.iter_mut().for_each(|(_, socket)| {
+                socket.queue.iter_mut().for_each(RecvBuf::spill);
+            });
+        }
+        let (free, _) = self.driver.recv_buffers();
+        for _ in 0..free {
+            let Some(key) = self.starved.pop_front() else { break };
+            // The socket may be gone since, or its slot have a new tenant.
+            let Some(socket) = self.sockets.get_mut(key as usize) else { continue };
+            if socket.receive == Receive::Starved {
+                socket.receive = Receive::Off;
+                self.settle_receive(key);
+                self.advance_close(key);
+            }
+        }
+    }
+
+    /// Sends what is pending, unless a send is in flight: its completion will.
+    pub(super) fn flush(&mut self, key: u32) {
+        let zero_copy_sends = self.zero_copy_send;
+        let socket = self.socket(key);
+        if socket.send.is_some() || socket.pending.is_empty() || socket.send_error.is_some() {
+            return;
+        }
+        let data = std::mem::take(&mut socket.pending);
+        let zero_copy = zero_copy_sends && data.len() >= ZERO_COPY_BYTES_MIN;
+        let op = Op::Send { socket: socket.raw(), data, zero_copy };
+        let id = self.start(Kind::Send, key, op);
+        self.socket(key).send = Some(id);
+    }
+
+    pub(super) fn on_send(&mut self, key: u32, completion: Completion) {
+        let socket = &mut self.sockets[key as usize];
+        if completion.more {
+            socket.zero_copy_result = Some(completion.result);
+            return;
+        }
+        socket.in_flight -= 1;
+        socket.send = None;
+        let result = match socket.zero_copy_result.take() {
+            Some(result) if completion.notification => result,
+            _ => completion.result,
+        };
+        // invariant: the ring returns the bytes of every send with its terminal completion.
+        let Payload::Sent(mut data) = completion.payload else { unreachable!("a send's bytes") };
+        match result {
+            Ok(count) if count > 0 => {
+                data.advance(count as usize);
+                self.counters.bytes_sent.add(u64::from(count));
+                self.sent(key, data);
+            }
+            failed => {
+                socket.send_error = Some(failed.err().unwrap_or(libc::EPIPE));
+                self.pool.put(data);
+                let unsent = std::mem::take(&mut self.socket(key).pending);
+                self.pool.put(unsent);
+                self.socket(key).wake();
+            }
+        }
+        self.advance_close(key);
+    }
+
+    fn sent(&mut self, key: u32, rest: SendBuf) {
+        if rest.is_empty() {
+            self.pool.put(rest);
+        } else {
+            // A short send in spite of MSG_WAITALL: the rest goes before what came later.
+            let mut rest = rest;
+            let later = std::mem::take(&mut self.socket(key).pending);
+            self.pool.reserve(&mut rest, later.len());
+            rest.tail().extend_from_slice(later.remaining());
+            self.pool.put(later);
+            self.socket(key).pending = rest;
+        }
+        self.flush(key);
+        self.shut_if_flushed(key);
+        self.socket(key).send_waker.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// FIN as soon as all is sent.
+    pub(super) fn shut_write(&mut self, key: u32) {
+        self.socket(key).shut_when_flushed = true;
+        self.flush(key);
+        self.shut_if_flushed(key);
+    }
+
+    fn shut_if_flushed(&mut self, key: u32) {
+        let socket = self.socket(key);
+        if socket.shut_when_flushed && !socket.fin_sent && socket.flushed() {
+            sockopt::shut_write(socket.fd());
+            socket.fin_sent = true;
+            if socket.phase == Phase::Open {
+                socket.phase = Phase::HalfClosed;
+            }
+        }
+    }
+
+    /// The owner is done: what is pending will be sent, then FIN, then close, within
+    /// `deadline`.
+    pub(super) fn close(&mut self, key: u32, deadline: Instant) {
+        let timer = self.timers.insert(deadline, TimerEvent::CloseDeadline(key));
+        let socket = self.socket(key);
+        socket.phase = Phase::Draining;
+        socket.close_timer = Some(timer);
+        socket.queue = VecDeque::new();
+        (socket.recv_waker, socket.send_waker) = (None, None);
+        self.shut_write(key);
+        self.settle_receive(key);
+        self.advance_close(key);
+    }
+
+    /// The owner gives up: RST where the connection is up.
+    pub(super) fn abort(&mut self, key: u32) {
+        let socket = self.socket(key);
+        sockopt::reset_on_close(socket.fd());
+        socket.phase = Phase::Cancelling;
+        socket.queue = VecDeque::new();
+        (socket.recv_waker, socket.send_waker) = (None, None);
+        let unsent = std::mem::take(&mut socket.pending);
+        self.pool.put(unsent);
+        self.advance_close(key);
+    }
+
+    /// The peer did not end its side in time.
+    pub(super) fn on_close_deadline(&mut self, key: u32) {
+        let socket = self.socket(key);
+        socket.close_timer = None;
+        if !socket.flushed() {
+            sockopt::reset_on_close(socket.fd());
+        }
+        socket.phase = Phase::Cancelling;
+        self.advance_close(key);
+    }
+
+    /// Takes a socket that nobody owns one step further, where it can go.
+    fn advance_close(&mut self, key: u32) {
+        let socket = self.socket(key);
+        if socket.phase == Phase::Draining {
+            let ended = socket.ended.is_some() && socket.fin_sent;
+            let hopeless = socket.send_error.is_some()
+                || matches!(socket.ended, Some(RecvEnd::Failed(_)))
+                || socket.drained_bytes > CLOSE_DRAIN_BYTES_MAX;
+            if ended || hopeless {
+                socket.phase = Phase::Cancelling;
+            }
+        }
+        if self.socket(key).phase == Phase::Cancelling {
+            self.cancel_all(key);
+            if self.socket(key).in_flight == 0 {
+                self.start_close(key);
+            }
+        }
+    }
+
+    fn cancel_all(&mut self, key: u32) {
+        self.stop_receive(key);
+        let socket = self.socket(key);
+        if socket.receive == Receive::Starved {
+            socket.receive = Receive::Off;
+        }
+        if std::mem::replace(&mut socket.cancelled, true) {
+            return;
+        }
+        let (send, connect) = (socket.send, socket.connect);
+        for id in [send, connect].into_iter().flatten() {
+            self.cancel(id, key);
+        }
+    }
+
+    fn start_close(&mut self, key: u32) {
+        let socket = self.socket(key);
+        socket.phase = Phase::Closing;
+        let timer = socket.close_timer.take();
+        // invariant: this is the only place that takes it, and Closing is entered once.
+        let fd = socket.fd.take().expect("closed once");
+        let unsent = std::mem::take(&mut socket.pending);
+        self.pool.put(unsent);
+        if let Some(timer) = timer {
+            self.timers.cancel(timer);
+        }
+        self.start(Kind::Close, key, Op::Close { fd });
+    }
+
+    pub(super) fn on_close(&mut self, key: u32) {
+        // The descriptor is gone whatever close(2) returned (close(2), NOTES).
+        self.sockets.remove(key as usize);
+        self.counters.sockets_live.sub(1);
+        self.descriptor_freed();
+    }
+}

@@ -1,0 +1,156 @@
+//! A connected socket, as a task uses it.
+//!
+//! Bytes to send are appended to what is pending, and `flush` sends it; bytes received are taken
+//! buffer by buffer. Dropping a stream resets the connection; `close` ends it in order, without
+//! the task having to wait.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::buffer::RecvBuf;
+use super::core::Core;
+use super::socket::RecvEnd;
+use crate::limits::{CLOSE_TIMEOUT_MS, SEND_PENDING_BYTES_MAX};
+use crate::sys::ops::SendBuf;
+use crate::sys::sockopt;
+
+/// An errno of a socket operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errno(pub i32);
+
+impl std::fmt::Display for Errno {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::io::Error::from_raw_os_error(self.0).fmt(f)
+    }
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Stream {
+    core: Core,
+    key: u32,
+    released: bool,
+}
+
+impl Stream {
+    pub(super) fn new(core: Core, key: u32) -> Self {
+        Self { core, key, released: false }
+    }
+
+    /// The next received bytes; `None` once the peer has sent FIN.
+    ///
+    /// Receiving is armed when somebody waits here, and stops when nobody takes what comes.
+    pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Result<Option<RecvBuf>, Errno>> {
+        let mut state = self.core.state();
+        let socket = state.socket(self.key);
+        if let Some(buffer) = socket.queue.pop_front() {
+            return Poll::Ready(Ok(Some(buffer)));
+        }
+        match socket.ended {
+            Some(RecvEnd::Eof) => return Poll::Ready(Ok(None)),
+            Some(RecvEnd::Failed(errno)) => return Poll::Ready(Err(Errno(errno))),
+            None => {}
+        }
+        if socket.queue.capacity() > 0 {
+            // An idle connection keeps nothing.
+            socket.queue = std::collections::VecDeque::new();
+        }
+        socket.recv_waker = Some(cx.waker().clone());
+        state.arm_receive(self.key);
+        Poll::Pending
+    }
+
+    /// [`Stream::poll_recv`] as a future.
+    ///
+    /// # Errors
+    /// The errno by which receiving ended, `ECONNRESET` above all.
+    pub async fn recv(&self) -> Result<Option<RecvBuf>, Errno> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// Ready while less than [`SEND_PENDING_BYTES_MAX`] waits behind the send in flight.
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<Result<(), Errno>> {
+        let mut state = self.core.state();
+        let socket = state.socket(self.key);
+        if let Some(errno) = socket.send_error {
+            return Poll::Ready(Err(Errno(errno)));
+        }
+        if socket.pending.len() < SEND_PENDING_BYTES_MAX {
+            return Poll::Ready(Ok(()));
+        }
+        socket.send_waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Lends what is pending, with room for `room` more bytes, to be appended to and given back
+    /// by [`Stream::restore_pending`] before anything else is done with the stream.
+    pub fn lend_pending(&self, room: usize) -> SendBuf {
+        let mut state = self.core.state();
+        let mut pending = std::mem::take(&mut state.socket(self.key).pending);
+        state.pool.reserve(&mut pending, room);
+        pending
+    }
+
+    /// Takes back what [`Stream::lend_pending`] lent.
+    pub fn restore_pending(&self, pending: SendBuf) {
+        let mut state = self.core.state();
+        if pending.is_empty() || state.socket(self.key).send_error.is_some() {
+            state.pool.put(pending);
+        } else {
+            state.socket(self.key).pending = pending;
+        }
+    }
+
+    /// Appends a copy of `bytes` to what is pending.
+    pub fn append(&self, bytes: &[u8]) {
+        let mut pending = self.lend_pending(bytes.len());
+        pending.tail().extend_from_slice(bytes);
+        self.restore_pending(pending);
+    }
+
+    /// Sends what is pending, behind the send in flight.
+    pub fn flush(&self) {
+        self.core.state().flush(self.key);
+    }
+
+    /// Sends FIN once all that was appended is sent.
+    pub fn shut_write(&self) {
+        self.core.state().shut_write(self.key);
+    }
+
+    /// Ends the connection in order: sends what is pending, then FIN, waits for the peer's FIN
+    /// for [`CLOSE_TIMEOUT_MS`] at the most, closes. Nobody has to wait for it.
+    pub fn close(mut self) {
+        self.released = true;
+        let deadline = self.core.now() + Duration::from_millis(CLOSE_TIMEOUT_MS);
+        self.core.state().close(self.key, deadline);
+    }
+
+    /// The peer's address, asked of the kernel; `None` for a Unix socket or where it is gone.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        sockopt::peer_address(self.core.state().socket(self.key).fd())
+    }
+
+    /// Waits until a connection that was started is established.
+    pub(super) fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<Result<(), Errno>> {
+        let mut state = self.core.state();
+        let socket = state.socket(self.key);
+        match socket.connected {
+            Some(result) => Poll::Ready(result.map_err(Errno)),
+            None => {
+                socket.recv_waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if !self.released {
+            self.core.state().abort(self.key);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! A socket and its TLS session together.
+//!
+//! Invariant: what TLS has to say, alerts above all, is appended to the socket before an error is
+//! returned, so whoever closes the socket in order sends it.
+
+use rustls::AlertDescription;
+
+use super::hello::{self, ClientHello, HelloError, Progress};
+use super::session::{Session, SessionError, encrypted_bytes_max};
+use crate::limits::RECV_BUFFER_BYTES;
+use crate::rt::buffer::RecvBuf;
+use crate::rt::stream::{Errno, Stream};
+use crate::sys::ops::SendBuf;
+
+/// Room for one flight of a server's handshake; more is made where a chain is longer.
+const FLIGHT_BYTES: usize = 4 * 1024;
+
+/// Why a handshake failed.
+#[derive(Debug)]
+pub enum HandshakeError {
+    /// What came is no ClientHello that can be answered.
+    Hello(HelloError),
+    /// TLS failed; a certificate that was refused is among this.
+    Session(SessionError),
+    /// FIN before the end of the handshake.
+    Eof,
+    /// Receiving failed.
+    Io(Errno),
+}
+
+/// Reads until the ClientHello is complete. Returns it with all bytes received so far.
+///
+/// # Errors
+/// [`HandshakeError`]; an alert is appended where one is due.
+pub async fn read_hello(stream: &Stream) -> Result<(ClientHello, RecvBuf), HandshakeError> {
+    let mut received = next_bytes(stream).await?;
+    loop {
+        match hello::parse(&received) {
+            Ok(Progress::Complete(hello)) => return Ok((hello, received)),
+            Ok(Progress::NeedMore) => {
+                let more = next_bytes(stream).await?;
+                // The parser bounds what it asks more of, so this cannot grow.
+                let mut joined = received.to_vec();
+                joined.extend_from_slice(&more);
+                received = RecvBuf::Heap(joined);
+            }
+            Err(error) => {
+                append_alert(stream, error.alert());
+                return Err(HandshakeError::Hello(error));
+            }
+        }
+    }
+}
+
+/// Runs the handshake to its end, beginning with the bytes that [`read_hello`] returned.
+///
+/// # Errors
+/// [`HandshakeError`]; an alert is appended where one is due.
+pub async fn handshake(
+    stream: &Stream,
+    session: &mut Session,
+    mut received: RecvBuf,
+) -> Result<(), HandshakeError> {
+    loop {
+        let mut pending = stream.lend_pending(FLIGHT_BYTES);
+        let step = session.handshake(&mut received, pending.tail());
+        stream.restore_pending(pending);
+        let step = step.map_err(HandshakeError::Session)?;
+        stream.flush();
+        if step.established {
+            return Ok(());
+        }
+        if step.peer_closed {
+            return Err(HandshakeError::Eof);
+        }
+        drop(received);
+        received = next_bytes(stream).await?;
+    }
+}
+
+async fn next_bytes(stream: &Stream) -> Result<RecvBuf, HandshakeError> {
+    match stream.recv().await {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => Err(HandshakeError::Eof),
+        Err(errno) => Err(HandshakeError::Io(errno)),
+    }
+}
+
+/// A fatal alert in the clear, for the time before there are keys (RFC 8446, 6).
+fn append_alert(stream: &Stream, alert: AlertDescription) {
+    stream.append(&[21, 3, 3, 0, 2, 2, u8::from(alert)]);
+}
+
+/// An established TLS connection.
+#[derive(Debug)]
+pub struct TlsStream {
+    stream: Stream,
+    session: Session,
+}
+
+impl TlsStream {
+    /// Joins a socket and the session whose handshake it completed.
+    pub fn new(stream: Stream, session: Session) -> Self {
+        Self { stream, session }
+    }
+
+    /// The socket, for receiving, flushing and back-pressure.
+    pub fn socket(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Plaintext that came in one flight with the end of the handshake.
+    pub fn take_early(&mut self) -> Vec<u8> {
+        self.session.take_early()
+    }
+
+    /// Decrypts `received` in place and appends the plaintext to `plain`. Returns whether the
+    /// peer has sent close_notify.
+    ///
+    /// # Errors
+    /// [`SessionError`]; the alert is appended to the socket, `plain` has what came before.
+    pub fn decrypt(
+        &mut self,
+        mut received: RecvBuf,
+        plain: &mut SendBuf,
+    ) -> Result<bool, SessionError> {
+        let mut pending = self.stream.lend_pending(0);
+        let step = self.session.read(&mut received, plain.tail(), pending.tail());
+        self.stream.restore_pending(pending);
+        Ok(step?.peer_closed)
+    }
+
+    /// Encrypts `plain` behind what is pending on the socket.
+    ///
+    /// # Errors
+    /// [`SessionError`] where the keys are used up.
+    pub fn encrypt(&mut self, plain: &[u8]) -> Result<(), SessionError> {
+        let mut pending = self.stream.lend_pending(encrypted_bytes_max(plain.len()));
+        let written = self.session.write(plain, pending.tail());
+        self.stream.restore_pending(pending);
+        written
+    }
+
+    /// Sends close_notify and then FIN; receiving goes on.
+    pub fn shut_write(&mut self) {
+        let mut pending = self.stream.lend_pending(encrypted_bytes_max(0));
+        self.session.close(pending.tail());
+        self.stream.restore_pending(pending);
+        self.stream.shut_write();
+    }
+
+    /// Ends the connection in order. `notify` sends close_notify, unless it was sent before; an
+    /// end that must not be taken for an orderly one goes without.
+    pub fn close(mut self, notify: bool) {
+        if notify {
+            self.shut_write();
+        }
+        self.stream.close();
+    }
+}
+
+const _: () = assert!(FLIGHT_BYTES < RECV_BUFFER_BYTES);
