@@ -17,4 +17,5 @@
 
 pub mod error;
 pub mod limits;
+pub mod rt;
 pub mod time;
