@@ -19,4 +19,5 @@ pub mod error;
 pub mod limits;
 pub mod metrics;
 pub mod rt;
+pub mod sys;
 pub mod time;

@@ -112,6 +112,8 @@ worker_counters! {
     handshakes_done: Counter,
     /// TLS handshakes with clients that failed, by timeout or a close in the middle too.
     handshakes_failed: Counter,
+    /// Connections whose client the rules did not allow.
+    denied: Counter,
     /// Accepted connections that have ended, for whatever reason.
     connections_closed: Counter,
     /// Upstream connections established.
@@ -122,6 +124,8 @@ worker_counters! {
     bytes_down: Counter,
     /// Plaintext bytes relayed from clients to upstreams.
     bytes_up: Counter,
+    /// Bytes that the kernel took from all sends.
+    bytes_sent: Counter,
     /// Calls of `io_uring_enter(2)`.
     enters: Counter,
     /// Turns of the worker's loop.
@@ -218,23 +222,11 @@ mod tests {
 
     #[test]
     fn snapshots_of_workers_add_up() {
-        let one = CounterSnapshot {
-            accepted: 1,
-            turns: 2,
-            ..Default::default()
-        };
-        let two = CounterSnapshot {
-            accepted: 10,
-            tasks_live: 5,
-            ..Default::default()
-        };
+        let one = CounterSnapshot { accepted: 1, turns: 2, ..Default::default() };
+        let two = CounterSnapshot { accepted: 10, tasks_live: 5, ..Default::default() };
         let sum: CounterSnapshot = [one, two].into_iter().sum();
-        let expected = CounterSnapshot {
-            accepted: 11,
-            turns: 2,
-            tasks_live: 5,
-            ..Default::default()
-        };
+        let expected =
+            CounterSnapshot { accepted: 11, turns: 2, tasks_live: 5, ..Default::default() };
         assert_eq!(sum, expected);
     }
 

@@ -123,7 +123,7 @@ impl Core {
     /// Starts a task.
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
         self.inner.executor.spawn(future);
-        self.inner.counters.tasks_live.add(1);
+        self.inner.counters.tasks_live.increment();
     }
 
     /// Makes every task ready; for changes that concern all of them.
@@ -134,9 +134,7 @@ impl Core {
     /// Whether any task, socket or operation is left.
     pub fn is_idle(&self) -> bool {
         let state = self.state();
-        self.inner.executor.tasks() == 0
-            && state.sockets.is_empty()
-            && state.ops.in_flight() == 0
+        self.inner.executor.tasks() == 0 && state.sockets.is_empty() && state.ops.in_flight() == 0
     }
 
     /// Takes over a listening socket.
@@ -251,10 +249,10 @@ impl Core {
         }
         let (enters, overflows) = state.driver.enters_and_overflows();
         let counters = &self.inner.counters;
-        counters.turns.add(1);
+        counters.turns.increment();
         counters.completions.add(completions);
-        counters.enters.set(enters);
-        counters.cq_overflows.set(u64::from(overflows));
+        counters.enters.add(enters - counters.enters.get());
+        counters.cq_overflows.add(u64::from(overflows) - counters.cq_overflows.get());
     }
 }
 

@@ -57,8 +57,7 @@ impl State {
             return;
         };
         let listener = fd.as_raw_fd();
-        let op =
-            if multishot { Op::AcceptMultishot { listener } } else { Op::Accept { listener } };
+        let op = if multishot { Op::AcceptMultishot { listener } } else { Op::Accept { listener } };
         let id = self.ops.start(Kind::Accept, key);
         self.driver.submit(id.user_data(), op);
         self.listeners[key as usize].accept = Accept::Armed(id);
@@ -87,7 +86,7 @@ impl State {
             (Err(_), _) => {
                 let timer = self.timers.insert(retry_at, TimerEvent::AcceptRetry(key));
                 listening.accept = Accept::Paused(timer);
-                self.counters.accept_paused.add(1);
+                self.counters.accept_paused.increment();
             }
             (Ok(_), _) => {}
         }

@@ -1,5 +1,17 @@
-//! The runtime of one core: timers now; driver, executor and streams beside them.
+//! The per-core runtime: an executor, timers and sockets over a driver, in safe Rust.
 //!
-//! Safe Rust only. It must not know TLS, policy or configuration.
+//! Must not know TLS, HTTP or policy. Invariant: futures never lend memory to the kernel, so
+//! dropping any future, at any time, is sound.
 
+pub mod buffer;
+pub mod core;
+pub mod driver;
+pub mod executor;
+pub mod inbox;
+pub mod listen;
+pub mod op;
+pub mod pool;
+pub mod socket;
+pub mod stream;
 pub mod timer;
+pub mod uring;

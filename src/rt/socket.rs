@@ -133,7 +133,7 @@ impl Socket {
 impl State {
     /// Takes over a connected (or connecting) descriptor.
     pub(super) fn add_socket(&mut self, fd: OwnedFd) -> u32 {
-        self.counters.sockets_live.add(1);
+        self.counters.sockets_live.increment();
         // invariant: descriptors bound the sockets far below 2^32.
         u32::try_from(self.sockets.insert(Socket::new(fd))).expect("fewer than 2^32 sockets")
     }
@@ -207,7 +207,7 @@ impl State {
             (Err(libc::ENOBUFS), _) => {
                 socket.receive = Receive::Starved;
                 self.starved.push_back(key);
-                self.counters.recv_starved.add(1);
+                self.counters.recv_starved.increment();
             }
             (Err(libc::ECANCELED), _) => {}
             (Err(errno), _) => self.end_receive(key, RecvEnd::Failed(errno)),
@@ -432,7 +432,7 @@ impl State {
     pub(super) fn on_close(&mut self, key: u32) {
         // The descriptor is gone whatever close(2) returned (close(2), NOTES).
         self.sockets.remove(key as usize);
-        self.counters.sockets_live.sub(1);
+        self.counters.sockets_live.decrement();
         self.descriptor_freed();
     }
 }

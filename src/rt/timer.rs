@@ -133,11 +133,7 @@ impl<T> Wheel<T> {
     /// Never later than the earliest timer's expiry. Exact for a timer in the lowest level (those
     /// of the current 64 ms); before that, the wake-up brings the timer down a level.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let tick = if self.heads[DUE] != NIL {
-            self.elapsed
-        } else {
-            self.next_slot()?.1
-        };
+        let tick = if self.heads[DUE] != NIL { self.elapsed } else { self.next_slot()?.1 };
         Some(Instant::from_nanos(tick.saturating_mul(TICK_NANOS)))
     }
 
@@ -202,9 +198,7 @@ impl<T> Wheel<T> {
     }
 
     fn unlink(&mut self, index: u32) {
-        let Entry {
-            list, next, prev, ..
-        } = self.entries[index as usize];
+        let Entry { list, next, prev, .. } = self.entries[index as usize];
         if next == index {
             self.heads[list] = NIL;
             if list != DUE {
@@ -316,11 +310,7 @@ mod tests {
         }
         wheel.insert(at_ms(0), 0);
         let end = Instant::from_nanos(u64::MAX);
-        assert_eq!(
-            drain(&mut wheel, end)[0],
-            0,
-            "what was past at insertion comes first"
-        );
+        assert_eq!(drain(&mut wheel, end)[0], 0, "what was past at insertion comes first");
         assert!(wheel.is_empty());
     }
 
@@ -385,9 +375,7 @@ mod tests {
 
     impl Pair {
         fn insert(&mut self, deadline: u64) {
-            let key = self
-                .wheel
-                .insert(Instant::from_nanos(deadline), self.inserted);
+            let key = self.wheel.insert(Instant::from_nanos(deadline), self.inserted);
             // A timer that is past already queues with those of the tick reached last.
             let tick = deadline.div_ceil(TICK_NANOS).max(self.wheel.elapsed);
             self.model.insert((tick, self.inserted), key);
@@ -401,11 +389,7 @@ mod tests {
             if self.model.is_empty() {
                 return;
             }
-            let (&place, &key) = self
-                .model
-                .iter()
-                .nth(choice % self.model.len())
-                .expect("below");
+            let (&place, &key) = self.model.iter().nth(choice % self.model.len()).expect("below");
             assert_eq!(self.wheel.cancel(key), Some(place.1));
             self.model.remove(&place);
             self.gone.push(key);
@@ -415,10 +399,7 @@ mod tests {
             self.now = to.max(self.now);
             for _ in 0..take_max {
                 let reached = self.now / TICK_NANOS;
-                let expected = self
-                    .model
-                    .first_key_value()
-                    .map(|(&place, &key)| (place, key));
+                let expected = self.model.first_key_value().map(|(&place, &key)| (place, key));
                 let expected = expected.filter(|&((tick, _), _)| tick <= reached);
                 let taken = self.wheel.expire(Instant::from_nanos(self.now));
                 assert_eq!(taken, expected.map(|((_, value), _)| value));

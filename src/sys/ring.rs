@@ -176,10 +176,8 @@ impl Ring {
         let (address, entries) = self.buffers.registration();
         // SAFETY: the address is that of a live mapping of `entries` entries, which outlives the
         // registration: `drop` unregisters before the pool goes, and lent buffers keep the pool.
-        unsafe {
-            self.submitter.register_buf_ring_with_flags(address, entries, BUFFER_GROUP, 0)
-        }
-        .map_err(|error| SetupError::Register("a ring of receive buffers", error))?;
+        unsafe { self.submitter.register_buf_ring_with_flags(address, entries, BUFFER_GROUP, 0) }
+            .map_err(|error| SetupError::Register("a ring of receive buffers", error))?;
         if options.napi_busy_poll_us > 0 {
             let mut napi = Napi::new()
                 .set_busy_poll_timeout(options.napi_busy_poll_us)
@@ -300,14 +298,20 @@ impl Ring {
         Completion { user_data, result, more, notification: cqueue::notif(flags), payload }
     }
 
-    fn payload(&mut self, slot: usize, result: Result<u32, i32>, flags: u32, more: bool) -> Payload {
+    fn payload(
+        &mut self,
+        slot: usize,
+        result: Result<u32, i32>,
+        flags: u32,
+        more: bool,
+    ) -> Payload {
         // invariant: the kernel completes only what `push` submitted, which filled the slot.
         let held = self.held[slot].take().expect("a completion of a vacant slot");
         let payload = match (&held, result) {
             // SAFETY: accept(2) succeeded, so the result is a descriptor that nobody else owns.
-            (Held::Accept, Ok(fd)) => Payload::Accepted(unsafe {
-                OwnedFd::from_raw_fd(fd.cast_signed())
-            }),
+            (Held::Accept, Ok(fd)) => {
+                Payload::Accepted(unsafe { OwnedFd::from_raw_fd(fd.cast_signed()) })
+            }
             (Held::Receive, Ok(filled)) => match cqueue::buffer_select(flags) {
                 Some(id) => Payload::Received(self.buffers.lend(id, filled as usize)),
                 None => Payload::None,

@@ -27,7 +27,8 @@ pub fn token_waker<W: WakeToken>(token: usize) -> Waker {
 struct Table<W>(PhantomData<W>);
 
 impl<W: WakeToken> Table<W> {
-    const TABLE: &'static RawWakerVTable = &RawWakerVTable::new(raw::<W>, wake::<W>, wake::<W>, drop_nothing);
+    const TABLE: &'static RawWakerVTable =
+        &RawWakerVTable::new(raw::<W>, wake::<W>, wake::<W>, drop_nothing);
 }
 
 fn raw<W: WakeToken>(token: *const ()) -> RawWaker {
