@@ -1,0 +1,219 @@
+//! The connection log: records go into a buffer of their worker, the control thread writes them.
+//!
+//! A worker never waits for the log: where its buffer is full the record is dropped and counted.
+//! Formatting, and turning monotonic into wall-clock time, is the writer's work.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_queue::ArrayQueue;
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::error::{CloseKind, CloseReason};
+use crate::identity::peer::Identity;
+use crate::limits::LOG_RECORDS_MAX;
+use crate::metrics::counter::WorkerCounters;
+use crate::time::Instant;
+use crate::tls::names::{group_name, suite_name, version_name};
+
+/// What a handshake negotiated: IANA code points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Negotiated {
+    /// Protocol version.
+    pub version: u16,
+    /// Cipher suite.
+    pub suite: u16,
+    /// Key exchange group; `None` where there was none.
+    pub group: Option<u16>,
+    /// Whether the session was resumed.
+    pub resumed: bool,
+}
+
+/// One connection, from accept to close.
+#[derive(Debug)]
+pub struct ConnectionRecord {
+    /// When it was accepted.
+    pub opened: Instant,
+    /// When the task was done with it.
+    pub closed: Instant,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The client's address; `None` where it was gone before it could be asked for.
+    pub peer: Option<SocketAddr>,
+    /// The name that the client asked for.
+    pub server_name: Option<Box<str>>,
+    /// What was negotiated, once the handshake was complete.
+    pub negotiated: Option<Negotiated>,
+    /// The protocol chosen by ALPN.
+    pub alpn: Option<Box<[u8]>>,
+    /// Who the client is, once that was verified.
+    pub identity: Option<Box<Identity>>,
+    /// The upstream's endpoint, once it was connected.
+    pub upstream: Option<Arc<str>>,
+    /// Plaintext bytes from the client.
+    pub bytes_up: u64,
+    /// Plaintext bytes to the client.
+    pub bytes_down: u64,
+    /// From accept to the end of the handshake.
+    pub handshake: Option<Duration>,
+    /// Why it ended.
+    pub reason: CloseReason,
+    /// What there is to say beyond the reason.
+    pub detail: Option<Box<str>>,
+}
+
+/// The clocks at one moment, by which instants become wall-clock time.
+#[derive(Clone, Copy, Debug)]
+pub struct ClockPair {
+    /// The monotonic clock of the workers.
+    pub monotonic: Instant,
+    /// Wall-clock time.
+    pub wall: OffsetDateTime,
+}
+
+impl ClockPair {
+    /// RFC 3339 with microseconds, in UTC.
+    fn format(&self, instant: Instant) -> String {
+        let wall = self.wall - self.monotonic.saturating_since(instant);
+        let micros = wall.nanosecond() / 1000 * 1000;
+        let wall = wall.replace_nanosecond(micros).unwrap_or(wall);
+        // Fails only for years beyond 9999.
+        wall.format(&Rfc3339).unwrap_or_default()
+    }
+}
+
+impl ConnectionRecord {
+    /// The record as one line of JSON, with its newline.
+    pub fn line(&self, clocks: &ClockPair) -> String {
+        let mut line =
+            serde_json::to_string(&Line { record: self, clocks }).unwrap_or_default();
+        line.push('\n');
+        line
+    }
+}
+
+struct Line<'a> {
+    record: &'a ConnectionRecord,
+    clocks: &'a ClockPair,
+}
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let record = self.record;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("event", "connection")?;
+        map.serialize_entry("time", &self.clocks.format(record.opened))?;
+        map.serialize_entry("listener", &record.listener)?;
+        map.serialize_entry("peer", &record.peer)?;
+        map.serialize_entry("sni", &record.server_name)?;
+        let negotiated = record.negotiated.as_ref();
+        map.serialize_entry("tls", &negotiated.map(|tls| version_name(tls.version)))?;
+        map.serialize_entry("suite", &negotiated.map(|tls| suite_name(tls.suite)))?;
+        let group = negotiated.and_then(|tls| tls.group);
+        map.serialize_entry("group", &group.map(group_name))?;
+        map.serialize_entry("resumed", &negotiated.map(|tls| tls.resumed))?;
+        let alpn = record.alpn.as_deref().map(String::from_utf8_lossy);
+        map.serialize_entry("alpn", &alpn)?;
+        map.serialize_entry("identity", &record.identity.as_deref().map(IdentityLine))?;
+        map.serialize_entry("upstream", &record.upstream)?;
+        map.serialize_entry("bytes_up", &record.bytes_up)?;
+        map.serialize_entry("bytes_down", &record.bytes_down)?;
+        map.serialize_entry("handshake_us", &record.handshake.map(|time| time.as_micros()))?;
+        map.serialize_entry("total_us", &(record.closed - record.opened).as_micros())?;
+        map.serialize_entry("close_source", record.reason.source.as_str())?;
+        map.serialize_entry("close_reason", record.reason.kind.as_str())?;
+        if let CloseKind::CertificateRefused(refusal) = record.reason.kind {
+            map.serialize_entry("refusal", refusal.as_str())?;
+        }
+        map.serialize_entry("detail", &record.detail)?;
+        map.end()
+    }
+}
+
+struct IdentityLine<'a>(&'a Identity);
+
+impl Serialize for IdentityLine<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let identity = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("subject", identity.subject())?;
+        map.serialize_entry("issuer", identity.issuer())?;
+        map.serialize_entry("serial", identity.serial())?;
+        if let Some(id) = identity.spiffe_id() {
+            map.serialize_entry("spiffe", id)?;
+        }
+        for (name, names) in
+            [("dns", identity.dns()), ("email", identity.email()), ("uri", identity.uris())]
+        {
+            if !names.is_empty() {
+                map.serialize_entry(name, names)?;
+            }
+        }
+        if !identity.ip().is_empty() {
+            map.serialize_entry("ip", identity.ip())?;
+        }
+        map.serialize_entry("sha256", &hex(identity.sha256()))?;
+        map.serialize_entry("not_after", &timestamp(identity.not_after()))?;
+        map.end()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn timestamp(unix_s: i64) -> Option<String> {
+    OffsetDateTime::from_unix_timestamp(unix_s).ok().and_then(|time| time.format(&Rfc3339).ok())
+}
+
+/// The worker's end of its log buffer.
+#[derive(Clone, Debug)]
+pub struct LogSender {
+    queue: Option<Arc<ArrayQueue<Box<ConnectionRecord>>>>,
+    counters: Arc<WorkerCounters>,
+}
+
+impl LogSender {
+    /// Hands a record over, or counts it as lost.
+    pub fn send(&self, record: Box<ConnectionRecord>) {
+        if let Some(queue) = &self.queue
+            && queue.push(record).is_err()
+        {
+            self.counters.log_lost.increment();
+        }
+    }
+}
+
+/// The writer's end of one worker's log buffer.
+#[derive(Debug)]
+pub struct LogReceiver {
+    queue: Arc<ArrayQueue<Box<ConnectionRecord>>>,
+}
+
+impl LogReceiver {
+    /// The next record.
+    pub fn next(&self) -> Option<Box<ConnectionRecord>> {
+        self.queue.pop()
+    }
+}
+
+/// A log buffer for one worker.
+pub fn channel(counters: &Arc<WorkerCounters>) -> (LogSender, LogReceiver) {
+    let queue = Arc::new(ArrayQueue::new(LOG_RECORDS_MAX));
+    let sender = LogSender { queue: Some(Arc::clone(&queue)), counters: Arc::clone(counters) };
+    (sender, LogReceiver { queue })
+}
+
+/// A sender for a log that is off.
+pub fn disabled(counters: &Arc<WorkerCounters>) -> LogSender {
+    LogSender { queue: None, counters: Arc::clone(counters) }
+}

@@ -1,0 +1,96 @@
+//! Who may come in as far as numbers go: connections in all, per worker and per source.
+//!
+//! At the limits in all and per worker the listener stops, and the kernel keeps the backlog. A
+//! source beyond its own limit is closed at once, for its backlog is everybody's. A place is taken
+//! until the client's descriptor is closed, so sockets on their way out count too.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::sources::{SourceGuard, SourceTable};
+use crate::config::snapshot::Limits;
+use crate::limits::ADMISSION_RETRY_MS;
+use crate::rt::core::Core;
+
+/// What all workers share: touched once when a connection comes and once when it goes.
+#[derive(Debug)]
+pub struct SharedAdmission {
+    live: AtomicU32,
+    sources: Arc<SourceTable>,
+}
+
+impl SharedAdmission {
+    /// Nobody is in yet. `seed` keys the table of sources.
+    pub fn new(seed: u64) -> Arc<Self> {
+        Arc::new(Self { live: AtomicU32::new(0), sources: SourceTable::new(seed) })
+    }
+}
+
+/// One worker's side.
+#[derive(Debug)]
+pub struct Admission {
+    shared: Arc<SharedAdmission>,
+    live: Cell<u32>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Admission {
+    /// The worker's side of `shared`.
+    pub fn new(shared: Arc<SharedAdmission>) -> Rc<Self> {
+        Rc::new(Self { shared, live: Cell::new(0), waiting: RefCell::default() })
+    }
+
+    /// How many more connections this worker may take now.
+    pub fn room(&self, limits: &Limits) -> u32 {
+        let in_all = limits.connections_max.saturating_sub(self.shared.live.load(Ordering::Relaxed));
+        in_all.min(limits.connections_per_worker_max.saturating_sub(self.live.get()))
+    }
+
+    /// Waits until there may be room: a place became free here, or, since other workers do not
+    /// tell, some time has passed.
+    pub async fn changed(&self, core: &Core) {
+        let mut timer = core.sleep_until(core.now() + Duration::from_millis(ADMISSION_RETRY_MS));
+        let live = self.live.get();
+        poll_fn(|cx: &mut Context<'_>| {
+            if self.live.get() < live {
+                return Poll::Ready(());
+            }
+            self.waiting.borrow_mut().push(cx.waker().clone());
+            timer.poll_expired(cx)
+        })
+        .await;
+    }
+
+    /// Takes a place, for a client at `source`; `None` where the source has all it may have.
+    pub fn admit(self: &Rc<Self>, source: Option<IpAddr>, limits: &Limits) -> Option<Rc<Place>> {
+        let guard = match (source, limits.connections_per_source_max) {
+            (Some(ip), Some(limit)) => Some(self.shared.sources.acquire(ip, limit)?),
+            _ => None,
+        };
+        self.live.set(self.live.get() + 1);
+        self.shared.live.fetch_add(1, Ordering::Relaxed);
+        Some(Rc::new(Place { admission: Rc::clone(self), _source: guard }))
+    }
+}
+
+/// A place that is taken; dropping it frees it.
+#[derive(Debug)]
+pub struct Place {
+    admission: Rc<Admission>,
+    _source: Option<SourceGuard>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let admission = &self.admission;
+        admission.live.set(admission.live.get() - 1);
+        admission.shared.live.fetch_sub(1, Ordering::Relaxed);
+        admission.waiting.borrow_mut().drain(..).for_each(Waker::wake);
+    }
+}

@@ -1,0 +1,209 @@
+//! The life of one connection, top to bottom.
+//!
+//! Accepted; ClientHello; handshake; who is it; may it; upstream; relay; close; log. Invariant: no
+//! byte of a client reaches an upstream, and no upstream is even connected to, before the client
+//! was authenticated and authorised.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use rustls::SignatureScheme;
+
+use super::relay::{Deadlines, Relay};
+use super::worker::Worker;
+use crate::config::snapshot::{Cluster, Listener};
+use crate::error::{CloseKind, CloseReason, Source};
+use crate::identity::peer::Identity;
+use crate::log::{ConnectionRecord, Negotiated};
+use crate::policy::decide::{Decision, decide};
+use crate::rt::stream::Stream;
+use crate::tls::hello::HelloError;
+use crate::tls::session::Session;
+use crate::tls::stream::{HandshakeError, TlsStream, handshake, read_hello};
+use crate::tls::verify::refusal_of;
+
+/// Serves one accepted connection to its end.
+pub(super) async fn serve(
+    worker: Rc<Worker>,
+    listener: Arc<Listener>,
+    cluster: Arc<Cluster>,
+    stream: Stream,
+) {
+    let mut record = Box::new(new_record(&worker, &listener, &stream));
+    let reason = match authenticate(&worker, &listener, stream, &mut record).await {
+        Ok(client) => {
+            authorise_and_relay(&worker, &listener, &cluster, client, &mut record).await
+        }
+        Err(reason) => reason,
+    };
+    record.reason = reason;
+    record.closed = worker.core().clock();
+    worker.closed(record);
+}
+
+fn new_record(worker: &Worker, listener: &Listener, stream: &Stream) -> ConnectionRecord {
+    let opened = worker.core().now();
+    ConnectionRecord {
+        opened,
+        closed: opened,
+        listener: Arc::clone(&listener.name),
+        peer: stream.peer_address(),
+        server_name: None,
+        negotiated: None,
+        alpn: None,
+        identity: None,
+        upstream: None,
+        bytes_up: 0,
+        bytes_down: 0,
+        handshake: None,
+        reason: CloseReason::internal(CloseKind::Stopped),
+        detail: None,
+    }
+}
+
+/// The handshake, within its deadline. On failure the client has its alert.
+async fn authenticate(
+    worker: &Worker,
+    listener: &Listener,
+    stream: Stream,
+    record: &mut ConnectionRecord,
+) -> Result<TlsStream, CloseReason> {
+    let core = worker.core();
+    let counters = core.counters();
+    let deadline = record.opened + listener.handshake_timeout;
+    // Boxed: its state is large, and is gone when the connection idles.
+    let shaken = {
+        let shaking = Box::pin(shake_hands(worker, listener, &stream, record));
+        worker.unless_cut_off(core.timeout_at(deadline, shaking)).await
+    };
+    let failed = match shaken {
+        Ok(Ok(Ok(session))) => {
+            record.handshake = Some(core.clock() - record.opened);
+            counters.handshakes_done.increment();
+            return Ok(TlsStream::new(stream, session));
+        }
+        Ok(Ok(Err(error))) => reason_of(&error, record),
+        Ok(Err(_)) => CloseReason::downstream(CloseKind::HandshakeTimeout),
+        Err(cut_off) => cut_off,
+    };
+    counters.handshakes_failed.increment();
+    stream.close();
+    Err(failed)
+}
+
+async fn shake_hands(
+    worker: &Worker,
+    listener: &Listener,
+    stream: &Stream,
+    record: &mut ConnectionRecord,
+) -> Result<Session, HandshakeError> {
+    let (hello, received) = read_hello(stream).await?;
+    worker.observe(&hello);
+    let schemes: Vec<_> = hello.signature_schemes.iter().copied().map(SignatureScheme::from).collect();
+    let config = listener.tls.select(hello.server_name.as_deref(), &schemes);
+    record.server_name = hello.server_name.map(String::into_boxed_str);
+    let mut session = Session::new(Arc::clone(config)).map_err(HandshakeError::Session)?;
+    handshake(stream, &mut session, received).await?;
+    let agreed = session.negotiated();
+    record.negotiated = Some(Negotiated {
+        version: agreed.protocol_version().map_or(0, u16::from),
+        suite: agreed.negotiated_cipher_suite().map_or(0, |suite| suite.suite().into()),
+        group: agreed.negotiated_key_exchange_group().map(|group| group.name().into()),
+        resumed: agreed.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+    });
+    record.alpn = agreed.alpn_protocol().map(Box::from);
+    Ok(session)
+}
+
+/// Who is it, may it, and then: the upstream.
+async fn authorise_and_relay(
+    worker: &Worker,
+    listener: &Listener,
+    cluster: &Cluster,
+    client: TlsStream,
+    record: &mut ConnectionRecord,
+) -> CloseReason {
+    let admitted = match client.peer_certificate().map(Identity::from_der).transpose() {
+        Ok(identity) => {
+            record.identity = identity.map(Box::new);
+            decide(&listener.rules, record.identity.as_deref())
+        }
+        Err(error) => {
+            record.detail = Some(error.to_string().into());
+            client.refuse();
+            return CloseReason::downstream(CloseKind::Denied);
+        }
+    };
+    if let Decision::Denied(denial) = admitted {
+        record.detail = Some(denial.as_str().into());
+        worker.core().counters().denied.increment();
+        client.refuse();
+        return CloseReason::downstream(CloseKind::Denied);
+    }
+    let connecting = Box::pin(worker.upstreams().connect(worker.core(), cluster));
+    let upstream = match worker.unless_cut_off(connecting).await {
+        Ok(Ok(upstream)) => upstream,
+        Ok(Err(reason)) | Err(reason) => {
+            client.close(false);
+            return reason;
+        }
+    };
+    record.upstream = Some(Arc::clone(&upstream.lease.endpoint));
+    let deadlines = Deadlines {
+        idle: listener.idle_timeout,
+        at: listener.connection_age_max.map(|age| record.opened + age),
+    };
+    let relay = Relay::new(worker.core(), client, upstream.stream, deadlines);
+    run_relay(worker, relay, record).await
+}
+
+async fn run_relay(
+    worker: &Worker,
+    mut relay: Relay,
+    record: &mut ConnectionRecord,
+) -> CloseReason {
+    relay.forward_early();
+    let reason = poll_fn(|cx| match worker.cut_off() {
+        Some(reason) => Poll::Ready(reason),
+        None => relay.poll(cx),
+    })
+    .await;
+    let relayed = relay.relayed();
+    (record.bytes_up, record.bytes_down) = (relayed.bytes_up, relayed.bytes_down);
+    relay.close(reason);
+    reason
+}
+
+/// The reason, with what there is to say about it in `record.detail`.
+fn reason_of(error: &HandshakeError, record: &mut ConnectionRecord) -> CloseReason {
+    let kind = match error {
+        HandshakeError::Hello(HelloError::PlainHttp) => CloseKind::PlainHttp,
+        HandshakeError::Hello(HelloError::NotTls(_)) => CloseKind::NotTls,
+        HandshakeError::Hello(HelloError::TooLarge) => CloseKind::HelloTooLarge,
+        HandshakeError::Hello(_) => CloseKind::HelloMalformed,
+        HandshakeError::Eof => CloseKind::HandshakeAborted,
+        HandshakeError::Io(errno) => match errno.0 {
+            libc::ECONNRESET | libc::EPIPE => CloseKind::HandshakeAborted,
+            other => CloseKind::Io(other),
+        },
+        HandshakeError::Session(error) if error.alert_received().is_some() => {
+            CloseKind::AlertReceived
+        }
+        HandshakeError::Session(error) => {
+            match error.tls().and_then(refusal_of) {
+                Some(refusal) => CloseKind::CertificateRefused(refusal),
+                None => CloseKind::TlsFailed,
+            }
+        }
+    };
+    record.detail = match error {
+        HandshakeError::Hello(error) => Some(error.to_string().into()),
+        HandshakeError::Session(error) => Some(error.to_string().into()),
+        HandshakeError::Io(errno) => Some(errno.to_string().into()),
+        HandshakeError::Eof => None,
+    };
+    CloseReason { source: Source::Downstream, kind }
+}
+

@@ -1,0 +1,222 @@
+//! Relaying bytes between a TLS client and a plaintext upstream, both ways at once.
+//!
+//! Back-pressure: nothing is taken from one side while the other is not writable, and a side whose
+//! bytes are not taken stops receiving. So a connection holds at most the receive queue and what
+//! is pending and in flight, each way. An end is forwarded when all before it was.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::error::{CloseKind, CloseReason};
+use crate::rt::core::{Core, Timer};
+use crate::rt::stream::{Errno, Stream};
+use crate::time::Instant;
+use crate::tls::session::SessionError;
+use crate::tls::stream::TlsStream;
+
+/// Room that one buffer of plaintext may need at most, behind what is pending.
+const ROOM_BYTES: usize = crate::limits::RECV_BUFFER_BYTES;
+
+/// Plaintext bytes relayed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Relayed {
+    /// From the client to the upstream.
+    pub bytes_up: u64,
+    /// From the upstream to the client.
+    pub bytes_down: u64,
+}
+
+/// When a relay must end by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// Without a byte in either direction.
+    pub idle: Duration,
+    /// In any case.
+    pub at: Option<Instant>,
+}
+
+/// A relay in progress.
+#[derive(Debug)]
+pub struct Relay {
+    client: TlsStream,
+    upstream: Stream,
+    relayed: Relayed,
+    client_ended: bool,
+    upstream_ended: bool,
+    deadlines: Deadlines,
+    last_byte: Instant,
+    timer: Timer,
+    core: Core,
+}
+
+impl Relay {
+    /// Joins the two.
+    pub fn new(core: &Core, client: TlsStream, upstream: Stream, deadlines: Deadlines) -> Self {
+        let now = core.now();
+        let timer = core.sleep_until(first_deadline(now, &deadlines));
+        let core = core.clone();
+        Self {
+            client,
+            upstream,
+            relayed: Relayed::default(),
+            client_ended: false,
+            upstream_ended: false,
+            deadlines,
+            last_byte: now,
+            timer,
+            core,
+        }
+    }
+
+    /// What was relayed so far.
+    pub fn relayed(&self) -> Relayed {
+        self.relayed
+    }
+
+    /// Forwards what came in one flight with the end of the handshake.
+    pub fn forward_early(&mut self) {
+        let early = self.client.take_early();
+        self.relayed.bytes_up += early.len() as u64;
+        self.upstream.append(&early);
+        self.upstream.flush();
+    }
+
+    /// Relays as much as can be; ready with the reason when the relay is over.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let before = self.relayed;
+        let up = self.poll_up(cx);
+        let down = self.poll_down(cx);
+        self.upstream.flush();
+        self.client.socket().flush();
+        if self.relayed != before {
+            self.last_byte = self.core.now();
+            let counters = self.core.counters();
+            counters.bytes_up.add(self.relayed.bytes_up - before.bytes_up);
+            counters.bytes_down.add(self.relayed.bytes_down - before.bytes_down);
+        }
+        if let Err(reason) = up.and(down) {
+            return Poll::Ready(reason);
+        }
+        if self.client_ended && self.upstream_ended {
+            return Poll::Ready(CloseReason::downstream(CloseKind::Finished));
+        }
+        self.poll_deadlines(cx)
+    }
+
+    /// Ends both connections: in order where the relay ended in order, so that neither side can
+    /// take a cut for an end otherwise.
+    pub fn close(self, reason: CloseReason) {
+        match (reason.source, reason.kind) {
+            (_, CloseKind::Finished) => {
+                self.upstream.close();
+                self.client.close(true);
+            }
+            // The client is told by an alert, which is pending; or it is gone. What it sent may
+            // be cut short: the upstream sees a reset.
+            (crate::error::Source::Downstream, _) => {
+                drop(self.upstream);
+                self.client.close(false);
+            }
+            // FIN without close_notify: the client can tell that the response is cut short.
+            (crate::error::Source::Upstream, _) => self.client.close(false),
+            (crate::error::Source::Internal, _) => {
+                self.upstream.close();
+                self.client.close(true);
+            }
+        }
+    }
+
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        while !self.client_ended {
+            match self.upstream.poll_writable(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(errno)) => return Err(upstream_failed(errno)),
+                Poll::Pending => break,
+            }
+            match self.client.socket().poll_recv(cx) {
+                Poll::Ready(Ok(Some(received))) => {
+                    let mut plain = self.upstream.lend_pending(ROOM_BYTES.min(received.len()));
+                    let before = plain.len();
+                    let decrypted = self.client.decrypt(received, &mut plain);
+                    self.relayed.bytes_up += (plain.len() - before) as u64;
+                    self.upstream.restore_pending(plain);
+                    if decrypted.map_err(session_failed)? {
+                        self.client_ended = true;
+                        self.upstream.shut_write();
+                    }
+                }
+                Poll::Ready(Ok(None)) => {
+                    return Err(CloseReason::downstream(CloseKind::Truncated));
+                }
+                Poll::Ready(Err(errno)) => return Err(client_failed(errno)),
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        while !self.upstream_ended {
+            match self.client.socket().poll_writable(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(errno)) => return Err(client_failed(errno)),
+                Poll::Pending => break,
+            }
+            match self.upstream.poll_recv(cx) {
+                Poll::Ready(Ok(Some(received))) => {
+                    self.relayed.bytes_down += received.len() as u64;
+                    self.client.encrypt(&received).map_err(session_failed)?;
+                }
+                Poll::Ready(Ok(None)) => {
+                    self.upstream_ended = true;
+                    self.client.shut_write();
+                }
+                Poll::Ready(Err(errno)) => return Err(upstream_failed(errno)),
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// One timer for both deadlines, moved when it expires rather than with every byte.
+    fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        while self.timer.poll_expired(cx).is_ready() {
+            let now = self.core.now();
+            if self.deadlines.at.is_some_and(|at| now >= at) {
+                return Poll::Ready(CloseReason::internal(CloseKind::AgeMax));
+            }
+            if now >= self.last_byte + self.deadlines.idle {
+                return Poll::Ready(CloseReason::internal(CloseKind::IdleTimeout));
+            }
+            self.timer.reset(first_deadline(self.last_byte, &self.deadlines));
+        }
+        Poll::Pending
+    }
+}
+
+fn first_deadline(last_byte: Instant, deadlines: &Deadlines) -> Instant {
+    let idle = last_byte + deadlines.idle;
+    deadlines.at.map_or(idle, |at| idle.min(at))
+}
+
+fn client_failed(errno: Errno) -> CloseReason {
+    CloseReason::downstream(kind_of(errno))
+}
+
+fn upstream_failed(errno: Errno) -> CloseReason {
+    CloseReason::upstream(kind_of(errno))
+}
+
+fn kind_of(errno: Errno) -> CloseKind {
+    match errno.0 {
+        libc::ECONNRESET | libc::EPIPE => CloseKind::Reset,
+        other => CloseKind::Io(other),
+    }
+}
+
+fn session_failed(error: SessionError) -> CloseReason {
+    CloseReason::downstream(match error.alert_received() {
+        Some(_) => CloseKind::AlertReceived,
+        None => CloseKind::TlsFailed,
+    })
+}

@@ -1,0 +1,208 @@
+//! Choosing an endpoint of a cluster and connecting to it.
+//!
+//! Balancing is each worker's own: it counts the connections that it made. One retry on another
+//! endpoint, before any byte was sent, so a retry is always sound.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use socket2::SockAddr;
+
+use crate::config::snapshot::{Address, Balance, Cluster, Endpoint};
+use crate::error::{CloseKind, CloseReason};
+use crate::rt::core::Core;
+use crate::rt::stream::{Errno, Stream};
+
+/// The endpoints as one worker sees them.
+#[derive(Debug, Default)]
+pub struct Upstreams {
+    /// By cluster and endpoint, so that counts survive a change of the configuration.
+    clusters: RefCell<HashMap<Arc<str>, Balancer>>,
+}
+
+#[derive(Debug, Default)]
+struct Balancer {
+    next: usize,
+    live: HashMap<Arc<str>, u32>,
+}
+
+/// A connection to an endpoint, counted until it is dropped.
+#[derive(Debug)]
+pub struct Connected {
+    /// The socket.
+    pub stream: Stream,
+    /// Which endpoint; the count goes with it.
+    pub lease: Lease,
+}
+
+/// One connection's share of an endpoint's count.
+#[derive(Debug)]
+pub struct Lease {
+    upstreams: Rc<Upstreams>,
+    cluster: Arc<str>,
+    /// The endpoint's label.
+    pub endpoint: Arc<str>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut clusters = self.upstreams.clusters.borrow_mut();
+        let Some(balancer) = clusters.get_mut(&self.cluster) else { return };
+        if let Some(live) = balancer.live.get_mut(&self.endpoint) {
+            *live -= 1;
+            if *live == 0 {
+                // Endpoints that are gone from the configuration leave nothing behind.
+                balancer.live.remove(&self.endpoint);
+            }
+        }
+    }
+}
+
+impl Upstreams {
+    /// Connects to an endpoint of `cluster`; where that fails, to another one, once.
+    ///
+    /// # Errors
+    /// The reason of the last failure.
+    pub async fn connect(
+        self: &Rc<Self>,
+        core: &Core,
+        cluster: &Cluster,
+    ) -> Result<Connected, CloseReason> {
+        let first = self
+            .choose(cluster, None)
+            .ok_or(CloseReason::upstream(CloseKind::NoEndpoint))?;
+        let failed = match self.attempt(core, cluster, first).await {
+            Ok(connected) => return Ok(connected),
+            Err(reason) => reason,
+        };
+        match self.choose(cluster, Some(first)) {
+            Some(second) => self.attempt(core, cluster, second).await,
+            None => Err(failed),
+        }
+    }
+
+    async fn attempt(
+        self: &Rc<Self>,
+        core: &Core,
+        cluster: &Cluster,
+        index: usize,
+    ) -> Result<Connected, CloseReason> {
+        let endpoint = &cluster.endpoints[index];
+        // Counted while connecting, so that a slow endpoint draws no more than its share.
+        let lease = self.lease(cluster, endpoint);
+        let deadline = core.now() + cluster.connect_timeout;
+        let connecting = async { core.connect(socket_address(&endpoint.address)?).await };
+        let connected = core.timeout_at(deadline, connecting).await;
+        let counters = core.counters();
+        match connected {
+            Ok(Ok(stream)) => {
+                counters.upstream_connects.increment();
+                Ok(Connected { stream, lease })
+            }
+            Ok(Err(errno)) => {
+                counters.upstream_connect_failures.increment();
+                Err(reason_of(errno))
+            }
+            Err(_) => {
+                counters.upstream_connect_failures.increment();
+                Err(CloseReason::upstream(CloseKind::ConnectTimeout))
+            }
+        }
+    }
+
+    fn lease(self: &Rc<Self>, cluster: &Cluster, endpoint: &Endpoint) -> Lease {
+        let mut clusters = self.clusters.borrow_mut();
+        let balancer = clusters.entry(Arc::clone(&cluster.name)).or_default();
+        *balancer.live.entry(Arc::clone(&endpoint.label)).or_default() += 1;
+        Lease {
+            upstreams: Rc::clone(self),
+            cluster: Arc::clone(&cluster.name),
+            endpoint: Arc::clone(&endpoint.label),
+        }
+    }
+
+    /// The index of the endpoint whose turn it is, other than `but`.
+    fn choose(&self, cluster: &Cluster, but: Option<usize>) -> Option<usize> {
+        let mut clusters = self.clusters.borrow_mut();
+        let balancer = clusters.entry(Arc::clone(&cluster.name)).or_default();
+        let count = cluster.endpoints.len();
+        let start = balancer.next;
+        // Ties of least connections go round, or an idle worker would use one endpoint only.
+        balancer.next = balancer.next.wrapping_add(1);
+        let turns = (0..count).map(|step| start.wrapping_add(step) % count);
+        let mut candidates = turns.filter(|&index| Some(index) != but);
+        match cluster.balance {
+            Balance::RoundRobin => candidates.next(),
+            Balance::LeastConnections => candidates.min_by_key(|&index| {
+                balancer.live.get(&cluster.endpoints[index].label).copied().unwrap_or(0)
+            }),
+        }
+    }
+}
+
+fn socket_address(address: &Address) -> Result<SockAddr, Errno> {
+    match address {
+        Address::Tcp(address) => Ok(SockAddr::from(*address)),
+        // The configuration refuses paths that are too long for a socket address.
+        Address::Unix(path) => SockAddr::unix(path).map_err(|_| Errno(libc::ENAMETOOLONG)),
+    }
+}
+
+fn reason_of(errno: Errno) -> CloseReason {
+    match errno.0 {
+        // No listener, or no socket file: the upstream is down.
+        libc::ECONNREFUSED | libc::ENOENT => CloseReason::upstream(CloseKind::ConnectRefused),
+        libc::ETIMEDOUT => CloseReason::upstream(CloseKind::ConnectTimeout),
+        libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL => {
+            CloseReason::internal(CloseKind::ConnectFailed(errno.0))
+        }
+        other => CloseReason::upstream(CloseKind::ConnectFailed(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::snapshot::{ClusterOptions, Target};
+
+    fn cluster(balance: Balance, endpoints: u16) -> Cluster {
+        Cluster::new(ClusterOptions {
+            name: "app".into(),
+            targets: (1..=endpoints)
+                .map(|port| Target::Socket(std::net::SocketAddr::from(([127, 0, 0, 1], port))))
+                .collect(),
+            balance,
+            connect_timeout: Duration::from_secs(1),
+            resolve_interval: Duration::from_secs(1),
+        })
+    }
+
+    #[test]
+    fn round_robin_takes_turns_and_a_retry_takes_another() {
+        let upstreams = Upstreams::default();
+        let three = cluster(Balance::RoundRobin, 3);
+        let turns: Vec<_> = (0..4).map(|_| upstreams.choose(&three, None)).collect();
+        assert_eq!(turns, [Some(0), Some(1), Some(2), Some(0)]);
+        assert_eq!(upstreams.choose(&three, Some(1)), Some(2));
+        assert_eq!(upstreams.choose(&cluster(Balance::RoundRobin, 1), Some(0)), None);
+        assert_eq!(upstreams.choose(&cluster(Balance::RoundRobin, 0), None), None);
+    }
+
+    #[test]
+    fn least_connections_counts_leases_and_forgets_them() {
+        let upstreams = Rc::new(Upstreams::default());
+        let two = cluster(Balance::LeastConnections, 2);
+        let first = upstreams.lease(&two, &two.endpoints[0]);
+        assert_eq!(upstreams.choose(&two, None), Some(1));
+        assert_eq!(upstreams.choose(&two, None), Some(1), "whoever's turn it is");
+        let second = upstreams.lease(&two, &two.endpoints[1]);
+        let third = upstreams.lease(&two, &two.endpoints[1]);
+        assert_eq!(upstreams.choose(&two, None), Some(0));
+        drop((first, second, third));
+        assert!(upstreams.clusters.borrow()["app"].live.is_empty());
+    }
+}

@@ -1,0 +1,195 @@
+//! A worker: one pinned thread with a core of its own, which accepts and serves.
+//!
+//! The control thread speaks to it by [`Message`]s; it answers by counters and log records.
+//! Phases: running; draining (accepts nothing more, connections end by themselves); cut off (what
+//! is left is closed now). The loop ends when nothing is left.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::admission::{Admission, SharedAdmission};
+use super::connection::serve;
+use super::upstream::Upstreams;
+use crate::config::snapshot::Snapshot;
+use crate::error::{CloseKind, CloseReason};
+use crate::limits::{EXIT_TIMEOUT_MS, MULTISHOT_ACCEPT_ROOM_MIN};
+use crate::log::{ConnectionRecord, LogSender};
+use crate::metrics::counter::WorkerCounters;
+use crate::rt::core::Core;
+use crate::rt::driver::Driver;
+use crate::rt::inbox::Inbox;
+use crate::rt::listen::Listener;
+use crate::rt::stream::Stream;
+
+/// What the control thread tells a worker.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// New connections see this configuration.
+    Publish(Arc<Snapshot>),
+    /// Accept nothing more, and end when the last connection has.
+    Drain,
+    /// End what is left, for this reason.
+    CutOff(CloseKind),
+}
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Its number, from 0.
+    pub number: usize,
+    /// One for each listener of the snapshot, in its order.
+    pub listeners: Vec<OwnedFd>,
+    /// The configuration to begin with.
+    pub snapshot: Arc<Snapshot>,
+    /// What all workers share.
+    pub admission: Arc<SharedAdmission>,
+    /// Its counters.
+    pub counters: Arc<WorkerCounters>,
+    /// Its log buffer.
+    pub log: LogSender,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Worker {
+    core: Core,
+    snapshot: RefCell<Arc<Snapshot>>,
+    admission: Rc<Admission>,
+    upstreams: Rc<Upstreams>,
+    log: LogSender,
+    draining: Cell<bool>,
+    cut_off: Cell<Option<CloseKind>>,
+}
+
+/// Runs a worker on the calling thread, over `driver`, until it has drained.
+///
+/// # Errors
+/// Only where the driver is beyond use.
+pub fn run(parts: Parts, driver: Driver, inbox: &Inbox<Message>) -> io::Result<()> {
+    let zero_copy_send = parts.snapshot.ring.zero_copy_send;
+    let core = Core::new(parts.number, driver, zero_copy_send, parts.counters);
+    let worker = Rc::new(Worker {
+        core: core.clone(),
+        snapshot: RefCell::new(parts.snapshot),
+        admission: Admission::new(parts.admission),
+        upstreams: Rc::default(),
+        log: parts.log,
+        draining: Cell::new(false),
+        cut_off: Cell::new(None),
+    });
+    for (index, socket) in parts.listeners.into_iter().enumerate() {
+        let listener = core.listen(socket);
+        core.spawn(accept(Rc::clone(&worker), index, listener));
+    }
+    core.run(
+        inbox,
+        |message| worker.handle(message),
+        || worker.draining.get() && core.is_idle(),
+    )
+}
+
+impl Worker {
+    /// The core.
+    pub(super) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// The upstreams' endpoints as this worker sees them.
+    pub(super) fn upstreams(&self) -> &Rc<Upstreams> {
+        &self.upstreams
+    }
+
+    /// Why connections must end now, where they must.
+    pub(super) fn cut_off(&self) -> Option<CloseReason> {
+        self.cut_off.get().map(CloseReason::internal)
+    }
+
+    /// `future`, unless connections must end.
+    pub(super) async fn unless_cut_off<F: Future>(
+        &self,
+        future: F,
+    ) -> Result<F::Output, CloseReason> {
+        let mut future = std::pin::pin!(future);
+        poll_fn(|cx| match self.cut_off() {
+            Some(reason) => Poll::Ready(Err(reason)),
+            None => future.as_mut().poll(cx).map(Ok),
+        })
+        .await
+    }
+
+    /// A connection has ended.
+    pub(super) fn closed(&self, record: Box<ConnectionRecord>) {
+        self.core.counters().connections_closed.increment();
+        self.log.send(record);
+    }
+
+    fn handle(&self, message: Message) {
+        match message {
+            Message::Publish(snapshot) => *self.snapshot.borrow_mut() = snapshot,
+            Message::Drain => self.draining.set(true),
+            Message::CutOff(kind) => {
+                self.draining.set(true);
+                self.cut_off.set(Some(kind));
+            }
+        }
+        self.core.wake_all();
+    }
+
+    fn admit(self: &Rc<Self>, index: usize, stream: Stream) {
+        let counters = self.core.counters();
+        counters.accepted.increment();
+        let snapshot = self.snapshot.borrow();
+        let listener = Arc::clone(&snapshot.listeners[index]);
+        let source = stream.peer_address().map(|peer| peer.ip());
+        match self.admission.admit(source, &snapshot.limits) {
+            Some(place) => {
+                stream.keep(place);
+                let cluster = Arc::clone(&snapshot.clusters[listener.cluster]);
+                self.core.spawn(serve(Rc::clone(self), listener, cluster, stream));
+            }
+            None => {
+                counters.refused_limit.increment();
+                let now = self.core.now();
+                let reason = CloseReason::downstream(CloseKind::SourceLimit);
+                self.closed(Box::new(ConnectionRecord::refused(now, &listener, &stream, reason)));
+            }
+        }
+    }
+}
+
+/// Accepts until the worker drains, and then what is left in the backlog.
+async fn accept(worker: Rc<Worker>, index: usize, listener: Listener) {
+    let core = worker.core.clone();
+    while !worker.draining.get() {
+        let room = worker.admission.room(&worker.snapshot.borrow().limits);
+        if room == 0 {
+            listener.pause();
+            worker.admission.changed(&core).await;
+            continue;
+        }
+        // A multishot accept takes all that is in the backlog, so it needs the room for that.
+        let multishot = room >= MULTISHOT_ACCEPT_ROOM_MIN;
+        let next = poll_fn(|cx| {
+            if worker.draining.get() {
+                return Poll::Ready(None);
+            }
+            listener.poll_accept(cx, multishot).map(Some)
+        });
+        if let Some(stream) = next.await {
+            worker.admit(index, stream);
+        }
+    }
+    // Closing a listener resets what waits in its backlog; those clients came in time.
+    while worker.admission.room(&worker.snapshot.borrow().limits) > 0 {
+        match poll_fn(|cx| listener.poll_backlog(cx)).await {
+            Some(stream) => worker.admit(index, stream),
+            None => break,
+        }
+    }
+}
