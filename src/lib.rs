@@ -17,5 +17,6 @@
 
 pub mod error;
 pub mod limits;
+pub mod metrics;
 pub mod rt;
 pub mod time;
