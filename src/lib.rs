@@ -21,3 +21,4 @@ pub mod metrics;
 pub mod rt;
 pub mod sys;
 pub mod time;
+pub mod tls;
