@@ -16,5 +16,7 @@
 #![deny(unsafe_code)]
 
 pub mod error;
+pub mod identity;
 pub mod limits;
+pub mod policy;
 pub mod time;
