@@ -15,9 +15,14 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod config;
 pub mod error;
+pub mod identity;
 pub mod limits;
+pub mod log;
 pub mod metrics;
+pub mod policy;
+pub mod proxy;
 pub mod rt;
 pub mod sys;
 pub mod time;

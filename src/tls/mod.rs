@@ -4,3 +4,5 @@
 
 pub mod hello;
 pub mod names;
+pub mod session;
+pub mod stream;
