@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::error::{CloseKind, CloseReason};
-use crate::identity::peer::Identity;
+use crate::identity::Identity;
 use crate::limits::LOG_RECORDS_MAX;
 use crate::metrics::counter::WorkerCounters;
 use crate::time::Instant;
@@ -87,6 +87,26 @@ impl ClockPair {
 }
 
 impl ConnectionRecord {
+    /// The record of a connection of which nothing is known yet but where it came from.
+    pub fn new(opened: Instant, listener: &Arc<str>, peer: Option<SocketAddr>) -> Self {
+        Self {
+            opened,
+            closed: opened,
+            listener: Arc::clone(listener),
+            peer,
+            server_name: None,
+            negotiated: None,
+            alpn: None,
+            identity: None,
+            upstream: None,
+            bytes_up: 0,
+            bytes_down: 0,
+            handshake: None,
+            reason: CloseReason::internal(CloseKind::Stopped),
+            detail: None,
+        }
+    }
+
     /// The record as one line of JSON, with its newline.
     pub fn line(&self, clocks: &ClockPair) -> String {
         let mut line =
@@ -144,20 +164,22 @@ impl Serialize for IdentityLine<'_> {
         map.serialize_entry("issuer", identity.issuer())?;
         map.serialize_entry("serial", identity.serial())?;
         if let Some(id) = identity.spiffe_id() {
-            map.serialize_entry("spiffe", id)?;
+            map.serialize_entry("spiffe", id.as_str())?;
         }
-        for (name, names) in
-            [("dns", identity.dns()), ("email", identity.email()), ("uri", identity.uris())]
-        {
+        for (name, names) in [
+            ("dns", identity.dns_names()),
+            ("email", identity.emails()),
+            ("uri", identity.uris()),
+        ] {
             if !names.is_empty() {
                 map.serialize_entry(name, names)?;
             }
         }
-        if !identity.ip().is_empty() {
-            map.serialize_entry("ip", identity.ip())?;
+        if !identity.ip_addresses().is_empty() {
+            map.serialize_entry("ip", identity.ip_addresses())?;
         }
         map.serialize_entry("sha256", &hex(identity.sha256()))?;
-        map.serialize_entry("not_after", &timestamp(identity.not_after()))?;
+        map.serialize_entry("not_after", &timestamp(identity.not_after_unix_s()))?;
         map.end()
     }
 }

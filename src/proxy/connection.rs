@@ -15,9 +15,9 @@ use super::relay::{Deadlines, Relay};
 use super::worker::Worker;
 use crate::config::snapshot::{Cluster, Listener};
 use crate::error::{CloseKind, CloseReason, Source};
-use crate::identity::peer::Identity;
+use crate::identity::Identity;
 use crate::log::{ConnectionRecord, Negotiated};
-use crate::policy::decide::{Decision, decide};
+use crate::policy::{Decision, decide};
 use crate::rt::stream::Stream;
 use crate::tls::hello::HelloError;
 use crate::tls::session::Session;
@@ -30,8 +30,8 @@ pub(super) async fn serve(
     listener: Arc<Listener>,
     cluster: Arc<Cluster>,
     stream: Stream,
+    mut record: Box<ConnectionRecord>,
 ) {
-    let mut record = Box::new(new_record(&worker, &listener, &stream));
     let reason = match authenticate(&worker, &listener, stream, &mut record).await {
         Ok(client) => {
             authorise_and_relay(&worker, &listener, &cluster, client, &mut record).await
@@ -41,26 +41,6 @@ pub(super) async fn serve(
     record.reason = reason;
     record.closed = worker.core().clock();
     worker.closed(record);
-}
-
-fn new_record(worker: &Worker, listener: &Listener, stream: &Stream) -> ConnectionRecord {
-    let opened = worker.core().now();
-    ConnectionRecord {
-        opened,
-        closed: opened,
-        listener: Arc::clone(&listener.name),
-        peer: stream.peer_address(),
-        server_name: None,
-        negotiated: None,
-        alpn: None,
-        identity: None,
-        upstream: None,
-        bytes_up: 0,
-        bytes_down: 0,
-        handshake: None,
-        reason: CloseReason::internal(CloseKind::Stopped),
-        detail: None,
-    }
 }
 
 /// The handshake, within its deadline. On failure the client has its alert.
@@ -100,7 +80,6 @@ async fn shake_hands(
     record: &mut ConnectionRecord,
 ) -> Result<Session, HandshakeError> {
     let (hello, received) = read_hello(stream).await?;
-    worker.observe(&hello);
     let schemes: Vec<_> = hello.signature_schemes.iter().copied().map(SignatureScheme::from).collect();
     let config = listener.tls.select(hello.server_name.as_deref(), &schemes);
     record.server_name = hello.server_name.map(String::into_boxed_str);
@@ -132,14 +111,14 @@ async fn authorise_and_relay(
         }
         Err(error) => {
             record.detail = Some(error.to_string().into());
-            client.refuse();
+            client.close(false);
             return CloseReason::downstream(CloseKind::Denied);
         }
     };
     if let Decision::Denied(denial) = admitted {
         record.detail = Some(denial.as_str().into());
         worker.core().counters().denied.increment();
-        client.refuse();
+        client.close(false);
         return CloseReason::downstream(CloseKind::Denied);
     }
     let connecting = Box::pin(worker.upstreams().connect(worker.core(), cluster));

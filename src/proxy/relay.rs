@@ -106,23 +106,14 @@ impl Relay {
     /// Ends both connections: in order where the relay ended in order, so that neither side can
     /// take a cut for an end otherwise.
     pub fn close(self, reason: CloseReason) {
-        match (reason.source, reason.kind) {
-            (_, CloseKind::Finished) => {
-                self.upstream.close();
-                self.client.close(true);
-            }
-            // The client is told by an alert, which is pending; or it is gone. What it sent may
-            // be cut short: the upstream sees a reset.
-            (crate::error::Source::Downstream, _) => {
-                drop(self.upstream);
-                self.client.close(false);
-            }
-            // FIN without close_notify: the client can tell that the response is cut short.
-            (crate::error::Source::Upstream, _) => self.client.close(false),
-            (crate::error::Source::Internal, _) => {
-                self.upstream.close();
-                self.client.close(true);
-            }
+        if reason.kind == CloseKind::Finished {
+            self.upstream.close();
+            self.client.close(true);
+        } else {
+            // The upstream sees a reset, the client FIN without close_notify (behind an alert,
+            // where one is due): both can tell that what they got may be cut short.
+            drop(self.upstream);
+            self.client.close(false);
         }
     }
 

@@ -11,14 +11,13 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use super::admission::{Admission, SharedAdmission};
 use super::connection::serve;
 use super::upstream::Upstreams;
 use crate::config::snapshot::Snapshot;
 use crate::error::{CloseKind, CloseReason};
-use crate::limits::{EXIT_TIMEOUT_MS, MULTISHOT_ACCEPT_ROOM_MIN};
+use crate::limits::MULTISHOT_ACCEPT_ROOM_MIN;
 use crate::log::{ConnectionRecord, LogSender};
 use crate::metrics::counter::WorkerCounters;
 use crate::rt::core::Core;
@@ -146,18 +145,18 @@ impl Worker {
         counters.accepted.increment();
         let snapshot = self.snapshot.borrow();
         let listener = Arc::clone(&snapshot.listeners[index]);
-        let source = stream.peer_address().map(|peer| peer.ip());
-        match self.admission.admit(source, &snapshot.limits) {
+        let peer = stream.peer_address();
+        let mut record = Box::new(ConnectionRecord::new(self.core.now(), &listener.name, peer));
+        match self.admission.admit(peer.map(|peer| peer.ip()), &snapshot.limits) {
             Some(place) => {
                 stream.keep(place);
                 let cluster = Arc::clone(&snapshot.clusters[listener.cluster]);
-                self.core.spawn(serve(Rc::clone(self), listener, cluster, stream));
+                self.core.spawn(serve(Rc::clone(self), listener, cluster, stream, record));
             }
             None => {
                 counters.refused_limit.increment();
-                let now = self.core.now();
-                let reason = CloseReason::downstream(CloseKind::SourceLimit);
-                self.closed(Box::new(ConnectionRecord::refused(now, &listener, &stream, reason)));
+                record.reason = CloseReason::downstream(CloseKind::SourceLimit);
+                self.closed(record);
             }
         }
     }

@@ -15,6 +15,7 @@ use super::stream::Stream;
 use super::timer::TimerKey;
 use crate::limits::ACCEPT_RETRY_MS;
 use crate::sys::ops::{Completion, Op, Payload};
+use crate::sys::sockopt;
 
 #[derive(Debug)]
 enum Accept {
@@ -152,15 +153,29 @@ impl Listener {
         Poll::Pending
     }
 
+    /// What is left in the backlog, after accepting was stopped; `None` when it is empty.
+    pub fn poll_backlog(&self, cx: &mut Context<'_>) -> Poll<Option<Stream>> {
+        let mut state = self.core.state();
+        state.stop_accept(self.key);
+        let listening = &mut state.listeners[self.key as usize];
+        let accepted = match listening.accepted.pop_front() {
+            Some(fd) => Some(fd),
+            None if matches!(listening.accept, Accept::Armed(_) | Accept::Stopping) => {
+                listening.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            None => listening.fd.as_ref().and_then(sockopt::accept_ready),
+        };
+        let Some(fd) = accepted else { return Poll::Ready(None) };
+        let key = state.add_socket(fd);
+        drop(state);
+        Poll::Ready(Some(Stream::new(self.core.clone(), key)))
+    }
+
     /// Stops taking connections from the backlog. Those already taken still come out of
     /// [`Listener::poll_accept`], which starts accepting again.
     pub fn pause(&self) {
         self.core.state().stop_accept(self.key);
-    }
-
-    /// Connections accepted and not yet taken.
-    pub fn waiting(&self) -> usize {
-        self.core.state().listeners[self.key as usize].accepted.len()
     }
 }
 

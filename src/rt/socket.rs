@@ -7,8 +7,10 @@
 //! of the socket is in flight (it would not stop an armed receive); at most one send and one
 //! receive are in flight; a paused or idle socket pins no buffer of the ring under pressure.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
 use std::task::Waker;
 
 use super::buffer::RecvBuf;
@@ -81,6 +83,8 @@ pub(super) struct Socket {
     in_flight: u8,
     drained_bytes: usize,
     close_timer: Option<TimerKey>,
+    /// Dropped when the descriptor is closed.
+    pub(super) kept: Option<Rc<dyn Any>>,
 }
 
 impl Socket {
@@ -105,6 +109,7 @@ impl Socket {
             in_flight: 0,
             drained_bytes: 0,
             close_timer: None,
+            kept: None,
         }
     }
 

@@ -4,8 +4,10 @@
 //! buffer by buffer. Dropping a stream resets the connection; `close` ends it in order, without
 //! the task having to wait.
 
+use std::any::Any;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -131,6 +133,11 @@ impl Stream {
     /// The peer's address, asked of the kernel; `None` for a Unix socket or where it is gone.
     pub fn peer_address(&self) -> Option<SocketAddr> {
         sockopt::peer_address(self.core.state().socket(self.key).fd())
+    }
+
+    /// Keeps `guard` until the descriptor is closed, which may be after the task has ended.
+    pub fn keep(&self, guard: Rc<dyn Any>) {
+        self.core.state().socket(self.key).kept = Some(guard);
     }
 
     /// Waits until a connection that was started is established.

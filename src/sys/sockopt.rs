@@ -68,6 +68,21 @@ pub fn connecting(address: &SockAddr) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
+/// A connection of the listener's backlog, if one is there; never blocks.
+///
+/// For a listener on which no accept is in flight, or the connection could be gone between the
+/// look and the accept(2).
+pub fn accept_ready(listener: &OwnedFd) -> Option<OwnedFd> {
+    let mut polled = [rustix::event::PollFd::new(listener, rustix::event::PollFlags::IN)];
+    let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+    match rustix::event::poll(&mut polled, Some(&now)) {
+        Ok(1) => {
+            rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC).ok()
+        }
+        _ => None,
+    }
+}
+
 /// The address of the peer, or `None` where it is not an IP address or the peer is gone.
 pub fn peer_address(socket: &impl AsFd) -> Option<SocketAddr> {
     SockRef::from(socket).peer_addr().ok().and_then(|address| address.as_socket())

@@ -42,6 +42,14 @@ impl std::fmt::Display for SessionError {
 }
 
 impl SessionError {
+    /// rustls' own error.
+    pub fn tls(&self) -> Option<&rustls::Error> {
+        match self {
+            Self::Tls(error) => Some(error),
+            Self::TooLarge => None,
+        }
+    }
+
     /// The alert that the peer sent, where that is the reason.
     pub fn alert_received(&self) -> Option<AlertDescription> {
         match self {

@@ -3,8 +3,6 @@
 //! Invariant: what TLS has to say, alerts above all, is appended to the socket before an error is
 //! returned, so whoever closes the socket in order sends it.
 
-use rustls::AlertDescription;
-
 use super::hello::{self, ClientHello, HelloError, Progress};
 use super::session::{Session, SessionError, encrypted_bytes_max};
 use crate::limits::RECV_BUFFER_BYTES;
@@ -45,7 +43,9 @@ pub async fn read_hello(stream: &Stream) -> Result<(ClientHello, RecvBuf), Hands
                 received = RecvBuf::Heap(joined);
             }
             Err(error) => {
-                append_alert(stream, error.alert());
+                if let Some(alert) = error.alert() {
+                    append_alert(stream, alert);
+                }
                 return Err(HandshakeError::Hello(error));
             }
         }
@@ -87,8 +87,8 @@ async fn next_bytes(stream: &Stream) -> Result<RecvBuf, HandshakeError> {
 }
 
 /// A fatal alert in the clear, for the time before there are keys (RFC 8446, 6).
-fn append_alert(stream: &Stream, alert: AlertDescription) {
-    stream.append(&[21, 3, 3, 0, 2, 2, u8::from(alert)]);
+fn append_alert(stream: &Stream, alert: u8) {
+    stream.append(&[21, 3, 3, 0, 2, 2, alert]);
 }
 
 /// An established TLS connection.
@@ -107,6 +107,11 @@ impl TlsStream {
     /// The socket, for receiving, flushing and back-pressure.
     pub fn socket(&self) -> &Stream {
         &self.stream
+    }
+
+    /// The client's own certificate, DER.
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        self.session.negotiated().peer_certificates()?.first().map(|leaf| leaf.as_ref())
     }
 
     /// Plaintext that came in one flight with the end of the handshake.
