@@ -15,6 +15,10 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod cli;
+pub mod config;
+pub mod control;
 pub mod error;
 pub mod limits;
 pub mod time;
+pub mod tls;
