@@ -19,6 +19,8 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod error;
+pub mod identity;
 pub mod limits;
+pub mod policy;
 pub mod time;
 pub mod tls;

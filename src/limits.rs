@@ -44,6 +44,18 @@ pub const CHAIN_CERTIFICATES_MAX: usize = 16;
 pub const IDENTITY_NAMES_MAX: usize = 256;
 /// Bytes of all the names of an identity together.
 pub const IDENTITY_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a SPIFFE ID (SPIFFE-ID, section 2.4).
+pub const SPIFFE_ID_BYTES_MAX: usize = 2048;
+/// Bytes of the trust domain of a SPIFFE ID (SPIFFE-ID, section 2.4).
+pub const SPIFFE_TRUST_DOMAIN_BYTES_MAX: usize = 255;
+/// Bytes of a DNS name (RFC 1035, 2.3.4, in its text form without the final dot).
+pub const DNS_NAME_BYTES_MAX: usize = 253;
+/// Bytes of one label of a DNS name (RFC 1035, 2.3.4).
+pub const DNS_LABEL_BYTES_MAX: usize = 63;
+/// Content bytes of a certificate's serial number (RFC 5280, 4.1.2.2).
+pub const SERIAL_BYTES_MAX: usize = 20;
+/// Smallest RSA modulus that a client may bring by default, in bits.
+pub const RSA_BITS_MIN_DEFAULT: u32 = 2048;
 
 /// Most worker threads.
 pub const WORKERS_MAX: usize = 256;
@@ -143,6 +155,9 @@ const _: () = assert!(CLIENT_HELLO_BYTES_MAX <= HANDSHAKE_BYTES_MAX);
 const _: () = assert!(TLS_RECORD_BYTES_MAX <= HANDSHAKE_BYTES_MAX);
 const _: () = assert!(TLS_RECORD_BYTES_MAX <= RECV_BUFFER_BYTES);
 const _: () = assert!(CHAIN_CERTIFICATES_MAX_DEFAULT <= CHAIN_CERTIFICATES_MAX);
+const _: () = assert!(SPIFFE_ID_BYTES_MAX <= IDENTITY_BYTES_MAX);
+const _: () = assert!(SPIFFE_TRUST_DOMAIN_BYTES_MAX < SPIFFE_ID_BYTES_MAX);
+const _: () = assert!(DNS_LABEL_BYTES_MAX <= DNS_NAME_BYTES_MAX);
 const _: () = assert!(RING_ENTRIES_MIN <= RING_ENTRIES_DEFAULT);
 const _: () = assert!(RING_ENTRIES_DEFAULT <= RING_ENTRIES_MAX);
 const _: () = assert!(WORKERS_MIN <= WORKERS_MAX && WORKERS_MAX <= CPUS_MAX);

@@ -1,0 +1,158 @@
+//! What can go wrong, as the causes that a log line and a metric label name.
+//!
+//! A leaf: it knows no other room. Each cause has one stable snake_case code, which is never
+//! renamed, because alerts and dashboards are built on it.
+
+use std::fmt;
+
+/// Why a client's certificate, or the lack of one, ended a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// The listener requires a certificate and the client presented none.
+    CertificateMissing,
+    /// A presented certificate is not correctly encoded X.509 (RFC 5280).
+    Malformed,
+    /// A presented certificate is not of version 3 (RFC 5280, 4.1.2.1).
+    UnsupportedVersion,
+    /// A certificate of the chain is past its notAfter, or its notAfter precedes its notBefore.
+    Expired,
+    /// A certificate of the chain is before its notBefore.
+    NotYetValid,
+    /// No path leads from the client's certificate to one of the configured anchors.
+    UnknownAnchor,
+    /// The client's certificate was issued by itself and is not one of the anchors.
+    SelfSigned,
+    /// The signature of a certificate of the chain does not fit the key of its issuer: most often
+    /// an anchor of the same name with another key.
+    BadSignature,
+    /// The chain is in order, but the client did not prove that it holds the certificate's private
+    /// key: its CertificateVerify signature is wrong (RFC 8446, 4.4.3).
+    KeyNotProven,
+    /// A certificate or the CertificateVerify is signed with an algorithm that is not accepted,
+    /// or that does not fit the key.
+    SignatureAlgorithmRefused,
+    /// The chain is limited to other purposes than client authentication (RFC 5280, 4.2.1.12).
+    EkuLacksClientAuth,
+    /// The key usage extension forbids what the certificate was used for (RFC 5280, 4.2.1.3).
+    KeyUsageRefused,
+    /// The client's own certificate is that of a certification authority.
+    CaAsLeaf,
+    /// A certificate that is not an authority's issued another one of the chain.
+    LeafAsCa,
+    /// The client presented more certificates than the listener accepts.
+    ChainTooLong,
+    /// A presented certificate has a key of a type that the listener does not accept.
+    KeyTypeRefused,
+    /// A presented certificate has an RSA key of fewer bits than the listener accepts.
+    KeyTooSmall,
+    /// A certificate of the chain was revoked by its issuer.
+    Revoked,
+    /// Revocation is checked, and no current list says whether a certificate was revoked.
+    RevocationUnknown,
+    /// A key of the chain is on the built-in list of keys that must never be trusted.
+    Distrusted,
+    /// A certificate has a critical extension that is not understood (RFC 5280, 4.2).
+    UnknownCriticalExtension,
+    /// A name is outside what an issuer of the chain may vouch for (RFC 5280, 4.2.1.10).
+    NameConstraint,
+    /// More authorities follow an issuer of the chain than it permits (RFC 5280, 4.2.1.9).
+    PathLength,
+    /// So many paths are possible through the presented certificates that the search was given up.
+    PathTooComplex,
+    /// A cause that the verifier does not tell apart. The log line has its text.
+    Other,
+}
+
+impl Refusal {
+    /// Every refusal, for a metric that shows each label from the start.
+    pub const ALL: [Self; 25] = [
+        Self::CertificateMissing,
+        Self::Malformed,
+        Self::UnsupportedVersion,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::UnknownAnchor,
+        Self::SelfSigned,
+        Self::BadSignature,
+        Self::KeyNotProven,
+        Self::SignatureAlgorithmRefused,
+        Self::EkuLacksClientAuth,
+        Self::KeyUsageRefused,
+        Self::CaAsLeaf,
+        Self::LeafAsCa,
+        Self::ChainTooLong,
+        Self::KeyTypeRefused,
+        Self::KeyTooSmall,
+        Self::Revoked,
+        Self::RevocationUnknown,
+        Self::Distrusted,
+        Self::UnknownCriticalExtension,
+        Self::NameConstraint,
+        Self::PathLength,
+        Self::PathTooComplex,
+        Self::Other,
+    ];
+
+    /// The stable code of this refusal: the log field and the metric label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CertificateMissing => "certificate_missing",
+            Self::Malformed => "malformed",
+            Self::UnsupportedVersion => "unsupported_version",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::UnknownAnchor => "unknown_anchor",
+            Self::SelfSigned => "self_signed",
+            Self::BadSignature => "bad_signature",
+            Self::KeyNotProven => "key_not_proven",
+            Self::SignatureAlgorithmRefused => "signature_algorithm_refused",
+            Self::EkuLacksClientAuth => "eku_lacks_client_auth",
+            Self::KeyUsageRefused => "key_usage_refused",
+            Self::CaAsLeaf => "ca_as_leaf",
+            Self::LeafAsCa => "leaf_as_ca",
+            Self::ChainTooLong => "chain_too_long",
+            Self::KeyTypeRefused => "key_type_refused",
+            Self::KeyTooSmall => "key_too_small",
+            Self::Revoked => "revoked",
+            Self::RevocationUnknown => "revocation_unknown",
+            Self::Distrusted => "distrusted",
+            Self::UnknownCriticalExtension => "unknown_critical_extension",
+            Self::NameConstraint => "name_constraint",
+            Self::PathLength => "path_length",
+            Self::PathTooComplex => "path_too_complex",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_its_own_position_and_its_own_snake_case_code() {
+        for (position, refusal) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!(
+                refusal as usize, position,
+                "{refusal:?} is out of place in ALL"
+            );
+            let code = refusal.as_str();
+            assert!(
+                code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+                "{code}"
+            );
+            let same = Refusal::ALL
+                .iter()
+                .filter(|other| other.as_str() == code)
+                .count();
+            assert_eq!(same, 1, "{code} names {same} refusals");
+        }
+        assert_eq!(Refusal::Other as usize + 1, Refusal::ALL.len());
+    }
+}

@@ -1,0 +1,20 @@
+//! Who a peer is: its leaf certificate as an [`Identity`], and the [`Pattern`]s that match one.
+//!
+//! It must not know sockets, files, the clock, or whether a certificate is trusted: verification
+//! is `tls::verify`'s, decisions are `policy`'s. The invariant: a name here is exactly the name
+//! that the certificate has. What cannot be read without doubt is an error, never a shorter name.
+
+mod dn;
+mod key;
+mod name;
+mod pattern;
+mod peer;
+mod san;
+mod spiffe;
+
+pub use dn::DnError;
+pub use key::{KeyType, PublicKey};
+pub use name::NameProblem;
+pub use pattern::{Pattern, PatternError};
+pub use peer::{Identity, IdentityError, NameKind};
+pub use spiffe::{SpiffeId, SpiffeProblem};
