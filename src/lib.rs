@@ -15,7 +15,9 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod cli;
 pub mod config;
+pub mod control;
 pub mod error;
 pub mod identity;
 pub mod limits;

@@ -127,7 +127,7 @@ impl Serialize for Line<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("event", "connection")?;
         map.serialize_entry("time", &self.clocks.format(record.opened))?;
-        map.serialize_entry("listener", &record.listener)?;
+        map.serialize_entry("listener", &*record.listener)?;
         map.serialize_entry("peer", &record.peer)?;
         map.serialize_entry("sni", &record.server_name)?;
         let negotiated = record.negotiated.as_ref();
@@ -139,7 +139,7 @@ impl Serialize for Line<'_> {
         let alpn = record.alpn.as_deref().map(String::from_utf8_lossy);
         map.serialize_entry("alpn", &alpn)?;
         map.serialize_entry("identity", &record.identity.as_deref().map(IdentityLine))?;
-        map.serialize_entry("upstream", &record.upstream)?;
+        map.serialize_entry("upstream", &record.upstream.as_deref())?;
         map.serialize_entry("bytes_up", &record.bytes_up)?;
         map.serialize_entry("bytes_down", &record.bytes_down)?;
         map.serialize_entry("handshake_us", &record.handshake.map(|time| time.as_micros()))?;

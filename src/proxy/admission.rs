@@ -27,7 +27,7 @@ pub struct SharedAdmission {
 
 impl SharedAdmission {
     /// Nobody is in yet. `seed` keys the table of sources.
-    pub fn new(seed: u64) -> Arc<Self> {
+    pub fn new(seed: [u64; 2]) -> Arc<Self> {
         Arc::new(Self { live: AtomicU32::new(0), sources: SourceTable::new(seed) })
     }
 }

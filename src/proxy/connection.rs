@@ -55,7 +55,7 @@ async fn authenticate(
     let deadline = record.opened + listener.handshake_timeout;
     // Boxed: its state is large, and is gone when the connection idles.
     let shaken = {
-        let shaking = Box::pin(shake_hands(worker, listener, &stream, record));
+        let shaking = Box::pin(shake_hands(listener, &stream, record));
         worker.unless_cut_off(core.timeout_at(deadline, shaking)).await
     };
     let failed = match shaken {
@@ -74,7 +74,6 @@ async fn authenticate(
 }
 
 async fn shake_hands(
-    worker: &Worker,
     listener: &Listener,
     stream: &Stream,
     record: &mut ConnectionRecord,
