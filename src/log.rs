@@ -77,7 +77,7 @@ pub struct ClockPair {
 
 impl ClockPair {
     /// RFC 3339 with microseconds, in UTC.
-    fn format(&self, instant: Instant) -> String {
+    pub fn format(&self, instant: Instant) -> String {
         let wall = self.wall - self.monotonic.saturating_since(instant);
         let micros = wall.nanosecond() / 1000 * 1000;
         let wall = wall.replace_nanosecond(micros).unwrap_or(wall);

@@ -174,6 +174,16 @@ pub fn resolve_names(cluster: &Cluster) -> (Cluster, Vec<Warning>) {
     (cluster.with_resolved(&answers), warnings)
 }
 
+/// A seed that nobody can guess, for keyed hashes.
+pub fn random_seed() -> [u64; 2] {
+    let mut bytes = [0; 16];
+    // invariant: aws-lc-rs draws from the kernel's generator, which does not fail once seeded.
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system's random generator");
+    let (low, high) = bytes.split_at(8);
+    let word = |half: &[u8]| half.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+    [word(low), word(high)]
+}
+
 /// Raises the soft limit of file descriptors to the hard one and returns what holds then.
 ///
 /// Where raising is forbidden, that is the soft limit as it was.

@@ -1,3 +1,8 @@
 //! The control thread's room: what may block, and what talks to files and to the resolver.
 
 pub mod load;
+pub mod logwriter;
+pub mod placement;
+pub mod resolver;
+pub mod signals;
+pub mod supervisor;

@@ -31,8 +31,13 @@ impl Uring {
         self.ring.descriptor()
     }
 
-    /// CLOCK_MONOTONIC, so instants of all workers compare.
+    /// See [`super::driver::Driver::now`].
     pub fn now(&self) -> Instant {
+        Self::clock()
+    }
+
+    /// CLOCK_MONOTONIC: instants of all workers, and of the log's writer, compare.
+    pub fn clock() -> Instant {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let nanos = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
         Instant::from_nanos(nanos)

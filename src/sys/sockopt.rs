@@ -13,6 +13,8 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 /// Options of a listener's connections. `None` leaves the kernel's default.
 #[derive(Clone, Copy, Debug)]
 pub struct SocketOptions {
+    /// Whether an IPv6 wildcard takes IPv4 clients too.
+    pub dual_stack: bool,
     /// Connections that wait to be accepted (listen(2)); the kernel caps it at `somaxconn`.
     pub backlog: u32,
     /// Idle time before keep-alive probes are sent.
@@ -27,14 +29,12 @@ pub struct SocketOptions {
 
 /// Binds and listens with `SO_REUSEPORT`, so that each worker has a listener of its own.
 ///
-/// An IPv6 wildcard listens for IPv4 too.
-///
 /// # Errors
 /// What socket(2), setsockopt(2), bind(2) and listen(2) report.
 pub fn listen(address: SocketAddr, options: &SocketOptions) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
-        socket.set_only_v6(!address.ip().is_unspecified())?;
+        socket.set_only_v6(!options.dual_stack)?;
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;

@@ -1,0 +1,308 @@
+//! Starts the workers, and is their only contact with the rest of the process.
+//!
+//! The control thread may block; the workers never wait for it. A [`Gateway`] is also how tests
+//! and the demo run a whole gateway in their own process.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use super::load::random_seed;
+use super::logwriter::LogWriter;
+use super::placement::{PlacementError, place};
+use crate::config::snapshot::{Listener, RingOptions, Snapshot};
+use crate::error::CloseKind;
+use crate::log;
+use crate::metrics::counter::{CounterSnapshot, WorkerCounters};
+use crate::proxy::admission::SharedAdmission;
+use crate::proxy::worker::{self, Message, Parts};
+use crate::rt::driver::Driver;
+use crate::rt::inbox::{Outbox, mailbox};
+use crate::rt::uring::Uring;
+use crate::sys::ring::{Bell, SetupError};
+use crate::sys::{cpu, ring, sockopt};
+use crate::tls::provider::warm_up;
+
+/// Why the gateway did not start; the text is for the operator.
+#[derive(Debug)]
+pub enum StartError {
+    /// The workers cannot be placed on CPUs.
+    Placement(PlacementError),
+    /// A worker could not be pinned to this CPU.
+    Pin(usize),
+    /// io_uring cannot be used.
+    Ring(SetupError),
+    /// This address cannot be listened on.
+    Listen(SocketAddr, io::Error),
+    /// The log cannot be opened.
+    Log(io::Error),
+    /// A thread or a descriptor could not be made.
+    Resources(io::Error),
+    /// A worker ended before it was ready.
+    WorkerLost,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Placement(error) => error.fmt(f),
+            Self::Pin(cpu) => write!(f, "a worker cannot be pinned to CPU {cpu}: correct cpus"),
+            Self::Ring(error) => error.fmt(f),
+            Self::Listen(address, error) => write!(
+                f,
+                "{address} cannot be listened on: {error}; `ringfort check` tells more"
+            ),
+            Self::Log(error) => write!(f, "the log cannot be opened: {error}; correct log.target"),
+            Self::Resources(error) => write!(f, "a worker cannot be started: {error}"),
+            Self::WorkerLost => f.write_str("a worker ended before it was ready"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+struct Handle {
+    thread: JoinHandle<io::Result<()>>,
+    outbox: Outbox<Message>,
+    counters: Arc<WorkerCounters>,
+    cpu: usize,
+}
+
+/// A gateway that is running.
+pub struct Gateway {
+    workers: Vec<Handle>,
+    receivers: Vec<log::LogReceiver>,
+    writer: LogWriter,
+    bell: Bell,
+    snapshot: Arc<Snapshot>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Starts one worker per CPU (or as configured), each with its listeners; all of them accept
+    /// when this returns.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub fn start(snapshot: Snapshot) -> Result<Self, StartError> {
+        let cpus = place(
+            snapshot.cpus.as_deref(),
+            snapshot.workers,
+            &cpu::allowed(),
+            cpu::quota(),
+        )
+        .map_err(StartError::Placement)?;
+        let writer = LogWriter::open(&snapshot.log).map_err(StartError::Log)?;
+        let bell = Bell::new().map_err(StartError::Ring)?;
+        warm_up();
+        let mut gateway = Self {
+            workers: Vec::with_capacity(cpus.len()),
+            receivers: Vec::new(),
+            writer,
+            bell,
+            addresses: snapshot.listeners.iter().map(|listener| listener.address).collect(),
+            snapshot: Arc::new(snapshot),
+        };
+        let admission = SharedAdmission::new(random_seed());
+        let started = cpus
+            .iter()
+            .enumerate()
+            .try_for_each(|(number, &cpu)| gateway.start_worker(number, cpu, &admission));
+        if let Err(error) = started {
+            gateway.tell(&Message::CutOff(CloseKind::Stopped));
+            gateway.join();
+            return Err(error);
+        }
+        Ok(gateway)
+    }
+
+    fn start_worker(
+        &mut self,
+        number: usize,
+        cpu: usize,
+        admission: &Arc<SharedAdmission>,
+    ) -> Result<(), StartError> {
+        let listeners = self.listen()?;
+        let counters = WorkerCounters::new();
+        let log = if self.writer.is_on() {
+            let (sender, receiver) = log::channel(&counters);
+            self.receivers.push(receiver);
+            sender
+        } else {
+            log::disabled(&counters)
+        };
+        let parts = Parts {
+            number,
+            listeners,
+            snapshot: Arc::clone(&self.snapshot),
+            admission: Arc::clone(admission),
+            counters: Arc::clone(&counters),
+            log,
+        };
+        let (thread, ready) = spawn(parts, cpu).map_err(StartError::Resources)?;
+        match ready.recv() {
+            Ok(Ok(outbox)) => {
+                self.workers.push(Handle { thread, outbox, counters, cpu });
+                Ok(())
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(StartError::WorkerLost),
+        }
+    }
+
+    /// One socket per listener, for one worker. A port of 0 is settled by the first worker.
+    fn listen(&mut self) -> Result<Vec<OwnedFd>, StartError> {
+        let mut sockets = Vec::with_capacity(self.addresses.len());
+        for (listener, address) in self.snapshot.listeners.iter().zip(&mut self.addresses) {
+            let refused = |error| StartError::Listen(*address, error);
+            let socket =
+                sockopt::listen(*address, &socket_options(listener)).map_err(refused)?;
+            *address = sockopt::local_address(&socket).map_err(refused)?;
+            sockets.push(socket);
+        }
+        Ok(sockets)
+    }
+
+    /// The addresses that it listens on, in the order of the configuration.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The CPU of each worker.
+    pub fn cpus(&self) -> Vec<usize> {
+        self.workers.iter().map(|worker| worker.cpu).collect()
+    }
+
+    /// The configuration in force.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// The sum of all workers' counters.
+    pub fn counters(&self) -> CounterSnapshot {
+        self.workers.iter().map(|worker| worker.counters.snapshot()).sum()
+    }
+
+    /// New connections see `snapshot`; those that live keep theirs.
+    pub fn publish(&mut self, mut snapshot: Snapshot) {
+        snapshot.epoch = self.snapshot.epoch + 1;
+        self.snapshot = Arc::new(snapshot);
+        self.tell(&Message::Publish(Arc::clone(&self.snapshot)));
+    }
+
+    /// Accepts nothing more; connections end by themselves.
+    pub fn drain(&mut self) {
+        self.tell(&Message::Drain);
+    }
+
+    /// Ends what is left.
+    pub fn cut_off(&mut self, reason: CloseKind) {
+        self.tell(&Message::CutOff(reason));
+    }
+
+    fn tell(&mut self, message: &Message) {
+        for worker in &self.workers {
+            // Fails only where the worker is gone, which `join` reports.
+            let _ = worker.outbox.send(message.clone(), &mut self.bell);
+        }
+    }
+
+    /// Whether all workers have ended.
+    pub fn is_finished(&self) -> bool {
+        self.workers.iter().all(|worker| worker.thread.is_finished())
+    }
+
+    /// Whether a worker has ended; before a drain that is a failure.
+    pub fn has_lost_worker(&self) -> bool {
+        self.workers.iter().any(|worker| worker.thread.is_finished())
+    }
+
+    /// Writes the log records that wait.
+    pub fn write_log(&mut self) {
+        self.writer.drain(&self.receivers, Uring::clock());
+    }
+
+    /// The log, for events of the gateway itself.
+    pub fn log(&mut self) -> &mut LogWriter {
+        &mut self.writer
+    }
+
+    /// Waits until all workers have ended; returns the errors of those that failed.
+    pub fn join(mut self) -> Vec<io::Error> {
+        let mut errors = Vec::new();
+        for worker in std::mem::take(&mut self.workers) {
+            match worker.thread.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => errors.push(error),
+                Err(_) => errors.push(io::Error::other("a worker panicked")),
+            }
+        }
+        self.write_log();
+        errors
+    }
+}
+
+type Ready = Result<Outbox<Message>, StartError>;
+
+fn spawn(
+    parts: Parts,
+    cpu: usize,
+) -> io::Result<(JoinHandle<io::Result<()>>, Receiver<Ready>)> {
+    let (tell, ready) = sync_channel(1);
+    let thread = thread::Builder::new().name(format!("worker-{}", parts.number)).spawn(move || {
+        let (driver, inbox) = match prepare(&parts.snapshot.ring, cpu) {
+            Ok((driver, inbox, outbox)) => {
+                // The supervisor waits for this, or is gone with the process.
+                let _ = tell.send(Ok(outbox));
+                (driver, inbox)
+            }
+            Err(error) => {
+                let _ = tell.send(Err(error));
+                return Ok(());
+            }
+        };
+        worker::run(parts, driver, &inbox)
+    })?;
+    Ok((thread, ready))
+}
+
+type Prepared = (Driver, crate::rt::inbox::Inbox<Message>, Outbox<Message>);
+
+/// What must happen on the worker's own thread: pinning, and the ring, which has one issuer.
+fn prepare(options: &RingOptions, cpu: usize) -> Result<Prepared, StartError> {
+    if !cpu::pin(cpu) {
+        return Err(StartError::Pin(cpu));
+    }
+    let uring = Uring::new(&ring::RingOptions {
+        entries: options.entries,
+        recv_buffers: options.recv_buffers,
+        sqpoll_idle_ms: options.sqpoll_idle_ms,
+        napi_busy_poll_us: options.napi_busy_poll_us,
+        zero_copy_send: options.zero_copy_send,
+    })
+    .map_err(StartError::Ring)?;
+    let (inbox, outbox) = mailbox(uring.descriptor().map_err(StartError::Resources)?);
+    Ok((Driver::Uring(uring), inbox, outbox))
+}
+
+fn socket_options(listener: &Listener) -> sockopt::SocketOptions {
+    let options = &listener.socket;
+    sockopt::SocketOptions {
+        dual_stack: options.dual_stack,
+        backlog: options.backlog,
+        keepalive: options.keepalive,
+        user_timeout: options.user_timeout,
+        send_buffer_bytes: options.send_buffer_bytes,
+        recv_buffer_bytes: options.recv_buffer_bytes,
+    }
+}
