@@ -73,6 +73,19 @@ pub const CLOSE_TIMEOUT_MS: u64 = 2_000;
 /// Milliseconds between two resolutions of an upstream's names, by default.
 pub const RESOLVE_INTERVAL_MS_DEFAULT: u64 = 30_000;
 
+/// Bytes that the recorder of a handshake timeline keeps of each direction, as they were on the wire.
+pub const TIMELINE_WIRE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Reads and writes of each direction that the recorder keeps the time of.
+pub const TIMELINE_PIECES_MAX: usize = 4096;
+/// Bytes of a response that the recorder reads at most, decrypted.
+pub const TIMELINE_RESPONSE_BYTES_MAX: usize = 1024 * 1024;
+/// Messages of each direction that the decoder of a recording lists.
+pub const TIMELINE_MESSAGES_MAX: usize = 1024;
+/// Names, groups, suites and the like that the decoder keeps of one list of a message.
+pub const TIMELINE_LIST_MAX: usize = 64;
+/// Traffic secrets that a recording keeps.
+pub const TIMELINE_SECRETS_MAX: usize = 16;
+
 const _: () = assert!(RECV_BUFFERS_DEFAULT.is_power_of_two());
 const _: () = assert!(RECV_BUFFERS_MIN as usize >= 2 * RECV_QUEUE_BUFFERS_MAX);
 const _: () = assert!(CLIENT_HELLO_BYTES_MAX <= HANDSHAKE_BYTES_MAX);
@@ -81,3 +94,5 @@ const _: () = assert!(TLS_RECORD_BYTES_MAX <= RECV_BUFFER_BYTES);
 const _: () = assert!(CHAIN_CERTIFICATES_MAX_DEFAULT <= CHAIN_CERTIFICATES_MAX);
 const _: () = assert!(RING_ENTRIES_MIN <= RING_ENTRIES_DEFAULT);
 const _: () = assert!(RING_ENTRIES_DEFAULT <= RING_ENTRIES_MAX);
+const _: () = assert!(2 * HANDSHAKE_BYTES_MAX <= TIMELINE_WIRE_BYTES_MAX);
+const _: () = assert!(2 * TIMELINE_RESPONSE_BYTES_MAX <= TIMELINE_WIRE_BYTES_MAX);
