@@ -18,4 +18,7 @@
 pub mod cli;
 pub mod error;
 pub mod limits;
+pub mod metrics;
+pub mod rt;
 pub mod time;
+pub mod tls;

@@ -1,0 +1,245 @@
+//! Counters of one worker: written by its thread alone, read by any.
+//!
+//! It must not know who counts or who reads. The invariant: each cell has one writing thread, so a
+//! count is a plain load and store; two writers would lose counts, though nothing worse.
+
+use std::ops::{Add, AddAssign};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+/// A number that only grows, from 0; it wraps after 2^64.
+///
+/// One thread writes. A reader sees some value that was current, never a torn one; two cells read
+/// one after the other may be from different moments.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Counts one. For the writing thread only.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Counts `count`. For the writing thread only.
+    pub fn add(&self, count: u64) {
+        store(&self.0, load(&self.0).wrapping_add(count));
+    }
+
+    /// The count so far.
+    pub fn get(&self) -> u64 {
+        load(&self.0)
+    }
+}
+
+/// A number of things that are there now. One thread writes, as with [`Counter`].
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// One more is there. For the writing thread only.
+    pub fn increment(&self) {
+        store(&self.0, load(&self.0).saturating_add(1));
+    }
+
+    /// One is gone. For the writing thread only. It stays at 0 where there was none.
+    pub fn decrement(&self) {
+        debug_assert!(load(&self.0) > 0, "more went than came");
+        store(&self.0, load(&self.0).saturating_sub(1));
+    }
+
+    /// So many are there. For the writing thread only.
+    pub fn set(&self, value: u64) {
+        store(&self.0, value);
+    }
+
+    /// How many are there.
+    pub fn get(&self) -> u64 {
+        load(&self.0)
+    }
+}
+
+// With one writer no lock prefix is needed, and nothing is published through these cells: relaxed.
+fn load(cell: &AtomicU64) -> u64 {
+    cell.load(Ordering::Relaxed)
+}
+
+fn store(cell: &AtomicU64, value: u64) {
+    cell.store(value, Ordering::Relaxed);
+}
+
+/// Declares the cells and their snapshot once, so that no field can be in one and not the other.
+macro_rules! worker_counters {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident,)*) => {
+        /// Everything that one worker counts.
+        ///
+        /// Two cache lines of alignment, because adjacent lines are fetched in pairs: what another
+        /// worker writes never takes this one's line away.
+        #[derive(Debug, Default)]
+        #[repr(align(128))]
+        pub struct WorkerCounters {
+            $($(#[$doc])* pub $name: $kind,)*
+        }
+
+        /// The values of one worker's cells, or the sum over workers, at about one moment.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct CounterSnapshot {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl WorkerCounters {
+            /// Reads every cell. The values may be some nanoseconds apart from each other.
+            pub fn snapshot(&self) -> CounterSnapshot {
+                CounterSnapshot { $($name: self.$name.get(),)* }
+            }
+        }
+
+        impl AddAssign for CounterSnapshot {
+            fn add_assign(&mut self, other: Self) {
+                $(self.$name = self.$name.wrapping_add(other.$name);)*
+            }
+        }
+    };
+}
+
+worker_counters! {
+    /// Connections accepted, those refused by a limit included.
+    accepted: Counter,
+    /// Connections closed right after accept: too many in all, or from their source.
+    refused_limit: Counter,
+    /// TLS handshakes with clients that were completed, resumed ones included.
+    handshakes_done: Counter,
+    /// TLS handshakes with clients that failed, by timeout or a close in the middle too.
+    handshakes_failed: Counter,
+    /// Accepted connections that have ended, for whatever reason.
+    connections_closed: Counter,
+    /// Upstream connections established.
+    upstream_connects: Counter,
+    /// Attempts at an upstream connection that failed or took too long.
+    upstream_connect_failures: Counter,
+    /// Plaintext bytes relayed from upstreams to clients.
+    bytes_down: Counter,
+    /// Plaintext bytes relayed from clients to upstreams.
+    bytes_up: Counter,
+    /// Calls of `io_uring_enter(2)`.
+    enters: Counter,
+    /// Turns of the worker's loop.
+    turns: Counter,
+    /// Completions taken from the ring.
+    completions: Counter,
+    /// Receives that ended with ENOBUFS because the buffer ring was empty.
+    recv_starved: Counter,
+    /// Times that accepting was stopped: the connection limit was reached, or descriptors ran out.
+    accept_paused: Counter,
+    /// Completions that the kernel had to keep because the completion queue was full.
+    cq_overflows: Counter,
+    /// Log records dropped because the worker's log buffer was full.
+    log_lost: Counter,
+    /// Tasks alive now.
+    tasks_live: Gauge,
+    /// Sockets open now: clients', upstreams' and listeners.
+    sockets_live: Gauge,
+}
+
+impl WorkerCounters {
+    /// Cells at 0: one handle for the worker that writes, clones for those who read.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+}
+
+impl Add for CounterSnapshot {
+    type Output = Self;
+
+    fn add(mut self, other: Self) -> Self {
+        self += other;
+        self
+    }
+}
+
+impl std::iter::Sum for CounterSnapshot {
+    fn sum<I: Iterator<Item = Self>>(snapshots: I) -> Self {
+        snapshots.fold(Self::default(), Add::add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_reader_on_another_thread_sees_counts_grow_to_the_total() {
+        let counters = WorkerCounters::new();
+        let writer = Arc::clone(&counters);
+        let worker = thread::spawn(move || {
+            for _ in 0..200_000 {
+                writer.bytes_up.add(3);
+            }
+        });
+        let mut last = 0;
+        while !worker.is_finished() {
+            let seen = counters.bytes_up.get();
+            assert!(seen >= last && seen.is_multiple_of(3));
+            last = seen;
+        }
+        worker.join().expect("the writer does not panic");
+        assert_eq!(counters.snapshot().bytes_up, 600_000);
+    }
+
+    #[test]
+    fn a_gauge_goes_up_and_down() {
+        let gauge = Gauge::default();
+        gauge.increment();
+        gauge.increment();
+        gauge.decrement();
+        assert_eq!(gauge.get(), 1);
+        gauge.set(40);
+        assert_eq!(gauge.get(), 40);
+    }
+
+    #[test]
+    fn a_snapshot_has_every_cell_under_its_name_and_survives_json() {
+        let counters = WorkerCounters::default();
+        counters.accepted.add(7);
+        counters.log_lost.increment();
+        counters.sockets_live.set(9);
+        let snapshot = counters.snapshot();
+        let json = serde_json::to_value(snapshot).expect("plain numbers");
+        assert_eq!(json["accepted"], 7);
+        assert_eq!(json["log_lost"], 1);
+        assert_eq!(json["sockets_live"], 9);
+        assert_eq!(json.as_object().map(serde_json::Map::len), Some(18));
+        let back: CounterSnapshot = serde_json::from_value(json).expect("the same fields");
+        assert_eq!(back, snapshot);
+    }
+
+    #[test]
+    fn snapshots_of_workers_add_up() {
+        let one = CounterSnapshot {
+            accepted: 1,
+            turns: 2,
+            ..Default::default()
+        };
+        let two = CounterSnapshot {
+            accepted: 10,
+            tasks_live: 5,
+            ..Default::default()
+        };
+        let sum: CounterSnapshot = [one, two].into_iter().sum();
+        let expected = CounterSnapshot {
+            accepted: 11,
+            turns: 2,
+            tasks_live: 5,
+            ..Default::default()
+        };
+        assert_eq!(sum, expected);
+    }
+
+    #[test]
+    fn cells_of_two_workers_never_share_a_line() {
+        assert_eq!(align_of::<WorkerCounters>(), 128);
+    }
+}
