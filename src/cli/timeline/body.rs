@@ -8,10 +8,17 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Name};
 use x509_parser::public_key::PublicKey as Key;
 
 use crate::limits::{CHAIN_CERTIFICATES_MAX, TIMELINE_LIST_MAX};
+use crate::tls::hello::{self, ClientHello, Progress};
 
 /// TLS 1.2 and TLS 1.3 as `supported_versions` and ServerHello write them.
 pub(super) const TLS12: u16 = 0x0303;
 pub(super) const TLS13: u16 = 0x0304;
+
+/// The content type of a handshake record, and the type of a ClientHello in it.
+pub(super) const HANDSHAKE: u8 = 22;
+const CLIENT_HELLO: u8 = 1;
+/// Bytes of a handshake message's header: its type and its length (RFC 8446, 4).
+pub(super) const MESSAGE_HEADER_BYTES: usize = 4;
 
 /// ServerHello.random of a HelloRetryRequest: SHA-256 of that name (RFC 8446, 4.1.3).
 const RETRY_RANDOM: [u8; 32] = [
@@ -116,23 +123,6 @@ pub struct Share {
     pub bytes: usize,
 }
 
-/// What a client offers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClientHello {
-    /// Versions, the preferred one first.
-    pub versions: Vec<u16>,
-    /// Cipher suites.
-    pub suites: Vec<u16>,
-    /// Groups for the key exchange.
-    pub groups: Vec<u16>,
-    /// The groups that it sends a share for.
-    pub shares: Vec<Share>,
-    /// The name of the server it wants.
-    pub server_name: Option<String>,
-    /// Application protocols.
-    pub alpn: Vec<Vec<u8>>,
-}
-
 /// What the server chose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerHello {
@@ -168,7 +158,7 @@ pub struct Certificate {
 pub(super) fn parse(message_type: u8, body: &[u8], version: u16) -> Body {
     let mut input = Input(body);
     let parsed = match message_type {
-        1 => client_hello(&mut input).map(Body::ClientHello),
+        CLIENT_HELLO => client_hello(body).map(Body::ClientHello),
         2 => server_hello(&mut input).map(Body::ServerHello),
         4 if version == TLS13 => ticket13(&mut input),
         4 => ticket12(&mut input),
@@ -196,40 +186,21 @@ pub(super) fn parse(message_type: u8, body: &[u8], version: u16) -> Body {
     })
 }
 
-fn client_hello(input: &mut Input<'_>) -> Option<ClientHello> {
-    let legacy = input.u16()?;
-    input.take(32)?;
-    input.vec8()?;
-    let suites = input.vec16()?.u16s();
-    input.vec8()?;
-    let mut hello = ClientHello {
-        suites,
-        ..ClientHello::default()
-    };
-    for (kind, mut data) in extensions(input)? {
-        match kind {
-            0 => {
-                let mut names = data.vec16()?;
-                names.u8()?;
-                let name = names.vec16()?.0;
-                hello.server_name = Some(String::from_utf8_lossy(name).into_owned());
-            }
-            10 => hello.groups = data.vec16()?.u16s(),
-            16 => hello.alpn = data.vec16()?.strings8()?,
-            43 => hello.versions = data.vec8()?.u16s(),
-            51 => {
-                let mut entries = data.vec16()?;
-                while !entries.0.is_empty() && hello.shares.len() < TIMELINE_LIST_MAX {
-                    hello.shares.push(entries.share()?);
-                }
-            }
-            _ => {}
-        }
+/// Reads a ClientHello as the gateway does: its parser takes records, so the message goes into one.
+fn client_hello(body: &[u8]) -> Option<ClientHello> {
+    const VERSION: [u8; 2] = [3, 1];
+    let [_, length @ ..] = u32::try_from(body.len()).ok()?.to_be_bytes();
+    let record_bytes = u16::try_from(MESSAGE_HEADER_BYTES + body.len()).ok()?;
+    let mut record = vec![HANDSHAKE];
+    record.extend(VERSION);
+    record.extend(record_bytes.to_be_bytes());
+    record.push(CLIENT_HELLO);
+    record.extend(length);
+    record.extend_from_slice(body);
+    match hello::parse(&record) {
+        Ok(Progress::Complete(hello)) => Some(hello),
+        Ok(Progress::NeedMore) | Err(_) => None,
     }
-    if hello.versions.is_empty() {
-        hello.versions.push(legacy);
-    }
-    Some(hello)
 }
 
 fn server_hello(input: &mut Input<'_>) -> Option<ServerHello> {

@@ -7,19 +7,16 @@
 
 use std::time::Instant;
 
-use super::body::{self, Body, TLS12, TLS13};
+use super::body::{self, Body, HANDSHAKE, MESSAGE_HEADER_BYTES, TLS12, TLS13};
 use super::keys::{Epoch, Opener, Secrets};
 use super::record::{Direction, Recording, Wire};
 use crate::limits::{HANDSHAKE_BYTES_MAX, TIMELINE_MESSAGES_MAX, TLS_RECORD_BYTES_MAX};
 
 /// Bytes of a record's header (RFC 8446, 5.1).
 const HEADER_BYTES: usize = 5;
-/// Bytes of a handshake message's header: its type and its length (RFC 8446, 4).
-const MESSAGE_HEADER_BYTES: usize = 4;
 
 const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
-const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
 
 /// One message of a connection, or a piece that is none.

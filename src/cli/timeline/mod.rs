@@ -21,7 +21,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-pub use body::{Body, Certificate, ClientHello, ServerHello, Share, alert_name};
+pub use body::{Body, Certificate, ServerHello, Share, alert_name};
 pub use decode::{Decoded, Message, Totals};
 pub use error::{Cause, Phase, RecordError};
 pub use print::{colour_wanted, table};

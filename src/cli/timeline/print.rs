@@ -99,26 +99,36 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
-/// Breaks a text into lines of at most `columns`, at spaces where there are any. At least one line.
+/// Breaks a text into lines of at most `columns`: between clauses (`"; "`) where one does not fit
+/// whole, then between words, and inside a longer word best after a `_`. At least one line.
 fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line: Vec<char> = Vec::new();
-    for word in text.split(' ') {
-        let mut word: Vec<char> = word.chars().collect();
-        let gap = usize::from(!line.is_empty());
-        if line.len() + gap + word.len() > columns && !line.is_empty() {
-            lines.push(line.iter().collect());
-            line.clear();
+    let clauses = text
+        .split_inclusive("; ")
+        .map(|clause| clause.strip_suffix(' ').unwrap_or(clause));
+    for clause in clauses {
+        let mut room = clause.chars().count();
+        for word in clause.split(' ') {
+            let mut word: Vec<char> = word.chars().collect();
+            room = room.max(word.len());
+            if line.len() + 1 + room > columns && !line.is_empty() {
+                lines.push(line.iter().collect());
+                line.clear();
+            }
+            // Once the clause has its place, each of its words looks for its own.
+            room = 0;
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            while word.len() > columns {
+                let underscore = word[..columns].iter().rposition(|c| *c == '_');
+                let rest = word.split_off(underscore.map_or(columns, |at| at + 1));
+                lines.push(word.iter().collect());
+                word = rest;
+            }
+            line.append(&mut word);
         }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        while word.len() > columns {
-            let rest = word.split_off(columns);
-            lines.push(word.iter().collect());
-            word = rest;
-        }
-        line.append(&mut word);
     }
     lines.push(line.iter().collect());
     lines
@@ -185,9 +195,9 @@ mod tests {
         let expected = [
             " time us   bytes  direction          what                  details",
             "    1234     517  client -> gateway  ClientHello           \
-             SNI gateway.example; ALPN none; versions",
+             SNI gateway.example; ALPN none;",
             "                                                           \
-             TLSv1.3, TLSv1.2",
+             versions TLSv1.3, TLSv1.2",
             "",
         ];
         assert_eq!(table, expected.join("\n"));
@@ -221,7 +231,7 @@ mod tests {
         #[test]
         fn no_line_is_wider_than_100_columns_and_no_word_is_lost(
             what in "\\PC{0,60}",
-            details in "[a-z ]{0,300}",
+            details in "[a-z_; ]{0,300}|[a-z_]{0,99}",
         ) {
             let table = table(&[row(&what, &details)], false);
             prop_assert!(table.lines().all(|line| line.chars().count() <= 100));

@@ -6,10 +6,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::body::{Body, Certificate, ClientHello, ServerHello, Share, TLS13, alert_name};
+use super::body::{Body, Certificate, ServerHello, Share, TLS13, alert_name};
 use super::decode::{Decoded, Message, Totals};
 use super::observe::Check;
 use super::record::{Direction, Recording};
+use crate::tls::hello::ClientHello;
 use crate::tls::names::{group_name, scheme_name, suite_name, version_name};
 
 /// Something that happened inside the gateway, by its own account.
@@ -202,12 +203,12 @@ impl Recording {
 
 /// The group of the key exchange and the bytes of both shares, from the messages that carry them.
 fn key_exchange<'a>(bodies: impl Iterator<Item = &'a Body>) -> String {
-    let mut offered: Vec<Share> = Vec::new();
+    let mut offered: &[(u16, usize)] = &[];
     let mut server: Option<Share> = None;
     let mut client_bytes = None;
     for body in bodies {
         match body {
-            Body::ClientHello(hello) => offered.clone_from(&hello.shares),
+            Body::ClientHello(hello) => offered = &hello.key_shares,
             Body::ServerHello(hello) if !hello.retry => server = hello.share.or(server),
             Body::ServerKeyExchange { share, .. } => server = Some(*share),
             Body::ClientKeyExchange { share_bytes } => client_bytes = Some(*share_bytes),
@@ -217,9 +218,9 @@ fn key_exchange<'a>(bodies: impl Iterator<Item = &'a Body>) -> String {
     let Some(server) = server else {
         return String::from("without a share of the gateway's");
     };
-    let own = offered.iter().find(|share| share.group == server.group);
+    let own = offered.iter().find(|(group, _)| *group == server.group);
     // The TLS 1.2 client writes its share once it has agreed, the TLS 1.3 client in its hello.
-    let client = client_bytes.or(own.map(|share| share.bytes));
+    let client = client_bytes.or(own.map(|(_, bytes)| *bytes));
     format!(
         "{}: client's share {} bytes, gateway's share {} bytes",
         group_name(server.group),
@@ -349,8 +350,8 @@ fn client_hello(hello: &ClientHello) -> String {
         true => String::from("none"),
         false => alpn.join(", "),
     };
-    let shares = hello.shares.iter();
-    let shares = shares.map(|share| format!("{} {} bytes", group_name(share.group), share.bytes));
+    let shares = hello.key_shares.iter();
+    let shares = shares.map(|(group, bytes)| format!("{} {bytes} bytes", group_name(*group)));
     let mut parts = vec![
         format!("SNI {name}"),
         format!("ALPN {alpn}"),
@@ -358,7 +359,7 @@ fn client_hello(hello: &ClientHello) -> String {
         format!("suites {}", list(&hello.suites, suite_name)),
         format!("groups {}", list(&hello.groups, group_name)),
     ];
-    if !hello.shares.is_empty() {
+    if !hello.key_shares.is_empty() {
         parts.push(format!("shares {}", shares.collect::<Vec<_>>().join(", ")));
     }
     parts.join("; ")
