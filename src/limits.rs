@@ -81,7 +81,7 @@ pub const CLOSE_TIMEOUT_MS: u64 = 2_000;
 /// Milliseconds between two resolutions of an upstream's names, by default.
 pub const RESOLVE_INTERVAL_MS_DEFAULT: u64 = 30_000;
 
-/// Bytes that the recorder of a handshake timeline keeps of each direction, as they were on the wire.
+/// Bytes that the recorder of a handshake timeline keeps of each direction, as on the wire.
 pub const TIMELINE_WIRE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Reads and writes of each direction that the recorder keeps the time of.
 pub const TIMELINE_PIECES_MAX: usize = 4096;

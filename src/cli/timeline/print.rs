@@ -91,8 +91,8 @@ fn details(row: &Row) -> String {
 /// direction of writing.
 fn printable(text: &str) -> String {
     let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        let turns = matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}');
+        turns || c.is_control() || ('\u{2066}'..='\u{2069}').contains(&c)
     };
     text.chars()
         .map(|c| if steers(c) { '?' } else { c })

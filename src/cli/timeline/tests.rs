@@ -14,6 +14,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use rustls::{SupportedProtocolVersion, crypto::aws_lc_rs::kx_group};
+use socket2::{Domain, Socket, Type};
 
 use super::*;
 
@@ -538,18 +539,18 @@ fn servers_that_close_stall_or_talk_garbage_give_clear_errors() {
 #[test]
 fn a_port_where_nobody_listens_is_named() {
     let pki = Pki::new();
-    let address = free_port();
+    // Bound and never listening: nobody else can come to listen there.
+    let held = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    held.bind(&any.into()).expect("a free port");
+    let address = held.local_addr().expect("bound");
+    let address = address.as_socket().expect("an IPv4 address");
     let error = record(&pki.options(address)).expect_err("nobody listens");
     assert!(
         error.to_string().starts_with(&address.to_string()),
         "{error}"
     );
     assert!(error.recording.is_none());
-}
-
-fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound")
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Recordings of `openssl s_server`, a server of another make.
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use super::*;
 
@@ -10,6 +11,8 @@ struct OpenSsl {
     process: Child,
     directory: PathBuf,
     address: SocketAddr,
+    /// Its output, held open so that it can go on writing.
+    _said: BufReader<ChildStdout>,
 }
 
 impl OpenSsl {
@@ -22,10 +25,8 @@ impl OpenSsl {
             std::fs::write(&path, text).expect("the temporary directory is writable");
             path
         };
-        let address = free_port();
-        let process = Command::new("openssl")
-            .args(["s_server", "-quiet", "-naccept", "20", "-www", "-port"])
-            .arg(address.port().to_string())
+        let mut process = Command::new("openssl")
+            .args(["s_server", "-www", "-accept", "127.0.0.1:0"])
             .arg("-cert")
             .arg(file("cert.pem", &pki.server_pem.0))
             .arg("-key")
@@ -34,22 +35,23 @@ impl OpenSsl {
             .arg(file("ca.pem", &pki.ca_pem))
             .args(arguments)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("openssl is installed");
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(address).is_err() {
-            assert!(
-                Instant::now() < deadline,
-                "openssl s_server does not accept"
-            );
-            thread::sleep(Duration::from_millis(20));
+        let mut said = BufReader::new(process.stdout.take().expect("piped"));
+        let mut line = String::new();
+        while !line.starts_with("ACCEPT ") {
+            line.clear();
+            let bytes = said.read_line(&mut line).expect("text");
+            assert!(bytes > 0, "openssl s_server ended before it accepted");
         }
+        let address = line["ACCEPT ".len()..].trim().parse();
         Self {
             process,
             directory,
-            address,
+            address: address.expect("openssl s_server says where it accepts"),
+            _said: said,
         }
     }
 }
