@@ -176,6 +176,19 @@ pub const SQPOLL_IDLE_MS_MAX: u32 = 60_000;
 /// Microseconds of busy polling of the network card, at most.
 pub const NAPI_BUSY_POLL_US_MAX: u32 = 1_000_000;
 
+/// Bytes that the recorder of a handshake timeline keeps of each direction, as on the wire.
+pub const TIMELINE_WIRE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Reads and writes of each direction that the recorder keeps the time of.
+pub const TIMELINE_PIECES_MAX: usize = 4096;
+/// Bytes of a response that the recorder reads at most, decrypted.
+pub const TIMELINE_RESPONSE_BYTES_MAX: usize = 1024 * 1024;
+/// Messages of each direction that the decoder of a recording lists.
+pub const TIMELINE_MESSAGES_MAX: usize = 1024;
+/// Names, groups, suites and the like that the decoder keeps of one list of a message.
+pub const TIMELINE_LIST_MAX: usize = 64;
+/// Traffic secrets that a recording keeps.
+pub const TIMELINE_SECRETS_MAX: usize = 16;
+
 const _: () = assert!(RECV_BUFFERS_DEFAULT.is_power_of_two());
 const _: () = assert!(RECV_BUFFERS_MIN as usize >= 2 * RECV_QUEUE_BUFFERS_MAX);
 const _: () = assert!(CLIENT_HELLO_BYTES_MAX <= HANDSHAKE_BYTES_MAX);
@@ -196,3 +209,6 @@ const _: () = assert!(DRAIN_TIMEOUT_MS_DEFAULT <= DRAIN_TIMEOUT_MS_MAX);
 const _: () = assert!(RESOLVE_INTERVAL_MS_MIN <= RESOLVE_INTERVAL_MS_DEFAULT);
 const _: () = assert!(RESOLVE_INTERVAL_MS_DEFAULT <= RESOLVE_INTERVAL_MS_MAX);
 const _: () = assert!(BACKLOG_DEFAULT <= BACKLOG_MAX);
+
+const _: () = assert!(2 * HANDSHAKE_BYTES_MAX <= TIMELINE_WIRE_BYTES_MAX);
+const _: () = assert!(2 * TIMELINE_RESPONSE_BYTES_MAX <= TIMELINE_WIRE_BYTES_MAX);

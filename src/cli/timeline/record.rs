@@ -1,0 +1,478 @@
+//! A blocking TLS client that makes one request and keeps every byte of the connection, in both
+//! directions, with the time it was written or read.
+//!
+//! It verifies the server as any careful client does, and knows nothing of what the bytes mean:
+//! `decode` reads them. Whatever the server sends, memory stays below the bounds of `limits` and
+//! the call ends by its timeouts. A written piece is stamped before its system call and a read
+//! piece after, so that no cause ever appears later than its effect at the other side.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
+
+use super::error::{Cause, Phase, RecordError};
+use super::observe::{CertificateEar, KeyEar, Observer, Stamps, VerifierEar};
+use crate::limits::{
+    TIMELINE_PIECES_MAX, TIMELINE_RESPONSE_BYTES_MAX, TIMELINE_WIRE_BYTES_MAX, TLS_RECORD_BYTES_MAX,
+};
+
+/// How long a refused client waits for the alert that says why, once its own write failed.
+const ALERT_WAIT: Duration = Duration::from_millis(500);
+
+/// One request to be made and recorded.
+#[derive(Debug)]
+pub struct RecordOptions<'a> {
+    /// Where to connect to.
+    pub address: SocketAddr,
+    /// The name sent as SNI (unless it is an address) and looked for in the server's certificate.
+    pub server_name: ServerName<'static>,
+    /// What the server's chain must end in; not empty.
+    pub roots: Arc<RootCertStore>,
+    /// What to present when the server asks for a certificate.
+    pub client_cert: Option<ClientCertificate>,
+    /// Application protocols to offer (RFC 7301), the preferred one first; may be empty.
+    pub alpn: Vec<Vec<u8>>,
+    /// Protocol versions to offer, such as `rustls::DEFAULT_VERSIONS`.
+    pub versions: &'static [&'static SupportedProtocolVersion],
+    /// The suites, groups (a key share is sent for the first) and signature schemes to offer.
+    pub provider: Arc<CryptoProvider>,
+    /// Most time for the TCP connection to be established.
+    pub connect_timeout: Duration,
+    /// Most time from then until the client's own part of the handshake is done.
+    pub handshake_timeout: Duration,
+    /// Most time from then until the response is there.
+    pub response_timeout: Duration,
+    /// What to send once the handshake is done; may be empty.
+    pub request: &'a [u8],
+    /// When the response counts as complete.
+    pub response_end: ResponseEnd,
+    /// Bytes of the response that are read at most, up to `limits::TIMELINE_RESPONSE_BYTES_MAX`.
+    pub response_bytes_max: usize,
+}
+
+/// A client's certificate and its key.
+#[derive(Debug)]
+pub struct ClientCertificate {
+    /// The client's certificate, then its intermediates.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The private key of the first.
+    pub key: PrivateKeyDer<'static>,
+}
+
+/// When a response counts as complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseEnd {
+    /// As soon as this many bytes came; with 1, at the first of them.
+    Bytes(usize),
+    /// When the server closes, by close_notify or by the end of its stream.
+    Close,
+    /// When nothing came for this long. The only end that accepts a response of no bytes: a
+    /// TLS 1.3 server that refuses the client says so after the handshake, and this waits for it.
+    Quiet(Duration),
+}
+
+/// Makes one connection and one request, and returns everything that went over the wire.
+///
+/// # Errors
+///
+/// Any end but a complete response, with what was recorded until then. A TLS 1.3 server refuses a
+/// client after the client's own handshake is done: that is [`Cause::Refused`] with
+/// [`Phase::Response`].
+pub fn record(options: &RecordOptions<'_>) -> Result<Recording, RecordError> {
+    let failed = |cause| RecordError {
+        address: options.address,
+        cause,
+        recording: None,
+    };
+    let observer = Arc::new(Observer::default());
+    let tls = client(options, &observer).map_err(failed)?;
+    let began_unix = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    let began = Instant::now();
+    let socket = TcpStream::connect_timeout(&options.address, options.connect_timeout)
+        .and_then(|socket| socket.set_nodelay(true).map(|()| socket))
+        .map_err(|source| failed(connect_cause(source, options.connect_timeout)))?;
+    let mut recording = Recording {
+        address: options.address,
+        began,
+        began_unix_s: i64::try_from(began_unix.as_secs()).unwrap_or(i64::MAX),
+        connected: Instant::now(),
+        to_server: Wire::default(),
+        to_client: Wire::default(),
+        stamps: Stamps::default(),
+        response: Vec::new(),
+        response_truncated: false,
+    };
+    let mut run = Run {
+        socket,
+        tls,
+        recording: &mut recording,
+        phase: Phase::Handshake,
+        timeout: options.handshake_timeout,
+        deadline: Instant::now() + options.handshake_timeout,
+        write_error: None,
+        peer_closed: false,
+        response_bytes_max: options.response_bytes_max.min(TIMELINE_RESPONSE_BYTES_MAX),
+    };
+    let ended = run.all(options);
+    recording.stamps = observer.stamps();
+    match ended {
+        Ok(()) => Ok(recording),
+        Err(cause) => Err(RecordError {
+            address: options.address,
+            cause,
+            recording: Some(Box::new(recording)),
+        }),
+    }
+}
+
+/// The TLS client of these options, with our ears in it.
+fn client(
+    options: &RecordOptions<'_>,
+    observer: &Arc<Observer>,
+) -> Result<ClientConnection, Cause> {
+    let provider = &options.provider;
+    let roots = Arc::clone(&options.roots);
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider));
+    let verifier = verifier.build().map_err(Cause::Roots)?;
+    let certificate = match &options.client_cert {
+        Some(held) => {
+            let (chain, key) = (held.chain.clone(), held.key.clone_key());
+            let certified = CertifiedKey::from_der(chain, key, provider);
+            Some(Arc::new(certified.map_err(Cause::Options)?))
+        }
+        None => None,
+    };
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(options.versions)
+        .map_err(Cause::Options)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(VerifierEar {
+            observer: Arc::clone(observer),
+            verifier,
+        }))
+        .with_client_cert_resolver(Arc::new(CertificateEar {
+            observer: Arc::clone(observer),
+            certificate,
+        }));
+    config.alpn_protocols.clone_from(&options.alpn);
+    config.key_log = Arc::new(KeyEar(Arc::clone(observer)));
+    let mut tls = ClientConnection::new(Arc::new(config), options.server_name.clone())
+        .map_err(Cause::Options)?;
+    tls.set_buffer_limit(None);
+    Ok(tls)
+}
+
+fn connect_cause(source: io::Error, timeout: Duration) -> Cause {
+    match source.kind() {
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => Cause::Timeout {
+            phase: Phase::Connect,
+            timeout,
+        },
+        _ => Cause::Io {
+            phase: Phase::Connect,
+            source,
+        },
+    }
+}
+
+/// A connection under way.
+struct Run<'a> {
+    socket: TcpStream,
+    tls: ClientConnection,
+    recording: &'a mut Recording,
+    phase: Phase,
+    timeout: Duration,
+    deadline: Instant,
+    /// A write that failed: most often the server has refused and gone, and its alert, still to be
+    /// read, is the better news.
+    write_error: Option<io::Error>,
+    peer_closed: bool,
+    response_bytes_max: usize,
+}
+
+impl Run<'_> {
+    fn all(&mut self, options: &RecordOptions<'_>) -> Result<(), Cause> {
+        while self.tls.is_handshaking() {
+            self.flush()?;
+            let wait = self.deadline;
+            let arrived = self.read(wait)?;
+            if arrived != Arrived::Bytes {
+                return Err(self.ended(arrived));
+            }
+        }
+        self.flush()?;
+        self.phase = Phase::Response;
+        self.timeout = options.response_timeout;
+        if self.write_error.is_none() {
+            self.deadline = Instant::now() + self.timeout;
+        }
+        let queued = self.tls.writer().write_all(options.request);
+        queued.map_err(|source| self.io(source))?;
+        self.flush()?;
+        self.response(options.response_end)?;
+        self.tls.send_close_notify();
+        self.flush()?;
+        let _ = self.socket.shutdown(Shutdown::Write);
+        Ok(())
+    }
+
+    fn response(&mut self, end: ResponseEnd) -> Result<(), Cause> {
+        loop {
+            let have = self.recording.response.len();
+            let enough = match end {
+                ResponseEnd::Bytes(bytes) => have >= bytes,
+                ResponseEnd::Close | ResponseEnd::Quiet(_) => false,
+            };
+            if enough || self.recording.response_truncated {
+                return Ok(());
+            }
+            let wait = match end {
+                ResponseEnd::Quiet(quiet) => self.deadline.min(Instant::now() + quiet),
+                ResponseEnd::Bytes(_) | ResponseEnd::Close => self.deadline,
+            };
+            match self.read(wait)? {
+                Arrived::Bytes => self.flush()?,
+                Arrived::Nothing if matches!(end, ResponseEnd::Quiet(_)) => return Ok(()),
+                Arrived::End if end == ResponseEnd::Close && have > 0 => return Ok(()),
+                arrived => return Err(self.ended(arrived)),
+            }
+        }
+    }
+
+    /// Why a connection that brought nothing more is over.
+    fn ended(&mut self, arrived: Arrived) -> Cause {
+        let (phase, timeout) = (self.phase, self.timeout);
+        match self.write_error.take() {
+            Some(source) => self.io(source),
+            None if arrived == Arrived::Nothing => Cause::Timeout { phase, timeout },
+            None => Cause::Closed { phase },
+        }
+    }
+
+    fn io(&self, source: io::Error) -> Cause {
+        Cause::Io {
+            phase: self.phase,
+            source,
+        }
+    }
+
+    /// Writes what TLS has to say.
+    fn flush(&mut self) -> Result<(), Cause> {
+        let mut waiting = Vec::new();
+        while self.tls.wants_write() {
+            let written = self.tls.write_tls(&mut waiting);
+            written.map_err(|source| self.io(source))?;
+        }
+        let mut rest = &waiting[..];
+        while !rest.is_empty() && self.write_error.is_none() {
+            let patience = self
+                .patience(self.deadline)
+                .ok_or_else(|| self.ended(Arrived::Nothing))?;
+            let at = Instant::now();
+            let written = self
+                .socket
+                .set_write_timeout(Some(patience))
+                .and_then(|()| self.socket.write(rest));
+            match written {
+                Ok(bytes) => {
+                    let (piece, left) = rest.split_at(bytes);
+                    self.recording.to_server.add(piece, at)?;
+                    rest = left;
+                }
+                Err(error) if again(&error) => {}
+                Err(error) => {
+                    self.write_error = Some(error);
+                    self.deadline = self.deadline.min(Instant::now() + ALERT_WAIT);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads once, until `wait` at the latest, and gives TLS what came.
+    fn read(&mut self, wait: Instant) -> Result<Arrived, Cause> {
+        if self.peer_closed {
+            return Ok(Arrived::End);
+        }
+        let mut buffer = [0_u8; TLS_RECORD_BYTES_MAX];
+        let bytes = loop {
+            let Some(patience) = self.patience(wait) else {
+                return Ok(Arrived::Nothing);
+            };
+            let read = self
+                .socket
+                .set_read_timeout(Some(patience))
+                .and_then(|()| self.socket.read(&mut buffer));
+            match read {
+                Ok(bytes) => break bytes,
+                Err(error) if again(&error) => {}
+                Err(error) => {
+                    let first = self.write_error.take().unwrap_or(error);
+                    return Err(self.io(first));
+                }
+            }
+        };
+        let at = Instant::now();
+        let mut rest = &buffer[..bytes];
+        self.recording.to_client.add(rest, at)?;
+        if bytes == 0 {
+            return Ok(Arrived::End);
+        }
+        while !rest.is_empty() && !self.peer_closed {
+            let taken = self.tls.read_tls(&mut rest);
+            taken.map_err(|source| self.io(source))?;
+            self.process()?;
+        }
+        Ok(Arrived::Bytes)
+    }
+
+    /// Lets TLS process what it was given, and takes the response out of it.
+    fn process(&mut self) -> Result<(), Cause> {
+        match self.tls.process_new_packets() {
+            Ok(state) => self.peer_closed = state.peer_has_closed(),
+            Err(error) => {
+                // Our own alert is part of the story; that it may not go out is not.
+                let _ = self.flush();
+                let phase = self.phase;
+                return Err(match error {
+                    rustls::Error::AlertReceived(alert) => Cause::Refused {
+                        phase,
+                        alert: u8::from(alert),
+                    },
+                    error => Cause::Tls { phase, error },
+                });
+            }
+        }
+        let mut buffer = [0_u8; 4096];
+        loop {
+            match self.tls.reader().read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(bytes) => {
+                    let room = self.response_bytes_max - self.recording.response.len();
+                    let kept = bytes.min(room);
+                    self.recording.response.extend_from_slice(&buffer[..kept]);
+                    self.recording.response_truncated |= bytes >= room;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(self.io(error)),
+            }
+        }
+    }
+
+    /// The time left until `wait`, never the zero that a socket takes for "for ever".
+    fn patience(&self, wait: Instant) -> Option<Duration> {
+        let left = wait.saturating_duration_since(Instant::now());
+        (left > Duration::ZERO).then(|| left.max(Duration::from_millis(1)))
+    }
+}
+
+/// Whether a socket call that failed so is to be tried again, deadline permitting.
+fn again(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut
+    )
+}
+
+/// What a read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Arrived {
+    Bytes,
+    Nothing,
+    End,
+}
+
+/// The direction of a byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the recording client.
+    ToServer,
+    /// From the server.
+    ToClient,
+}
+
+/// The bytes of one direction in order, and when each went by.
+#[derive(Clone, Default)]
+pub(super) struct Wire {
+    pub(super) bytes: Vec<u8>,
+    /// For each write or read: how many bytes there were after it, and its time.
+    pieces: Vec<(usize, Instant)>,
+}
+
+impl Wire {
+    pub(super) fn add(&mut self, bytes: &[u8], at: Instant) -> Result<(), Cause> {
+        let total = self.bytes.len() + bytes.len();
+        if total > TIMELINE_WIRE_BYTES_MAX || self.pieces.len() == TIMELINE_PIECES_MAX {
+            return Err(Cause::TooMuch { bytes: total });
+        }
+        if !bytes.is_empty() {
+            self.bytes.extend_from_slice(bytes);
+            self.pieces.push((total, at));
+        }
+        Ok(())
+    }
+
+    /// When the byte before `end` went by; `None` where there is none.
+    pub(super) fn at(&self, end: usize) -> Option<Instant> {
+        let piece = self.pieces.partition_point(|(total, _)| *total < end);
+        self.pieces.get(piece).map(|(_, at)| *at)
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (bytes, pieces) = (self.bytes.len(), self.pieces.len());
+        write!(f, "Wire({bytes} bytes in {pieces} pieces)")
+    }
+}
+
+/// One connection as it went over the wire, with what is needed to read it.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    pub(super) address: SocketAddr,
+    pub(super) began: Instant,
+    pub(super) began_unix_s: i64,
+    pub(super) connected: Instant,
+    pub(super) to_server: Wire,
+    pub(super) to_client: Wire,
+    pub(super) stamps: Stamps,
+    response: Vec<u8>,
+    response_truncated: bool,
+}
+
+impl Recording {
+    /// When the TCP connection was begun: the timeline's zero.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// What the server answered, decrypted.
+    pub fn response(&self) -> &[u8] {
+        &self.response
+    }
+
+    /// Whether the response reached the bound of what was to be read of it.
+    pub fn response_truncated(&self) -> bool {
+        self.response_truncated
+    }
+
+    /// Bytes on the wire in this direction, record headers and encryption included.
+    pub fn wire_bytes(&self, direction: Direction) -> usize {
+        self.wire(direction).bytes.len()
+    }
+
+    pub(super) fn wire(&self, direction: Direction) -> &Wire {
+        match direction {
+            Direction::ToServer => &self.to_server,
+            Direction::ToClient => &self.to_client,
+        }
+    }
+}
