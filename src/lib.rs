@@ -20,3 +20,4 @@ pub mod identity;
 pub mod limits;
 pub mod policy;
 pub mod time;
+pub mod tls;
