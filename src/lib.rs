@@ -15,6 +15,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod cli;
 pub mod error;
 pub mod identity;
 pub mod limits;

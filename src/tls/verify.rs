@@ -337,7 +337,8 @@ impl fmt::Display for ChainRefused {
                 let found = found.map_or("an unknown type", KeyType::as_str);
                 write!(
                     f,
-                    "certificate {position} of the chain has a key of {found}, which is not accepted"
+                    "certificate {position} of the chain has a key of {found}, which is not \
+                     accepted"
                 )
             }
             Self::KeyTooSmall {
