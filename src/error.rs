@@ -33,8 +33,6 @@ pub enum Refusal {
     SignatureAlgorithmRefused,
     /// The chain is limited to other purposes than client authentication (RFC 5280, 4.2.1.12).
     EkuLacksClientAuth,
-    /// The key usage extension forbids what the certificate was used for (RFC 5280, 4.2.1.3).
-    KeyUsageRefused,
     /// The client's own certificate is that of a certification authority.
     CaAsLeaf,
     /// A certificate that is not an authority's issued another one of the chain.
@@ -65,7 +63,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every refusal, for a metric that shows each label from the start.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 24] = [
         Self::CertificateMissing,
         Self::Malformed,
         Self::UnsupportedVersion,
@@ -77,7 +75,6 @@ impl Refusal {
         Self::KeyNotProven,
         Self::SignatureAlgorithmRefused,
         Self::EkuLacksClientAuth,
-        Self::KeyUsageRefused,
         Self::CaAsLeaf,
         Self::LeafAsCa,
         Self::ChainTooLong,
@@ -107,7 +104,6 @@ impl Refusal {
             Self::KeyNotProven => "key_not_proven",
             Self::SignatureAlgorithmRefused => "signature_algorithm_refused",
             Self::EkuLacksClientAuth => "eku_lacks_client_auth",
-            Self::KeyUsageRefused => "key_usage_refused",
             Self::CaAsLeaf => "ca_as_leaf",
             Self::LeafAsCa => "leaf_as_ca",
             Self::ChainTooLong => "chain_too_long",

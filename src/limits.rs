@@ -79,6 +79,10 @@ pub const DNS_NAME_BYTES_MAX: usize = 253;
 pub const DNS_LABEL_BYTES_MAX: usize = 63;
 /// Content bytes of a certificate's serial number (RFC 5280, 4.1.2.2).
 pub const SERIAL_BYTES_MAX: usize = 20;
+/// Characters of a common name (RFC 5280, A.1: ub-common-name).
+pub const COMMON_NAME_CHARS_MAX: usize = 64;
+/// Days for which `ringfort pki` makes a certificate valid at most: about a century.
+pub const PKI_DAYS_MAX: u32 = 36_500;
 /// Smallest RSA modulus that a client may bring by default, in bits.
 pub const RSA_BITS_MIN_DEFAULT: u32 = 2048;
 

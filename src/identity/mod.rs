@@ -15,6 +15,7 @@ mod spiffe;
 pub use dn::DnError;
 pub use key::{KeyType, PublicKey};
 pub use name::NameProblem;
+pub(crate) use name::{dns as check_dns_name, email as check_email};
 pub use pattern::{Pattern, PatternError};
 pub use peer::{Identity, IdentityError, NameKind};
 pub use spiffe::{SpiffeId, SpiffeProblem};

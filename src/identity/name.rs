@@ -52,7 +52,7 @@ fn check_printable(text: &str) -> Result<(), NameProblem> {
 }
 
 /// Checks a DNS name and returns it in lower case. `wildcard` allows `*.` as its first label.
-pub(super) fn dns(text: &str, wildcard: bool) -> Result<Box<str>, NameProblem> {
+pub(crate) fn dns(text: &str, wildcard: bool) -> Result<Box<str>, NameProblem> {
     check_printable(text)?;
     let labels = match text.strip_prefix("*.") {
         Some(rest) if wildcard => rest,
@@ -69,7 +69,7 @@ pub(super) fn dns(text: &str, wildcard: bool) -> Result<Box<str>, NameProblem> {
 }
 
 /// Splits a mail address into its local part, whose case counts, and its host in lower case.
-pub(super) fn email(text: &str) -> Result<(&str, Box<str>), NameProblem> {
+pub(crate) fn email(text: &str) -> Result<(&str, Box<str>), NameProblem> {
     check_printable(text)?;
     let (local, host) = text.split_once('@').ok_or(NameProblem::NotEmail)?;
     if local.is_empty() {

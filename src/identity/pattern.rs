@@ -462,7 +462,9 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_text_never_panics(text in "\\PC{0,30}|(ip|dns|serial|spiffe|email):\\PC{0,30}") {
+        fn arbitrary_text_never_panics(
+            text in "\\PC{0,30}|(ip|dns|serial|spiffe|email):\\PC{0,30}"
+        ) {
             if let Ok(parsed) = text.parse::<Pattern>() {
                 let shown = parsed.to_string();
                 prop_assert_eq!(shown.parse::<Pattern>(), Ok(parsed));
@@ -476,7 +478,8 @@ mod tests {
             path in proptest::collection::vec("[ab]{1,2}", 1..6),
         ) {
             prop_assume!(and_below || !wanted.is_empty());
-            let segments: Vec<&str> = wanted.iter().copied().chain(and_below.then_some("**")).collect();
+            let below = and_below.then_some("**");
+            let segments: Vec<&str> = wanted.iter().copied().chain(below).collect();
             let pattern = pattern(&format!("spiffe://t/{}", segments.join("/")));
             let id = SpiffeId::parse(&format!("spiffe://t/{}", path.join("/"))).expect("an ID");
             let Kind::Spiffe(matcher) = &pattern.0 else { unreachable!() };
@@ -489,7 +492,9 @@ mod tests {
         }
 
         #[test]
-        fn a_wildcard_never_crosses_a_label(labels in proptest::collection::vec("[ab]{1,2}", 1..5)) {
+        fn a_wildcard_never_crosses_a_label(
+            labels in proptest::collection::vec("[ab]{1,2}", 1..5)
+        ) {
             let identity = with_dns(&labels.join("."));
             let expected = labels.len() == 3 && labels[1..] == ["a", "b"];
             prop_assert_eq!(pattern("dns:*.a.b").matches(&identity), expected);

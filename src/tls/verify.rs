@@ -337,7 +337,8 @@ impl fmt::Display for ChainRefused {
                 let found = found.map_or("an unknown type", KeyType::as_str);
                 write!(
                     f,
-                    "certificate {position} of the chain has a key of {found}, which is not accepted"
+                    "certificate {position} of the chain has a key of {found}, which is not \
+                     accepted"
                 )
             }
             Self::KeyTooSmall {
@@ -433,7 +434,7 @@ fn refusal_of_certificate(cause: &CertificateError) -> Refusal {
 
 /// The refusal for an error of webpki that rustls passes on as it is. rustls does not export the
 /// type, but its text is the name of the variant, and a name outlives a major version of webpki,
-/// which a downcast would not. The tests below issue a certificate for each name that matters.
+/// which a downcast would not. `tests.rs` issues a certificate for each name that is common.
 fn refusal_of_webpki(text: &str) -> Refusal {
     let end = text.find(|c: char| !c.is_ascii_alphanumeric());
     match &text[..end.unwrap_or(text.len())] {

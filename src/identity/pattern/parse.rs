@@ -95,7 +95,8 @@ pub(super) fn ip(text: &str) -> Result<Kind, String> {
             prefix_bits,
         }),
         Some(base) => Err(format!(
-            "{network} has bits beyond its prefix of {prefix_bits}; expected ip:{base}/{prefix_bits}"
+            "{network} has bits beyond its prefix of {prefix_bits}; expected \
+             ip:{base}/{prefix_bits}"
         )),
         None => Err(EXPECTED.to_owned()),
     }

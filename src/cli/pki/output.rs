@@ -1,0 +1,121 @@
+//! The two files of a certificate, written so that they appear whole or not at all.
+//!
+//! Both are written under temporary names in the same directory first. They get their own names
+//! only when both are complete, and without `force` only where nothing has that name.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::PkiError;
+
+/// The files that were written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The certificates, `NAME.pem`.
+    pub certificates: PathBuf,
+    /// The private key, `NAME.key`, readable by its owner only.
+    pub key: PathBuf,
+}
+
+/// Writes `NAME.pem` and `NAME.key` into `directory`, which is made where it does not exist.
+///
+/// # Errors
+///
+/// A [`PkiError`] that names the file. Nothing new remains then.
+pub(super) fn write_pair(
+    directory: &Path,
+    name: &str,
+    certificates_pem: &str,
+    key_pem: &str,
+    force: bool,
+) -> Result<Written, PkiError> {
+    let written = Written {
+        certificates: directory.join(format!("{name}.pem")),
+        key: directory.join(format!("{name}.key")),
+    };
+    fs::create_dir_all(directory).map_err(|source| write_error(directory, source))?;
+    for target in [&written.certificates, &written.key] {
+        match fs::symlink_metadata(target) {
+            Ok(_) if !force => return Err(PkiError::Exists(target.clone())),
+            Ok(found) if !found.is_file() => return Err(PkiError::NotAFile(target.clone())),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(write_error(target, source)),
+        }
+    }
+    let key = Pending::write(&written.key, key_pem, 0o600)?;
+    let certificates = Pending::write(&written.certificates, certificates_pem, 0o644)?;
+    key.publish(force)?;
+    if let Err(error) = certificates.publish(force) {
+        if !force {
+            // The key was linked just now, by this call. Should its removal fail as well, the
+            // first error is the one to report.
+            let _ = fs::remove_file(&written.key);
+        }
+        return Err(error);
+    }
+    Ok(written)
+}
+
+/// A complete file under a temporary name, which goes when this is dropped.
+struct Pending {
+    temporary: PathBuf,
+    target: PathBuf,
+}
+
+impl Pending {
+    fn write(target: &Path, content: &str, mode: u32) -> Result<Self, PkiError> {
+        let mut nonce = [0; 8];
+        aws_lc_rs::rand::fill(&mut nonce)
+            .map_err(|_| write_error(target, io::Error::other("no random bytes")))?;
+        let mut temporary = target.as_os_str().to_owned();
+        temporary.push(format!(".{:016x}.tmp", u64::from_be_bytes(nonce)));
+        let temporary = PathBuf::from(temporary);
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&temporary)
+            .map_err(|source| write_error(target, source))?;
+        let pending = Self {
+            temporary,
+            target: target.to_owned(),
+        };
+        fill(file, content).map_err(|source| write_error(target, source))?;
+        Ok(pending)
+    }
+
+    /// Gives the file its own name. Without `force`, linking fails where the name is taken.
+    fn publish(&self, force: bool) -> Result<(), PkiError> {
+        let result = if force {
+            fs::rename(&self.temporary, &self.target)
+        } else {
+            fs::hard_link(&self.temporary, &self.target)
+        };
+        result.map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => PkiError::Exists(self.target.clone()),
+            _ => write_error(&self.target, source),
+        })
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        // After a rename there is nothing left to remove, and nobody to tell of another failure.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+fn fill(mut file: File, content: &str) -> io::Result<()> {
+    file.write_all(content.as_bytes())?;
+    file.sync_all()
+}
+
+fn write_error(path: &Path, source: io::Error) -> PkiError {
+    PkiError::Write {
+        path: path.to_owned(),
+        source,
+    }
+}
