@@ -20,3 +20,4 @@ pub mod limits;
 pub mod metrics;
 pub mod rt;
 pub mod time;
+pub mod tls;

@@ -31,6 +31,14 @@ pub const TASK_POLLS_PER_TURN_MAX: usize = 256;
 
 /// Bytes of a ClientHello, its record headers included. RFC 8446 allows 16 MiB; browsers send 2 KiB.
 pub const CLIENT_HELLO_BYTES_MAX: usize = 16 * 1024;
+/// Extensions of a ClientHello; browsers send about 20, and the IANA registry has some 60.
+pub const HELLO_EXTENSIONS_MAX: usize = 128;
+/// Application protocols that a ClientHello may offer.
+pub const HELLO_PROTOCOLS_MAX: usize = 64;
+/// Key shares that a ClientHello may carry; clients send one or two.
+pub const HELLO_KEY_SHARES_MAX: usize = 32;
+/// Bytes of an HTTP method that is recognised where a ClientHello should be.
+pub const HTTP_METHOD_BYTES_MAX: usize = 24;
 /// Bytes of one direction of a handshake that may wait for their record to be complete.
 pub const HANDSHAKE_BYTES_MAX: usize = 128 * 1024;
 /// Bytes of a TLS record on the wire: header, 2^14 of plaintext, expansion (RFC 5246, 6.2.3).
