@@ -18,6 +18,7 @@
 pub mod error;
 pub mod limits;
 pub mod metrics;
+pub mod proxy;
 pub mod rt;
 pub mod time;
 pub mod tls;

@@ -53,6 +53,11 @@ pub const IDENTITY_NAMES_MAX: usize = 256;
 /// Bytes of all the names of an identity together.
 pub const IDENTITY_BYTES_MAX: usize = 16 * 1024;
 
+/// Counters in each of the two rows that count connections by source; indexed by 16 bits.
+pub const SOURCE_CELLS_PER_ROW: usize = 1 << 16;
+/// Times that a connection competes with others of its source for the last place.
+pub const SOURCE_ACQUIRE_TRIES_MAX: usize = 16;
+
 /// Most worker threads.
 pub const WORKERS_MAX: usize = 256;
 /// Most endpoints of an upstream once its names are resolved.

@@ -1,0 +1,3 @@
+//! A connection from accept to close.
+
+pub mod sources;
