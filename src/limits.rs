@@ -86,10 +86,6 @@ pub const PKI_DAYS_MAX: u32 = 36_500;
 /// Smallest RSA modulus that a client may bring by default, in bits.
 pub const RSA_BITS_MIN_DEFAULT: u32 = 2048;
 
-/// Counters in each of the two rows that count connections by source; indexed by 16 bits.
-pub const SOURCE_CELLS_PER_ROW: usize = 1 << 16;
-/// Times that a connection competes with others of its source for the last place.
-pub const SOURCE_ACQUIRE_TRIES_MAX: usize = 16;
 
 /// Most worker threads.
 pub const WORKERS_MAX: usize = 256;

@@ -1,3 +1,13 @@
 //! The command `ringfort`: parse the command line, call one command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use ringfort::cli::Cli;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    Cli::parse().run()
+}

@@ -1,6 +1,45 @@
-//! The commands, one file each.
+//! The commands, one file each, and the command line that chooses among them.
 
 pub mod check;
 pub mod pki;
 pub mod run;
 pub mod timeline;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A high-throughput mutual-TLS gateway for Linux.
+#[derive(Debug, Parser)]
+#[command(name = "ringfort", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway, from a configuration file or from flags
+    Run(run::RunArgs),
+    /// Tell whether `run` would start with the same arguments, and why not
+    Check(check::CheckArgs),
+    /// Issue certificates for trials and tests
+    Pki(pki::PkiArgs),
+}
+
+impl Cli {
+    /// Carries out the command.
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            Command::Run(args) => run::run(&args),
+            Command::Check(args) => check::run(&args),
+            Command::Pki(args) => match pki::run(&args) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("error: {error}");
+                    ExitCode::FAILURE
+                }
+            },
+        }
+    }
+}

@@ -1,16 +1,21 @@
 //! `ringfort run`: what the command line says, as a configuration.
 //!
 //! The flags are a quick start: they build the same [`Model`] as a file does, so that there is one
-//! meaning, one set of defaults and one set of refusals. Starting the gateway is `control`'s.
+//! meaning, one set of defaults and one set of refusals.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::Args;
+use serde_json::json;
 use toml::Spanned;
 
 use crate::config::error::{ConfigError, Source};
 use crate::config::model::{Certificate, Listener, Log, Model, OneOrMore, Text, Texts, Upstream};
+use crate::config::snapshot::Snapshot;
 use crate::control::load::{self, Loaded};
+use crate::control::signals::{self, Ended};
+use crate::control::supervisor::{Gateway, StartError};
 
 /// The name of the one listener and of the one upstream that flags describe.
 const QUICK_START_NAME: &str = "main";
@@ -69,6 +74,55 @@ pub struct RunArgs {
     /// Where log lines go: stderr, off, or a path with a "/" in it [default: stderr]
     #[arg(long, value_name = "TARGET")]
     pub log: Option<String>,
+}
+
+/// Runs the gateway until a signal ends it; the exit status tells how it ended.
+pub fn run(args: &RunArgs) -> ExitCode {
+    let Loaded { snapshot, warnings } = match args.load() {
+        Ok(loaded) => loaded,
+        Err(errors) => return refuse(&errors),
+    };
+    for warning in &warnings {
+        eprintln!("warning: {warning}");
+    }
+    let probes = snapshot.listeners.iter().map(|listener| load::probe_address(listener));
+    let taken: Vec<ConfigError> = probes.filter_map(Result::err).collect();
+    if !taken.is_empty() {
+        return refuse(&taken);
+    }
+    match start(snapshot) {
+        Ok(ended) => ExitCode::from(ended.exit_status()),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn refuse(errors: &[ConfigError]) -> ExitCode {
+    for error in errors {
+        eprintln!("{error}");
+    }
+    ExitCode::FAILURE
+}
+
+fn start(snapshot: Snapshot) -> Result<Ended, StartError> {
+    // Before the workers: a signal that comes while they start must not be missed.
+    let mut signals = signals::catch().map_err(StartError::Resources)?;
+    let mut gateway = Gateway::start(snapshot)?;
+    let listeners = gateway.snapshot().listeners.iter().zip(gateway.addresses());
+    let listening: Vec<_> = listeners
+        .map(|(listener, address)| json!({ "name": &*listener.name, "address": address }))
+        .collect();
+    let started = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "cpus": gateway.cpus(),
+        "listeners": listening,
+        "connections_max": gateway.snapshot().limits.connections_max,
+    });
+    gateway.log().event("start", &started);
+    signals::supervise(gateway, &mut signals).map_err(StartError::Resources)
 }
 
 impl RunArgs {

@@ -38,6 +38,8 @@ pub enum StartError {
     Ring(SetupError),
     /// This address cannot be listened on.
     Listen(SocketAddr, io::Error),
+    /// The crypto backend fails its own start.
+    Crypto(rustls::Error),
     /// The log cannot be opened.
     Log(io::Error),
     /// A thread or a descriptor could not be made.
@@ -56,6 +58,7 @@ impl fmt::Display for StartError {
                 f,
                 "{address} cannot be listened on: {error}; `ringfort check` tells more"
             ),
+            Self::Crypto(error) => write!(f, "the crypto backend does not work: {error}"),
             Self::Log(error) => write!(f, "the log cannot be opened: {error}; correct log.target"),
             Self::Resources(error) => write!(f, "a worker cannot be started: {error}"),
             Self::WorkerLost => f.write_str("a worker ended before it was ready"),
@@ -104,7 +107,7 @@ impl Gateway {
         .map_err(StartError::Placement)?;
         let writer = LogWriter::open(&snapshot.log).map_err(StartError::Log)?;
         let bell = Bell::new().map_err(StartError::Ring)?;
-        warm_up();
+        warm_up().map_err(StartError::Crypto)?;
         let mut gateway = Self {
             workers: Vec::with_capacity(cpus.len()),
             receivers: Vec::new(),
