@@ -1,0 +1,7 @@
+//! End-to-end tests: the gateway as a process, between real clients and real upstreams.
+//!
+//! One file per requirement; its name is the requirement.
+
+mod harness;
+
+mod clients_with_a_certificate_reach_the_upstream;
