@@ -144,5 +144,6 @@ fn fail(mut gateway: Gateway) -> Ended {
 
 fn live_connections(gateway: &Gateway) -> u64 {
     let counters = gateway.counters();
-    counters.accepted - counters.connections_closed
+    // Read one after the other while workers count: a connection may have closed in between.
+    counters.accepted.saturating_sub(counters.connections_closed)
 }

@@ -73,12 +73,17 @@ impl Relay {
         self.relayed
     }
 
-    /// Forwards what came in one flight with the end of the handshake.
+    /// Forwards what came in one flight with the end of the handshake, the client's end included.
     pub fn forward_early(&mut self) {
         let early = self.client.take_early();
         self.relayed.bytes_up += early.len() as u64;
+        self.core.counters().bytes_up.add(early.len() as u64);
         self.upstream.append(&early);
         self.upstream.flush();
+        if self.client.peer_closed() {
+            self.client_ended = true;
+            self.upstream.shut_write();
+        }
     }
 
     /// Relays as much as can be; ready with the reason when the relay is over.

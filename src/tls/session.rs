@@ -115,6 +115,11 @@ impl Session {
         read
     }
 
+    /// Whether the peer has sent close_notify, be it in one flight with the end of the handshake.
+    pub fn peer_closed(&self) -> bool {
+        self.peer_closed
+    }
+
     /// Plaintext that came in one flight with the end of the handshake.
     pub fn take_early(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.early)

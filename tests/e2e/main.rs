@@ -5,3 +5,4 @@
 mod harness;
 
 mod clients_with_a_certificate_reach_the_upstream;
+mod orderly_ends_are_told_from_truncation;
