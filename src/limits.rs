@@ -89,6 +89,70 @@ pub const CLOSE_TIMEOUT_MS: u64 = 2_000;
 /// Milliseconds between two resolutions of an upstream's names, by default.
 pub const RESOLVE_INTERVAL_MS_DEFAULT: u64 = 30_000;
 
+/// Fewest worker threads.
+pub const WORKERS_MIN: usize = 1;
+/// CPU numbers that a mask of `sched_setaffinity(2)` can name.
+pub const CPUS_MAX: usize = 1024;
+/// Most connections of the process: beyond it, 6 KiB each is more than 96 GiB.
+pub const CONNECTIONS_MAX: u32 = 1 << 24;
+/// Listeners of a configuration.
+pub const LISTENERS_MAX: usize = 256;
+/// Upstreams of a configuration.
+pub const UPSTREAMS_MAX: usize = 1024;
+/// Certificates of one listener.
+pub const LISTENER_CERTIFICATES_MAX: usize = 1024;
+/// Certificates of one server chain.
+pub const SERVER_CHAIN_CERTIFICATES_MAX: usize = 16;
+/// Root bundle files of one listener.
+pub const CLIENT_CA_FILES_MAX: usize = 64;
+/// Patterns of one listener's `allow`.
+pub const ALLOW_PATTERNS_MAX: usize = 4096;
+/// Application protocols of one listener.
+pub const ALPN_PROTOCOLS_MAX: usize = 16;
+/// Bytes of one application protocol's name (RFC 7301, 3.1).
+pub const ALPN_PROTOCOL_BYTES_MAX: usize = 255;
+/// Bytes of the name of a listener or an upstream.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Bytes of the path of a Unix socket: `sun_path` less its final zero.
+pub const UNIX_PATH_BYTES_MAX: usize = 107;
+
+/// Largest bound for the shortest RSA key of a client: the longest that the backend verifies.
+pub const RSA_BITS_MIN_MAX: u32 = 8192;
+
+/// Milliseconds of the longest timeout that the configuration may set: 30 days.
+pub const TIMEOUT_MS_MAX: u64 = 30 * 24 * 3_600_000;
+/// Milliseconds of the longest handshake and connect timeouts.
+pub const SETUP_TIMEOUT_MS_MAX: u64 = 300_000;
+/// Milliseconds that connections may get to end by themselves, at most: a day.
+pub const DRAIN_TIMEOUT_MS_MAX: u64 = 24 * 3_600_000;
+/// Milliseconds between two resolutions of an upstream's names, at least.
+pub const RESOLVE_INTERVAL_MS_MIN: u64 = 1_000;
+/// Milliseconds between two resolutions of an upstream's names, at most.
+pub const RESOLVE_INTERVAL_MS_MAX: u64 = 24 * 3_600_000;
+/// Milliseconds that sent data may stay unacknowledged by default; 0 leaves it to the kernel.
+///
+/// Not set by default because it also ends a peer that is alive but reads slowly: the kernel
+/// counts the time of a closed window (tcp(7), `TCP_USER_TIMEOUT`).
+pub const TCP_USER_TIMEOUT_MS_DEFAULT: u64 = 0;
+/// Milliseconds that sent data may stay unacknowledged, at most.
+pub const TCP_USER_TIMEOUT_MS_MAX: u64 = 3_600_000;
+/// Seconds of silence before the kernel probes a client, by default.
+pub const KEEPALIVE_S_DEFAULT: u64 = 60;
+/// Seconds of silence before the kernel probes a client, at most (tcp(7)).
+pub const KEEPALIVE_S_MAX: u64 = 32_767;
+/// Bytes of a socket buffer that is set by hand, at least.
+pub const SOCKET_BUFFER_BYTES_MIN: u32 = 4096;
+/// Bytes of a socket buffer that is set by hand, at most.
+pub const SOCKET_BUFFER_BYTES_MAX: u32 = 256 * 1024 * 1024;
+/// Connections that wait to be accepted, by default; the kernel caps it at `net.core.somaxconn`.
+pub const BACKLOG_DEFAULT: u32 = 4096;
+/// Connections that wait to be accepted, at most.
+pub const BACKLOG_MAX: u32 = 65_535;
+/// Milliseconds before an idle kernel submission thread sleeps, at most.
+pub const SQPOLL_IDLE_MS_MAX: u32 = 60_000;
+/// Microseconds of busy polling of the network card, at most.
+pub const NAPI_BUSY_POLL_US_MAX: u32 = 1_000_000;
+
 const _: () = assert!(RECV_BUFFERS_DEFAULT.is_power_of_two());
 const _: () = assert!(RECV_BUFFERS_MIN as usize >= 2 * RECV_QUEUE_BUFFERS_MAX);
 const _: () = assert!(CLIENT_HELLO_BYTES_MAX <= HANDSHAKE_BYTES_MAX);
@@ -100,3 +164,12 @@ const _: () = assert!(SPIFFE_TRUST_DOMAIN_BYTES_MAX < SPIFFE_ID_BYTES_MAX);
 const _: () = assert!(DNS_LABEL_BYTES_MAX <= DNS_NAME_BYTES_MAX);
 const _: () = assert!(RING_ENTRIES_MIN <= RING_ENTRIES_DEFAULT);
 const _: () = assert!(RING_ENTRIES_DEFAULT <= RING_ENTRIES_MAX);
+const _: () = assert!(WORKERS_MIN <= WORKERS_MAX && WORKERS_MAX <= CPUS_MAX);
+const _: () = assert!(RSA_BITS_MIN_DEFAULT <= RSA_BITS_MIN_MAX);
+const _: () = assert!(HANDSHAKE_TIMEOUT_MS_DEFAULT <= SETUP_TIMEOUT_MS_MAX);
+const _: () = assert!(CONNECT_TIMEOUT_MS_DEFAULT <= SETUP_TIMEOUT_MS_MAX);
+const _: () = assert!(IDLE_TIMEOUT_MS_DEFAULT <= TIMEOUT_MS_MAX);
+const _: () = assert!(DRAIN_TIMEOUT_MS_DEFAULT <= DRAIN_TIMEOUT_MS_MAX);
+const _: () = assert!(RESOLVE_INTERVAL_MS_MIN <= RESOLVE_INTERVAL_MS_DEFAULT);
+const _: () = assert!(RESOLVE_INTERVAL_MS_DEFAULT <= RESOLVE_INTERVAL_MS_MAX);
+const _: () = assert!(BACKLOG_DEFAULT <= BACKLOG_MAX);

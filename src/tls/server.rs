@@ -1,0 +1,328 @@
+//! The server side of one listener: its certificates, and which one a ClientHello gets.
+//!
+//! There is one `rustls::ServerConfig` per certificate, so that choosing a certificate is choosing
+//! a configuration and rustls has nothing left to resolve. All of them share the listener's
+//! verifier, provider and options: two certificates of one listener never differ in who may pass.
+//! Files, sockets and the clock are not known here: DER and an opened key log come in.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ServerConfig};
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
+use rustls::{InconsistentKeys, KeyLog, SignatureScheme, SupportedProtocolVersion};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// Bytes of a DNS name (RFC 1035, 2.3.4); a longer server name matches no certificate.
+const SERVER_NAME_BYTES_MAX: usize = 255;
+
+/// A server certificate: its chain parses, and its key is the leaf's.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    key: Arc<CertifiedKey>,
+    names: Vec<String>,
+    not_before_unix_s: i64,
+    not_after_unix_s: i64,
+}
+
+/// Why a chain and a key are not a server certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateError {
+    /// The chain holds no certificate.
+    Empty,
+    /// The certificate at this index of the chain, from 0, is not X.509.
+    Unparsable {
+        /// Its index in the chain.
+        index: usize,
+        /// What the parser says.
+        reason: String,
+    },
+    /// The backend cannot sign with this key.
+    UnusableKey(String),
+    /// The key is not the leaf's.
+    KeyMismatch,
+}
+
+impl fmt::Display for CertificateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the chain is empty"),
+            Self::Unparsable { index, reason } => {
+                write!(
+                    f,
+                    "certificate {} of the chain does not parse: {reason}",
+                    index + 1
+                )
+            }
+            Self::UnusableKey(reason) => write!(f, "the key cannot be used: {reason}"),
+            Self::KeyMismatch => f.write_str("the key does not belong to the first certificate"),
+        }
+    }
+}
+
+impl std::error::Error for CertificateError {}
+
+impl Certificate {
+    /// Takes a chain, leaf first, and the leaf's key.
+    ///
+    /// # Errors
+    ///
+    /// See [`CertificateError`]. Validity in time is for the caller to judge.
+    pub fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        provider: &CryptoProvider,
+    ) -> Result<Self, CertificateError> {
+        for (index, der) in chain.iter().enumerate() {
+            parse_x509(der).map_err(|reason| CertificateError::Unparsable { index, reason })?;
+        }
+        let leaf = chain.first().ok_or(CertificateError::Empty)?;
+        let x509 =
+            parse_x509(leaf).map_err(|reason| CertificateError::Unparsable { index: 0, reason })?;
+        let names = dns_names(&x509);
+        let not_before_unix_s = x509.validity().not_before.timestamp();
+        let not_after_unix_s = x509.validity().not_after.timestamp();
+        drop(x509);
+        let key = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                CertificateError::KeyMismatch
+            }
+            other => CertificateError::UnusableKey(other.to_string()),
+        })?;
+        Ok(Self {
+            key: Arc::new(key),
+            names,
+            not_before_unix_s,
+            not_after_unix_s,
+        })
+    }
+
+    /// The DNS names of the leaf, in lower case, wildcards as `*.example.org`.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// First second of the leaf's validity, in seconds since 1970.
+    pub fn not_before_unix_s(&self) -> i64 {
+        self.not_before_unix_s
+    }
+
+    /// Last second of the leaf's validity, in seconds since 1970.
+    pub fn not_after_unix_s(&self) -> i64 {
+        self.not_after_unix_s
+    }
+}
+
+fn parse_x509<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, String> {
+    match X509Certificate::from_der(der) {
+        Ok(([], x509)) => Ok(x509),
+        Ok((rest, _)) => Err(format!("{} bytes follow the certificate", rest.len())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn dns_names(x509: &X509Certificate<'_>) -> Vec<String> {
+    let Ok(Some(extension)) = x509.subject_alternative_name() else {
+        return Vec::new();
+    };
+    extension
+        .value
+        .general_names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// What all certificates of one listener share.
+#[derive(Clone, Debug)]
+pub struct ListenerTlsOptions {
+    /// Suites and groups, in the order of preference.
+    pub provider: Arc<CryptoProvider>,
+    /// Protocol versions.
+    pub versions: Vec<&'static SupportedProtocolVersion>,
+    /// Who may pass.
+    pub verifier: Arc<dyn ClientCertVerifier>,
+    /// Application protocols, most preferred first; empty = the extension is not answered.
+    pub alpn: Vec<Vec<u8>>,
+    /// Where the secrets of every connection go; only for debugging.
+    pub key_log: Option<Arc<dyn KeyLog>>,
+}
+
+/// The certificates of one listener, ready to serve; at least one.
+#[derive(Clone, Debug)]
+pub struct ListenerTls {
+    configs: Vec<Arc<ServerConfig>>,
+    keys: Vec<Arc<dyn SigningKey>>,
+    /// Indices into `configs` by exact name, in the order of the configuration.
+    exact: HashMap<Box<str>, Vec<usize>>,
+    /// The same by what follows the `*.` of a wildcard.
+    wildcard: HashMap<Box<str>, Vec<usize>>,
+    /// Every index: who asks for no name, or for an unknown one.
+    all: Vec<usize>,
+}
+
+impl ListenerTls {
+    /// Builds one configuration per certificate; the first certificate is the default.
+    ///
+    /// # Errors
+    ///
+    /// `rustls::Error::NoCertificatesPresented` without a certificate; what rustls reports where
+    /// versions, suites and groups have nothing in common.
+    pub fn new(
+        certificates: &[Certificate],
+        options: &ListenerTlsOptions,
+    ) -> Result<Self, rustls::Error> {
+        if certificates.is_empty() {
+            return Err(rustls::Error::NoCertificatesPresented);
+        }
+        let mut tls = Self {
+            configs: Vec::with_capacity(certificates.len()),
+            keys: Vec::with_capacity(certificates.len()),
+            exact: HashMap::new(),
+            wildcard: HashMap::new(),
+            all: (0..certificates.len()).collect(),
+        };
+        for (index, certificate) in certificates.iter().enumerate() {
+            tls.configs
+                .push(Arc::new(server_config(certificate, options)?));
+            tls.keys.push(Arc::clone(&certificate.key.key));
+            for name in &certificate.names {
+                let (map, name) = match name.strip_prefix("*.") {
+                    Some(parent) => (&mut tls.wildcard, parent),
+                    None => (&mut tls.exact, name.as_str()),
+                };
+                let indices = map.entry(name.into()).or_default();
+                if indices.last() != Some(&index) {
+                    indices.push(index);
+                }
+            }
+        }
+        Ok(tls)
+    }
+
+    /// The configuration for a ClientHello.
+    ///
+    /// By exact name, then by wildcard (which stands for exactly one label, RFC 6125, 6.4.3),
+    /// otherwise among all certificates. Of those that qualify, the first whose key can sign with
+    /// a scheme that the client offers; the first of them where none can, so that the handshake
+    /// fails with the alert that says why.
+    pub fn select(
+        &self,
+        server_name: Option<&str>,
+        signature_schemes: &[SignatureScheme],
+    ) -> &Arc<ServerConfig> {
+        let candidates: &[usize] = server_name
+            .and_then(|name| self.by_name(name))
+            .unwrap_or(&self.all);
+        let chosen = match candidates {
+            [only] => *only,
+            several => several
+                .iter()
+                .copied()
+                .find(|index| self.keys[*index].choose_scheme(signature_schemes).is_some())
+                .unwrap_or(several[0]),
+        };
+        &self.configs[chosen]
+    }
+
+    /// The configurations, in the order of the certificates.
+    pub fn configs(&self) -> &[Arc<ServerConfig>] {
+        &self.configs
+    }
+
+    fn by_name(&self, name: &str) -> Option<&Vec<usize>> {
+        // On the stack: this runs for every connection.
+        let mut lower = [0; SERVER_NAME_BYTES_MAX];
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name.as_bytes());
+        lower.make_ascii_lowercase();
+        let name = std::str::from_utf8(lower).ok()?;
+        self.exact.get(name).or_else(|| {
+            let (label, parent) = name.split_once('.')?;
+            if label.is_empty() {
+                None
+            } else {
+                self.wildcard.get(parent)
+            }
+        })
+    }
+}
+
+fn server_config(
+    certificate: &Certificate,
+    options: &ListenerTlsOptions,
+) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(&options.provider))
+        .with_protocol_versions(&options.versions)?
+        .with_client_cert_verifier(Arc::clone(&options.verifier))
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(
+            &certificate.key,
+        ))));
+    config.ignore_client_order = true;
+    config.alpn_protocols.clone_from(&options.alpn);
+    // No resumption. rustls compares suite, extended master secret and server name, nothing else:
+    // it resumes after the client's certificate expired or was revoked, from a listener without
+    // client authentication on one that requires it, and each resumption issues a ticket with a
+    // new date. Until tickets are bound to what was authorised, every handshake is a full one.
+    // (Without a ticketer, which is the default, TLS 1.2 has no tickets either.)
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    if let Some(key_log) = &options.key_log {
+        config.key_log = Arc::clone(key_log);
+    }
+    Ok(config)
+}
+
+/// Writes TLS secrets in the format of `SSLKEYLOGFILE` to an opened file.
+///
+/// The lock is taken a few times per handshake, and only where the option is set. A line that
+/// cannot be written is lost: a full disk must not end the connections that are being debugged.
+pub struct KeyLogWriter<W>(Mutex<W>);
+
+impl<W: Write + Send> KeyLogWriter<W> {
+    /// Writes to `sink`, which was opened for appending.
+    pub fn new(sink: W) -> Self {
+        Self(Mutex::new(sink))
+    }
+}
+
+impl<W> fmt::Debug for KeyLogWriter<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyLogWriter")
+    }
+}
+
+impl<W: Write + Send> KeyLog for KeyLogWriter<W> {
+    fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
+        let line = format!("{label} {} {}\n", Hex(client_random), Hex(secret));
+        let mut sink = match self.0.lock() {
+            Ok(sink) => sink,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        // One write per line: several workers append to one file.
+        let _lost = sink.write_all(line.as_bytes());
+    }
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;
