@@ -16,6 +16,7 @@
 #![deny(unsafe_code)]
 
 pub mod cli;
+pub mod config;
 pub mod error;
 pub mod identity;
 pub mod limits;

@@ -1,0 +1,192 @@
+//! What is wrong with a configuration, told to the person who wrote it.
+//!
+//! A [`ConfigError`] cannot be made without its four parts: the place, what was found there, what
+//! was expected, and what to do. It knows nothing of what the keys mean.
+
+use std::fmt;
+use std::ops::Range;
+
+/// One problem: where, what was found, what was expected, what to do.
+///
+/// Displays on one line: `FILE:LINE:COLUMN: found; expected ...; fix: ...`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Where the offending text is.
+    pub place: Place,
+    /// What was found, with the offending text.
+    pub found: String,
+    /// What would have been right.
+    pub expected: String,
+    /// What the operator does about it.
+    pub fix: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            place,
+            found,
+            expected,
+            fix,
+        } = self;
+        write!(f, "{place}: {found}; expected {expected}; fix: {fix}")
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Where a problem is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A point in a file; line and column count from 1, the column in characters.
+    Point {
+        /// The file as the operator named it.
+        file: String,
+        /// Line, from 1.
+        line: usize,
+        /// Column in characters, from 1.
+        column: usize,
+    },
+    /// A file as a whole.
+    File(String),
+    /// A flag of the command line, or the command line as a whole.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Point { file, line, column } => write!(f, "{file}:{line}:{column}"),
+            Self::File(file) => f.write_str(file),
+            Self::Flag(flag) => f.write_str(flag),
+        }
+    }
+}
+
+/// The text that a model's spans point into.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A file: spans are ranges of its bytes.
+    File {
+        /// The file as the operator named it.
+        name: String,
+        /// Its text.
+        text: String,
+    },
+    /// Flags: the start of a span is an index into these names.
+    Flags(Vec<&'static str>),
+}
+
+/// How the command line as a whole is called in messages.
+const COMMAND_LINE: &str = "command line";
+
+impl Default for Source {
+    fn default() -> Self {
+        Self::Flags(vec![COMMAND_LINE])
+    }
+}
+
+impl Source {
+    /// Notes a flag and returns the span that stands for it.
+    ///
+    /// Spans of a file's text are not made here; on a file this is the start of the text.
+    pub fn flag(&mut self, name: &'static str) -> Range<usize> {
+        let Self::Flags(names) = self else {
+            return 0..0;
+        };
+        let index = names
+            .iter()
+            .position(|known| *known == name)
+            .unwrap_or_else(|| {
+                names.push(name);
+                names.len() - 1
+            });
+        index..index
+    }
+
+    /// The place that a span points at.
+    pub fn place(&self, span: &Range<usize>) -> Place {
+        match self {
+            Self::Flags(names) => {
+                Place::Flag(names.get(span.start).copied().unwrap_or(COMMAND_LINE))
+            }
+            Self::File { name, text } => {
+                let mut start = span.start.min(text.len());
+                while !text.is_char_boundary(start) {
+                    start -= 1;
+                }
+                let before = &text[..start];
+                let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+                Place::Point {
+                    file: name.clone(),
+                    line: before.bytes().filter(|byte| *byte == b'\n').count() + 1,
+                    column: before[line_start..].chars().count() + 1,
+                }
+            }
+        }
+    }
+}
+
+/// The candidate nearest to `word`, if one is near enough to be what was meant.
+///
+/// Case and the choice between `-` and `_` do not count as differences.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let fold = |text: &str| text.to_ascii_lowercase().replace('-', "_");
+    let word = fold(word);
+    let edits_max = word.chars().count().div_ceil(3);
+    candidates
+        .into_iter()
+        .map(|candidate| (edits(&word, &fold(candidate)), candidate))
+        .filter(|(edits, _)| *edits <= edits_max)
+        .min_by_key(|(edits, _)| *edits)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein distance.
+fn edits(left: &str, right: &str) -> usize {
+    let mut row: Vec<usize> = (0..=right.chars().count()).collect();
+    for (i, l) in left.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, r) in right.chars().enumerate() {
+            let substituted = diagonal + usize::from(l != r);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_of_a_file_becomes_its_line_and_column_in_characters() {
+        let text = "a = 1\nb = \"\u{e4}\u{e4}\" # x\n".to_string();
+        let x = text.find('x').expect("the text has an x");
+        let source = Source::File {
+            name: "f.toml".into(),
+            text,
+        };
+        assert_eq!(source.place(&(0..1)).to_string(), "f.toml:1:1");
+        assert_eq!(source.place(&(x..x + 1)).to_string(), "f.toml:2:12");
+        assert_eq!(source.place(&(999..1000)).to_string(), "f.toml:3:1");
+    }
+
+    #[test]
+    fn a_span_of_the_flags_becomes_the_flag() {
+        let mut source = Source::default();
+        let listen = source.flag("--listen");
+        assert_eq!(source.flag("--listen"), listen);
+        assert_eq!(source.place(&listen).to_string(), "--listen");
+        assert_eq!(source.place(&(0..0)).to_string(), "command line");
+    }
+
+    #[test]
+    fn the_nearest_word_is_offered_only_when_it_is_near() {
+        let known = ["upstream", "listener", "drain_timeout_ms"];
+        assert_eq!(nearest("upstreams", known), Some("upstream"));
+        assert_eq!(nearest("drain-timeout-ms", known), Some("drain_timeout_ms"));
+        assert_eq!(nearest("colour", known), None);
+    }
+}

@@ -1,0 +1,431 @@
+//! The schema of the configuration file, and what serde has to say about a text that breaks it.
+//!
+//! A [`Model`] has the right shape and nothing more: names are known, types are right, values are
+//! whatever the operator wrote, each with the place where it was written. `resolve` decides what
+//! they mean, and owns every default and bound. The flags of the command line build the same
+//! `Model`, so there is one meaning. PURE: the text is handed in.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::de::{SeqAccess, Visitor, value::StrDeserializer};
+use toml::Spanned;
+
+use super::error::{ConfigError, Place, Source, nearest};
+
+/// An integer and where it was written. Bounds are `resolve`'s.
+pub type Number = Spanned<i64>;
+/// A string and where it was written.
+pub type Text = Spanned<String>;
+/// A list of strings, each with its place.
+pub type Texts = Spanned<Vec<Text>>;
+
+/// A configuration as it was written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// What the spans point into.
+    #[serde(skip)]
+    pub source: Source,
+    /// The folder that relative paths start from.
+    #[serde(skip)]
+    pub folder: PathBuf,
+    /// Worker threads.
+    pub workers: Option<Number>,
+    /// CPUs that workers may be pinned to: `"0-3,8"`.
+    pub cpus: Option<Text>,
+    /// Milliseconds that connections get to end by themselves.
+    pub drain_timeout_ms: Option<Number>,
+    /// The table `[log]`.
+    #[serde(default)]
+    pub log: Log,
+    /// The table `[limits]`.
+    #[serde(default)]
+    pub limits: Limits,
+    /// The table `[ring]`.
+    #[serde(default)]
+    pub ring: Ring,
+    /// The tables `[[listener]]`.
+    #[serde(default)]
+    pub listener: Vec<Spanned<Listener>>,
+    /// The tables `[[upstream]]`.
+    #[serde(default)]
+    pub upstream: Vec<Spanned<Upstream>>,
+}
+
+/// The table `[log]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// `"stderr"`, `"off"` or a path.
+    pub target: Option<Text>,
+}
+
+/// The table `[limits]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Connections of the process.
+    pub connections_max: Option<Number>,
+    /// Connections of one worker.
+    pub connections_per_worker_max: Option<Number>,
+    /// Connections of one source address.
+    pub connections_per_source_max: Option<Number>,
+}
+
+/// The table `[ring]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ring {
+    /// Submission queue entries.
+    pub entries: Option<Number>,
+    /// Receive buffers of one worker.
+    pub recv_buffers: Option<Number>,
+    /// Milliseconds before the kernel's submission thread sleeps; 0 = no such thread.
+    pub sqpoll_idle_ms: Option<Number>,
+    /// Microseconds of busy polling of the network card; 0 = none.
+    pub napi_busy_poll_us: Option<Number>,
+    /// Send without copying.
+    pub zero_copy_send: Option<bool>,
+}
+
+/// One table `[[listener]]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Its name in logs and metrics.
+    pub name: Option<Text>,
+    /// `"127.0.0.1:8443"`, `"[::1]:8443"` or `":8443"`.
+    pub address: Option<Text>,
+    /// What is spoken inside TLS.
+    pub protocol: Option<Text>,
+    /// The name of the upstream.
+    pub upstream: Option<Text>,
+    /// `"require"`, `"optional"` or `"off"`.
+    pub client_auth: Option<Text>,
+    /// Root bundles of the clients.
+    pub client_ca: Option<Spanned<OneOrMore>>,
+    /// Patterns of the identities that may pass.
+    pub allow: Option<Texts>,
+    /// Certificates that a client may present.
+    pub chain_certificates_max: Option<Number>,
+    /// Kinds of keys that a client's certificate may hold.
+    pub client_key_types: Option<Texts>,
+    /// Bits of the shortest RSA key of a client.
+    pub client_rsa_bits_min: Option<Number>,
+    /// `"1.3"` and `"1.2"`.
+    pub tls_versions: Option<Texts>,
+    /// Cipher suites, most preferred first.
+    pub suites: Option<Texts>,
+    /// Key exchange groups, most preferred first.
+    pub groups: Option<Texts>,
+    /// Application protocols, most preferred first.
+    pub alpn: Option<Texts>,
+    /// The file that TLS secrets are appended to.
+    pub key_log: Option<Text>,
+    /// Milliseconds within which a handshake must be complete.
+    pub handshake_timeout_ms: Option<Number>,
+    /// Milliseconds without a byte after which a connection is closed.
+    pub idle_timeout_ms: Option<Number>,
+    /// Milliseconds that a connection may live; 0 = no bound.
+    pub connection_age_max_ms: Option<Number>,
+    /// Milliseconds that sent data may stay unacknowledged; 0 = the kernel's bound.
+    pub tcp_user_timeout_ms: Option<Number>,
+    /// Seconds of silence before the kernel probes the peer; 0 = no probes.
+    pub keepalive_s: Option<Number>,
+    /// Bytes of the socket's send buffer.
+    pub send_buffer_bytes: Option<Number>,
+    /// Bytes of the socket's receive buffer.
+    pub recv_buffer_bytes: Option<Number>,
+    /// Connections that wait to be accepted.
+    pub backlog: Option<Number>,
+    /// The tables `[[listener.certificate]]`.
+    #[serde(default)]
+    pub certificate: Vec<Spanned<Certificate>>,
+}
+
+/// One table `[[listener.certificate]]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// PEM file: the server's certificate, then its intermediates.
+    pub chain: Option<Text>,
+    /// PEM file: the private key.
+    pub key: Option<Text>,
+}
+
+/// One table `[[upstream]]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// Its name.
+    pub name: Option<Text>,
+    /// `"127.0.0.1:9000"`, `"[::1]:9000"`, `"unix:/run/app.sock"`, `"app.internal:9000"`.
+    pub endpoints: Option<Texts>,
+    /// `"round_robin"` or `"least_connections"`.
+    pub balance: Option<Text>,
+    /// Milliseconds within which a connection must be established.
+    pub connect_timeout_ms: Option<Number>,
+    /// Milliseconds between two resolutions of the names.
+    pub resolve_interval_ms: Option<Number>,
+}
+
+/// A string, or a list of strings.
+#[derive(Clone, Debug)]
+pub enum OneOrMore {
+    /// `key = "value"`; the enclosing span is its place.
+    One(String),
+    /// `key = ["value", "value"]`.
+    More(Vec<Text>),
+}
+
+impl<'de> Deserialize<'de> for OneOrMore {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMoreVisitor;
+
+        impl<'de> Visitor<'de> for OneOrMoreVisitor {
+            type Value = OneOrMore;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or a list of strings")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<OneOrMore, E> {
+                String::deserialize(StrDeserializer::new(text)).map(OneOrMore::One)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<OneOrMore, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = seq.next_element()? {
+                    texts.push(text);
+                }
+                Ok(OneOrMore::More(texts))
+            }
+        }
+
+        deserializer.deserialize_any(OneOrMoreVisitor)
+    }
+}
+
+/// Parses the text of a configuration file.
+///
+/// `file_name` is how messages call the file. The folder for relative paths stays empty: who read
+/// the file knows it and sets [`Model::folder`].
+///
+/// # Errors
+///
+/// The first place where the text is not TOML, names an unknown key, or has a value of the wrong
+/// type.
+pub fn parse(text: &str, file_name: &str) -> Result<Model, ConfigError> {
+    let source = Source::File {
+        name: file_name.to_string(),
+        text: text.to_string(),
+    };
+    match toml::from_str::<Model>(text) {
+        Ok(model) => Ok(Model { source, ..model }),
+        Err(error) => Err(explain(&error, text, &source)),
+    }
+}
+
+/// Turns what the TOML parser or serde reports into found, expected, fix.
+fn explain(error: &toml::de::Error, text: &str, source: &Source) -> ConfigError {
+    let span = error.span().unwrap_or(0..0);
+    let place = source.place(&span);
+    let message = error.message();
+    if let Some(rest) = message.strip_prefix("unknown field `") {
+        let (field, known) = rest.split_once('`').unwrap_or((rest, ""));
+        return unknown_key(place, field, known);
+    }
+    let line = text.lines().nth(line_of(&place) - 1).unwrap_or("").trim();
+    let (found, expected) = match message.split_once(", expected ") {
+        // `[listener]` where only `[[listener]]` is a table of a list.
+        Some((_, "a sequence")) if line.starts_with('[') => {
+            return ConfigError {
+                place,
+                found: format!("one table where a list of tables stands, `{line}`"),
+                expected: format!("`[{line}]`"),
+                fix: "double the brackets".into(),
+            };
+        }
+        Some((found, expected)) => (found, plain_type(expected)),
+        None if message == "duplicate key" => (message, "each key once".to_string()),
+        None => (message, "a configuration in TOML 1.0".to_string()),
+    };
+    ConfigError {
+        place,
+        found: format!(
+            "{} in `{line}`",
+            found.lines().collect::<Vec<_>>().join(", ")
+        ),
+        expected,
+        fix: "correct this line (text stands in quotes); docs/configuration.md lists every key \
+              and its type"
+            .into(),
+    }
+}
+
+fn unknown_key(place: Place, field: &str, known: &str) -> ConfigError {
+    let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+    let fix = match nearest(field, known.iter().copied()) {
+        Some(near) => format!("write `{near}`, or remove the key"),
+        None => "remove the key".to_string(),
+    };
+    ConfigError {
+        place,
+        found: format!("unknown key `{field}`"),
+        expected: format!("one of {}", known.join(", ")),
+        fix,
+    }
+}
+
+/// Rust's type names mean nothing to who writes TOML.
+fn plain_type(expected: &str) -> String {
+    match expected {
+        "i64" => "an integer".to_string(),
+        "a sequence" => "a list: [\"...\", \"...\"]".to_string(),
+        "a boolean" => "true or false".to_string(),
+        other => match other.strip_prefix("struct ") {
+            Some(table) => format!("a table of the keys of {}", table.to_ascii_lowercase()),
+            None => other.lines().collect::<Vec<_>>().join(", "),
+        },
+    }
+}
+
+fn line_of(place: &Place) -> usize {
+    match place {
+        Place::Point { line, .. } => *line,
+        Place::File(_) | Place::Flag(_) => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        parse(text, "ringfort.toml")
+            .expect_err("the text must be refused")
+            .to_string()
+    }
+
+    #[test]
+    fn an_empty_text_is_an_empty_model() {
+        let model = parse("", "ringfort.toml").expect("nothing is required by the schema");
+        assert!(model.listener.is_empty() && model.upstream.is_empty());
+    }
+
+    #[test]
+    fn a_value_remembers_where_it_was_written() {
+        let text = "workers = 2\n[[listener]]\nname = \"a\"\nclient_ca = [\"x\", \"y\"]\n";
+        let model = parse(text, "r.toml").expect("the text is right");
+        let place = |span: std::ops::Range<usize>| model.source.place(&span).to_string();
+        assert_eq!(
+            place(model.workers.as_ref().expect("workers").span()),
+            "r.toml:1:11"
+        );
+        assert_eq!(place(model.listener[0].span()), "r.toml:2:1");
+        let listener = model.listener[0].get_ref();
+        assert_eq!(
+            place(listener.name.as_ref().expect("name").span()),
+            "r.toml:3:8"
+        );
+        let client_ca = listener.client_ca.as_ref().expect("client_ca");
+        let OneOrMore::More(files) = client_ca.get_ref() else {
+            panic!("a list was written");
+        };
+        assert_eq!(place(files[1].span()), "r.toml:4:19");
+    }
+
+    #[test]
+    fn one_root_bundle_needs_no_list() {
+        let model = parse("[[listener]]\nclient_ca = \"x\"\n", "r.toml").expect("a string");
+        let client_ca = model.listener[0]
+            .get_ref()
+            .client_ca
+            .as_ref()
+            .expect("client_ca");
+        assert!(matches!(client_ca.get_ref(), OneOrMore::One(file) if file == "x"));
+        assert_eq!(
+            model.source.place(&client_ca.span()).to_string(),
+            "r.toml:2:13"
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest_and_all_known() {
+        assert_eq!(
+            refusal("workers = 1\n[[upstream]]\nname = \"a\"\nendpoint = [\"b\"]\n"),
+            "ringfort.toml:4:1: unknown key `endpoint`; expected one of name, endpoints, balance, \
+             connect_timeout_ms, resolve_interval_ms; fix: write `endpoints`, or remove the key"
+        );
+        assert_eq!(
+            refusal("[log]\ncolour = true\n"),
+            "ringfort.toml:2:1: unknown key `colour`; expected one of target; \
+             fix: remove the key"
+        );
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_shown() {
+        assert_eq!(
+            refusal("\nworkers = \"two\"\n"),
+            "ringfort.toml:2:11: invalid type: string \"two\" in `workers = \"two\"`; \
+             expected an integer; \
+             fix: correct this line (text stands in quotes); \
+             docs/configuration.md lists every key and its type"
+        );
+        assert_eq!(
+            refusal("[[listener]]\nclient_ca = 7\n"),
+            "ringfort.toml:2:13: invalid type: integer `7` in `client_ca = 7`; \
+             expected a string or a list of strings; \
+             fix: correct this line (text stands in quotes); \
+             docs/configuration.md lists every key and its type"
+        );
+        assert_eq!(
+            refusal("[[listener]]\nallow = \"CN=a\"\n"),
+            "ringfort.toml:2:9: invalid type: string \"CN=a\" in `allow = \"CN=a\"`; \
+             expected a list: [\"...\", \"...\"]; \
+             fix: correct this line (text stands in quotes); \
+             docs/configuration.md lists every key and its type"
+        );
+    }
+
+    #[test]
+    fn a_text_that_is_not_toml_is_shown() {
+        for (text, found) in [
+            (
+                "workers = 1\ncpus = 0-3\n",
+                "ringfort.toml:2:8: invalid date in `cpus = 0-3`; expected ",
+            ),
+            (
+                "workers = 1\nworkers = 2\n",
+                "ringfort.toml:2:1: duplicate key in `workers = 2`; expected each key once; ",
+            ),
+            (
+                "[[listener\n",
+                "ringfort.toml:1:11: unclosed array table in `[[listener`; expected `]]`; ",
+            ),
+            (
+                "\n[log]\ntarget = \"off\n",
+                "ringfort.toml:3:14: invalid basic string in `target = \"off`; expected `\"`; ",
+            ),
+            (
+                "workers 2\n",
+                "ringfort.toml:1:9: key with no value in `workers 2`; expected `=`; fix: ",
+            ),
+        ] {
+            let error = refusal(text);
+            assert!(error.starts_with(found), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_table_of_a_list_needs_two_pairs_of_brackets() {
+        assert_eq!(
+            refusal("workers = 1\n[listener]\nname = \"a\"\n"),
+            "ringfort.toml:2:1: one table where a list of tables stands, `[listener]`; \
+             expected `[[listener]]`; fix: double the brackets"
+        );
+    }
+}

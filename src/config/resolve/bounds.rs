@@ -1,0 +1,83 @@
+//! Default, minimum and maximum of every number of the configuration.
+//!
+//! The values are `limits.rs`'; this table ties them to keys, and it is what `resolve` enforces
+//! and what the test of `docs/configuration.md` compares the document with.
+
+use crate::limits;
+
+/// The bounds of one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The table it stands in; empty for the top level.
+    pub table: &'static str,
+    /// Its key.
+    pub key: &'static str,
+    /// What stands where it is not written; `None` = what the reference says in words.
+    pub default: Option<i64>,
+    /// Smallest value.
+    pub min: i64,
+    /// Largest value.
+    pub max: i64,
+}
+
+/// Declares the bounds and the list of all of them.
+macro_rules! bounds {
+    ($($name:ident: $table:literal $key:literal $default:expr, $min:expr, $max:expr;)*) => {
+        $(
+            #[doc = concat!("`", $key, "`")]
+            pub const $name: Bound = Bound {
+                table: $table,
+                key: $key,
+                default: $default,
+                min: $min as i64,
+                max: $max as i64,
+            };
+        )*
+        /// Every bound.
+        pub const ALL: &[Bound] = &[$($name),*];
+    };
+}
+
+bounds! {
+    WORKERS: "" "workers" None, limits::WORKERS_MIN, limits::WORKERS_MAX;
+    DRAIN_TIMEOUT_MS: "" "drain_timeout_ms"
+        Some(limits::DRAIN_TIMEOUT_MS_DEFAULT as i64), 0, limits::DRAIN_TIMEOUT_MS_MAX;
+    CONNECTIONS_MAX: "limits" "connections_max" None, 1, limits::CONNECTIONS_MAX;
+    CONNECTIONS_PER_WORKER_MAX: "limits" "connections_per_worker_max"
+        None, 1, limits::CONNECTIONS_MAX;
+    CONNECTIONS_PER_SOURCE_MAX: "limits" "connections_per_source_max"
+        None, 1, limits::CONNECTIONS_MAX;
+    ENTRIES: "ring" "entries"
+        Some(limits::RING_ENTRIES_DEFAULT as i64),
+        limits::RING_ENTRIES_MIN, limits::RING_ENTRIES_MAX;
+    RECV_BUFFERS: "ring" "recv_buffers"
+        Some(limits::RECV_BUFFERS_DEFAULT as i64),
+        limits::RECV_BUFFERS_MIN, limits::RECV_BUFFERS_MAX;
+    SQPOLL_IDLE_MS: "ring" "sqpoll_idle_ms" Some(0), 0, limits::SQPOLL_IDLE_MS_MAX;
+    NAPI_BUSY_POLL_US: "ring" "napi_busy_poll_us" Some(0), 0, limits::NAPI_BUSY_POLL_US_MAX;
+    CHAIN_CERTIFICATES_MAX: "listener" "chain_certificates_max"
+        Some(limits::CHAIN_CERTIFICATES_MAX_DEFAULT as i64), 1, limits::CHAIN_CERTIFICATES_MAX;
+    CLIENT_RSA_BITS_MIN: "listener" "client_rsa_bits_min"
+        Some(limits::RSA_BITS_MIN_DEFAULT as i64),
+        limits::RSA_BITS_MIN_DEFAULT, limits::RSA_BITS_MIN_MAX;
+    HANDSHAKE_TIMEOUT_MS: "listener" "handshake_timeout_ms"
+        Some(limits::HANDSHAKE_TIMEOUT_MS_DEFAULT as i64), 1, limits::SETUP_TIMEOUT_MS_MAX;
+    IDLE_TIMEOUT_MS: "listener" "idle_timeout_ms"
+        Some(limits::IDLE_TIMEOUT_MS_DEFAULT as i64), 1, limits::TIMEOUT_MS_MAX;
+    CONNECTION_AGE_MAX_MS: "listener" "connection_age_max_ms"
+        Some(0), 0, limits::TIMEOUT_MS_MAX;
+    TCP_USER_TIMEOUT_MS: "listener" "tcp_user_timeout_ms"
+        Some(limits::TCP_USER_TIMEOUT_MS_DEFAULT as i64), 0, limits::TCP_USER_TIMEOUT_MS_MAX;
+    KEEPALIVE_S: "listener" "keepalive_s"
+        Some(limits::KEEPALIVE_S_DEFAULT as i64), 0, limits::KEEPALIVE_S_MAX;
+    SEND_BUFFER_BYTES: "listener" "send_buffer_bytes"
+        None, limits::SOCKET_BUFFER_BYTES_MIN, limits::SOCKET_BUFFER_BYTES_MAX;
+    RECV_BUFFER_BYTES: "listener" "recv_buffer_bytes"
+        None, limits::SOCKET_BUFFER_BYTES_MIN, limits::SOCKET_BUFFER_BYTES_MAX;
+    BACKLOG: "listener" "backlog" Some(limits::BACKLOG_DEFAULT as i64), 1, limits::BACKLOG_MAX;
+    CONNECT_TIMEOUT_MS: "upstream" "connect_timeout_ms"
+        Some(limits::CONNECT_TIMEOUT_MS_DEFAULT as i64), 1, limits::SETUP_TIMEOUT_MS_MAX;
+    RESOLVE_INTERVAL_MS: "upstream" "resolve_interval_ms"
+        Some(limits::RESOLVE_INTERVAL_MS_DEFAULT as i64),
+        limits::RESOLVE_INTERVAL_MS_MIN, limits::RESOLVE_INTERVAL_MS_MAX;
+}

@@ -1,0 +1,491 @@
+//! `[[listener]]` -> [`Listener`].
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::{NamedGroup, ProtocolVersion, SupportedProtocolVersion};
+use toml::Spanned;
+
+use super::{Complaint, Resolver, address, bounds, pem};
+use crate::config::model::{self, Text};
+use crate::config::snapshot::{Listener, SocketOptions};
+use crate::limits::{
+    ALPN_PROTOCOL_BYTES_MAX, ALPN_PROTOCOLS_MAX, LISTENER_CERTIFICATES_MAX, LISTENERS_MAX,
+    PEM_BYTES_MAX, SERVER_CHAIN_CERTIFICATES_MAX,
+};
+use crate::tls::provider::{self, GROUPS, SUITES};
+use crate::tls::server::{Certificate, CertificateError, ListenerTls, ListenerTlsOptions};
+
+/// What `protocol` may be.
+const PROTOCOLS: &[(&str, ())] = &[("tcp", ())];
+
+/// What `tls_versions` may list.
+static VERSIONS: &[(&str, &SupportedProtocolVersion)] = &[
+    ("1.3", &rustls::version::TLS13),
+    ("1.2", &rustls::version::TLS12),
+];
+
+type Versions = Vec<&'static SupportedProtocolVersion>;
+
+impl Resolver<'_> {
+    pub(super) fn listeners(&mut self) -> Vec<Arc<Listener>> {
+        let listeners = &self.model.listener;
+        let names = listeners
+            .iter()
+            .map(|listener| listener.get_ref().name.as_ref());
+        self.refuse_duplicates("name", names.flatten());
+        match listeners.as_slice() {
+            [] => self.refuse_absent(
+                "no listener is configured",
+                "at least one table [[listener]]",
+                "add `[[listener]]` with `name`, `address` and `upstream` (or the flag --listen)",
+            ),
+            _ if listeners.len() > LISTENERS_MAX => self.refuse_absent(
+                &format!("{} listeners are configured", listeners.len()),
+                &format!("at most {LISTENERS_MAX}"),
+                "remove some, or run a second gateway",
+            ),
+            _ => {}
+        }
+        let mut taken = Vec::new();
+        listeners
+            .iter()
+            .filter_map(|listener| self.listener(listener, &mut taken))
+            .map(Arc::new)
+            .collect()
+    }
+
+    fn listener(
+        &mut self,
+        written: &Spanned<model::Listener>,
+        taken: &mut Vec<(SocketAddr, bool, std::ops::Range<usize>)>,
+    ) -> Option<Listener> {
+        let listener = written.get_ref();
+        let name = self.name(listener.name.as_ref(), written.span(), "[[listener]]");
+        let (address, dual_stack) = self.listen_address(written, taken);
+        self.choice(listener.protocol.as_ref(), "protocol", PROTOCOLS, ());
+        let cluster = self.cluster_index(written);
+        let provider = Arc::new(self.provider(listener));
+        let versions = self.versions(listener, &provider);
+        let certificates = self.certificates(written, &provider);
+        let clients = self.clients(written, &provider);
+        let alpn = self.alpn(listener);
+        let key_log = listener
+            .key_log
+            .as_ref()
+            .and_then(|text| self.key_log(text));
+        let handshake_timeout = self.millis(
+            listener.handshake_timeout_ms.as_ref(),
+            &bounds::HANDSHAKE_TIMEOUT_MS,
+        );
+        let idle_timeout = self.millis(listener.idle_timeout_ms.as_ref(), &bounds::IDLE_TIMEOUT_MS);
+        let connection_age_max = self.optional_millis(
+            listener.connection_age_max_ms.as_ref(),
+            &bounds::CONNECTION_AGE_MAX_MS,
+        );
+        let socket = self.socket_options(listener, dual_stack);
+        let clients = clients?;
+        let options = ListenerTlsOptions {
+            provider,
+            versions,
+            verifier: clients.verifier,
+            alpn,
+            key_log,
+        };
+        Some(Listener {
+            name: name.into(),
+            address,
+            socket,
+            tls: self.tls(written, &certificates, &options)?,
+            client_auth: clients.auth,
+            rules: clients.rules,
+            cluster,
+            handshake_timeout,
+            idle_timeout,
+            connection_age_max,
+        })
+    }
+
+    fn tls(
+        &mut self,
+        written: &Spanned<model::Listener>,
+        certificates: &[Certificate],
+        options: &ListenerTlsOptions,
+    ) -> Option<ListenerTls> {
+        // What is missing here was refused where it was found.
+        if certificates.is_empty() || options.versions.is_empty() {
+            return None;
+        }
+        ListenerTls::new(certificates, options)
+            .map_err(|error| {
+                self.refuse(
+                    &written.span(),
+                    &format!("no TLS configuration can be built: {error}"),
+                    "versions, suites and groups that work together",
+                    "remove `tls_versions`, `suites` and `groups` for the defaults",
+                );
+            })
+            .ok()
+    }
+
+    fn listen_address(
+        &mut self,
+        written: &Spanned<model::Listener>,
+        taken: &mut Vec<(SocketAddr, bool, std::ops::Range<usize>)>,
+    ) -> (SocketAddr, bool) {
+        let nowhere = (SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), false);
+        let text = written.get_ref().address.as_ref();
+        let Some(text) = self.required(text, &written.span(), "[[listener]]", "address", ":8443")
+        else {
+            return nowhere;
+        };
+        let (address, dual_stack) = match address::listen(text.get_ref()) {
+            Ok(parsed) => parsed,
+            Err(complaint) => {
+                self.complain("address", text, complaint);
+                return nowhere;
+            }
+        };
+        let collides = taken.iter().find(|(other, other_dual_stack, _)| {
+            address::collide((address, dual_stack), (*other, *other_dual_stack))
+        });
+        if let Some((_, _, earlier)) = collides {
+            let at = self.model.source.place(earlier);
+            self.refuse(
+                &text.span(),
+                &format!(
+                    "address = {:?} is taken by the listener at {at}",
+                    text.get_ref()
+                ),
+                "an address of its own for each listener",
+                "change the port of one of them",
+            );
+        }
+        taken.push((address, dual_stack, text.span()));
+        (address, dual_stack)
+    }
+
+    fn cluster_index(&mut self, written: &Spanned<model::Listener>) -> usize {
+        let text = written.get_ref().upstream.as_ref();
+        let Some(text) = self.required(text, &written.span(), "[[listener]]", "upstream", "app")
+        else {
+            return 0;
+        };
+        let names: Vec<&str> = self
+            .model
+            .upstream
+            .iter()
+            .filter_map(|upstream| upstream.get_ref().name.as_ref())
+            .map(|name| name.get_ref().as_str())
+            .collect();
+        // By position in the tables, not among the names: a nameless upstream keeps its place.
+        let index = self.model.upstream.iter().position(|upstream| {
+            upstream
+                .get_ref()
+                .name
+                .as_ref()
+                .is_some_and(|name| name.get_ref() == text.get_ref())
+        });
+        index.unwrap_or_else(|| {
+            let found = format!("upstream = {:?}, which no [[upstream]] has", text.get_ref());
+            let expected = match names.as_slice() {
+                [] => "the name of an [[upstream]]".to_string(),
+                names => format!("one of {}", names.join(", ")),
+            };
+            self.refuse(
+                &text.span(),
+                &found,
+                &expected,
+                "correct the name, or add the upstream",
+            );
+            0
+        })
+    }
+
+    fn provider(&mut self, listener: &model::Listener) -> CryptoProvider {
+        let suites = self.known_list(
+            listener.suites.as_ref(),
+            "suites",
+            SUITES.iter().map(|(name, _)| *name),
+            |text| {
+                provider::suite_by_name(text)
+                    .map(|suite| (provider::suite_name(suite.suite()), suite))
+            },
+        );
+        let groups = self.known_list(
+            listener.groups.as_ref(),
+            "groups",
+            GROUPS.iter().map(|(name, _)| *name),
+            |text| {
+                provider::group_by_name(text)
+                    .map(|group| (provider::group_name(group.name()), group))
+            },
+        );
+        provider::provider(&suites.unwrap_or_default(), &groups.unwrap_or_default())
+    }
+
+    /// The versions, each with a suite and a group that it can use, and no suite without a version.
+    fn versions(&mut self, listener: &model::Listener, provider: &CryptoProvider) -> Versions {
+        let parse = |text: &str| {
+            VERSIONS
+                .iter()
+                .find(|(name, _)| *name == text)
+                .map(|(name, version)| (*name, *version))
+        };
+        let names = VERSIONS.iter().map(|(name, _)| *name);
+        let versions = self
+            .known_list(listener.tls_versions.as_ref(), "tls_versions", names, parse)
+            .unwrap_or_else(|| VERSIONS.iter().map(|(_, version)| *version).collect());
+        let suites = listener.suites.as_ref();
+        for version in &versions {
+            let name = provider::version_name(version.version);
+            let of_version = |suite: &rustls::SupportedCipherSuite| suite.version() == *version;
+            if let Some(suites) = suites
+                && !provider.cipher_suites.iter().any(of_version)
+            {
+                self.refuse(
+                    &suites.span(),
+                    &format!("suites lists none of TLS {name}"),
+                    "a suite for each of `tls_versions`",
+                    &format!("add one, or write `tls_versions` without \"{name}\""),
+                );
+            }
+        }
+        for text in suites
+            .map(|suites| suites.get_ref().as_slice())
+            .unwrap_or_default()
+        {
+            let version = provider::suite_by_name(text.get_ref()).map(|suite| suite.version());
+            if let Some(version) = version.filter(|version| !versions.contains(version)) {
+                let name = provider::version_name(version.version);
+                self.refuse(
+                    &text.span(),
+                    &format!("{:?} is a suite of TLS {name}", text.get_ref()),
+                    "suites of `tls_versions` only",
+                    &format!("remove it, or add \"{name}\" to `tls_versions`"),
+                );
+            }
+        }
+        let classic = |group: &&dyn SupportedKxGroup| group.name() != NamedGroup::X25519MLKEM768;
+        let has_tls12 = versions
+            .iter()
+            .any(|version| version.version == ProtocolVersion::TLSv1_2);
+        if let Some(groups) = &listener.groups
+            && has_tls12
+            && !provider.kx_groups.iter().any(classic)
+        {
+            self.refuse(
+                &groups.span(),
+                "groups lists X25519MLKEM768 alone, which TLS 1.2 cannot use",
+                "a group for each of `tls_versions`",
+                "add \"X25519\" to `groups`, or write `tls_versions = [\"1.3\"]`",
+            );
+        }
+        versions
+    }
+
+    fn certificates(
+        &mut self,
+        written: &Spanned<model::Listener>,
+        provider: &CryptoProvider,
+    ) -> Vec<Certificate> {
+        let certificates = &written.get_ref().certificate;
+        if certificates.is_empty() || certificates.len() > LISTENER_CERTIFICATES_MAX {
+            self.refuse(
+                &written.span(),
+                &format!("[[listener]] has {} certificates", certificates.len()),
+                &format!("1 to {LISTENER_CERTIFICATES_MAX}"),
+                "add `[[listener.certificate]]` with `chain` and `key` below it, one per name",
+            );
+        }
+        certificates
+            .iter()
+            .filter_map(|certificate| self.certificate(certificate, provider))
+            .collect()
+    }
+
+    fn certificate(
+        &mut self,
+        written: &Spanned<model::Certificate>,
+        provider: &CryptoProvider,
+    ) -> Option<Certificate> {
+        let what = "[[listener.certificate]]";
+        let model::Certificate { chain, key } = written.get_ref();
+        let chain_text =
+            self.required(chain.as_ref(), &written.span(), what, "chain", "server.pem");
+        let key_text = self.required(key.as_ref(), &written.span(), what, "key", "server.key");
+        let chain = chain_text.and_then(|text| {
+            let bytes = self.read("chain", text, PEM_BYTES_MAX)?;
+            pem::certificates(&bytes)
+                .map_err(|complaint| self.complain("chain", text, complaint))
+                .ok()
+        });
+        let key = key_text.and_then(|text| {
+            let bytes = self.read("key", text, PEM_BYTES_MAX)?;
+            pem::private_key(&bytes)
+                .map_err(|complaint| self.complain("key", text, complaint))
+                .ok()
+        });
+        let (chain, key, chain_text, key_text) = (chain?, key?, chain_text?, key_text?);
+        if chain.len() > SERVER_CHAIN_CERTIFICATES_MAX {
+            let complaint = Complaint::new(
+                format!("holds {} certificates", chain.len()),
+                format!("at most {SERVER_CHAIN_CERTIFICATES_MAX}"),
+                "leave the server's certificate and its intermediates",
+            );
+            self.complain("chain", chain_text, complaint);
+            return None;
+        }
+        match Certificate::new(chain, key, provider) {
+            Ok(certificate) => {
+                self.refuse_invalid_now(&certificate, chain_text);
+                Some(certificate)
+            }
+            Err(error) => {
+                self.refuse_certificate(&error, chain_text, key_text);
+                None
+            }
+        }
+    }
+
+    fn refuse_certificate(&mut self, error: &CertificateError, chain: &Text, key: &Text) {
+        let (key_name, text, complaint) = match error {
+            CertificateError::KeyMismatch => (
+                "key",
+                key,
+                Complaint::new(
+                    format!(
+                        "is not the key of the first certificate of {:?}",
+                        chain.get_ref()
+                    ),
+                    "the private key of that certificate",
+                    "name the key that belongs to it; the server's own certificate comes first \
+                     in the chain",
+                ),
+            ),
+            CertificateError::UnusableKey(reason) => (
+                "key",
+                key,
+                Complaint::new(
+                    format!("cannot be used: {reason}"),
+                    "an ECDSA (P-256, P-384, P-521), Ed25519 or RSA (2048 to 8192 bits) key",
+                    "create a key and a certificate of such a type",
+                ),
+            ),
+            CertificateError::Unparsable { .. } | CertificateError::Empty => (
+                "chain",
+                chain,
+                Complaint::new(
+                    format!("is broken: {error}"),
+                    "X.509 certificates",
+                    "write the file anew",
+                ),
+            ),
+        };
+        self.complain(key_name, text, complaint);
+    }
+
+    fn refuse_invalid_now(&mut self, certificate: &Certificate, chain: &Text) {
+        let now = self.context.now_unix_s;
+        let (first, last) = (
+            certificate.not_before_unix_s(),
+            certificate.not_after_unix_s(),
+        );
+        let (found, fix) = if now < first {
+            (
+                format!("is not valid before {}", utc(first)),
+                "wait, or correct the clock",
+            )
+        } else if now > last {
+            (format!("expired at {}", utc(last)), "renew the certificate")
+        } else {
+            return;
+        };
+        let expected = format!("a certificate that is valid now, {}", utc(now));
+        self.complain("chain", chain, Complaint::new(found, expected, fix));
+    }
+
+    fn alpn(&mut self, listener: &model::Listener) -> Vec<Vec<u8>> {
+        let Some(written) = &listener.alpn else {
+            return Vec::new();
+        };
+        self.refuse_empty_list(written, "alpn");
+        self.refuse_duplicates("alpn", written.get_ref().iter());
+        if written.get_ref().len() > ALPN_PROTOCOLS_MAX {
+            let found = format!("alpn lists {} protocols", written.get_ref().len());
+            let expected = format!("at most {ALPN_PROTOCOLS_MAX}");
+            self.refuse(&written.span(), &found, &expected, "remove some");
+        }
+        for text in written.get_ref() {
+            let bytes = text.get_ref().len();
+            if !(1..=ALPN_PROTOCOL_BYTES_MAX).contains(&bytes) {
+                let found = format!("alpn has a name of {bytes} bytes");
+                let expected = format!("names of 1 to {ALPN_PROTOCOL_BYTES_MAX} bytes");
+                self.refuse(
+                    &text.span(),
+                    &found,
+                    &expected,
+                    "correct the name, such as \"h2\"",
+                );
+            }
+        }
+        written
+            .get_ref()
+            .iter()
+            .map(|text| text.get_ref().clone().into_bytes())
+            .collect()
+    }
+
+    fn key_log(&mut self, text: &Text) -> Option<Arc<dyn rustls::KeyLog>> {
+        let path: PathBuf = self.path("key_log", text)?;
+        self.context
+            .files
+            .key_log(&path)
+            .map_err(|error| {
+                let found = format!("cannot be opened: {} ({error})", path.display());
+                let complaint = Complaint::new(
+                    found,
+                    "a file that the program may append to",
+                    "correct the path or its permissions, or remove `key_log`",
+                );
+                self.complain("key_log", text, complaint);
+            })
+            .ok()
+    }
+
+    fn socket_options(&mut self, listener: &model::Listener, dual_stack: bool) -> SocketOptions {
+        let keepalive_s = self.count(listener.keepalive_s.as_ref(), &bounds::KEEPALIVE_S);
+        let keepalive = Duration::from_secs(u64::from(keepalive_s));
+        SocketOptions {
+            dual_stack,
+            user_timeout: self.optional_millis(
+                listener.tcp_user_timeout_ms.as_ref(),
+                &bounds::TCP_USER_TIMEOUT_MS,
+            ),
+            keepalive: Some(keepalive).filter(|keepalive| !keepalive.is_zero()),
+            send_buffer_bytes: listener
+                .send_buffer_bytes
+                .as_ref()
+                .map(|bytes| self.count(Some(bytes), &bounds::SEND_BUFFER_BYTES)),
+            recv_buffer_bytes: listener
+                .recv_buffer_bytes
+                .as_ref()
+                .map(|bytes| self.count(Some(bytes), &bounds::RECV_BUFFER_BYTES)),
+            backlog: self.count(listener.backlog.as_ref(), &bounds::BACKLOG),
+        }
+    }
+}
+
+/// A time as RFC 3339 writes it, in UTC.
+fn utc(unix_s: i64) -> String {
+    time::OffsetDateTime::from_unix_timestamp(unix_s)
+        .ok()
+        .and_then(|time| {
+            time.format(&time::format_description::well_known::Rfc3339)
+                .ok()
+        })
+        .unwrap_or_else(|| format!("{unix_s} seconds after 1970"))
+}
