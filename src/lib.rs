@@ -17,6 +17,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod error;
 pub mod identity;
 pub mod limits;

@@ -1,0 +1,335 @@
+//! From the name of a file to a [`Snapshot`]: the part of loading that touches the machine.
+//!
+//! Reads files, the file limit, the clock and the resolver, and hands them to `resolve`, which
+//! decides. It blocks, so it runs on the control thread or before the workers start. `run`, a
+//! reload and `check` all come through here, so they refuse the same things.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::KeyLog;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::config::error::{ConfigError, Place};
+use crate::config::model::{self, Model};
+use crate::config::resolve::{Context, FileSource, resolve};
+use crate::config::snapshot::{Cluster, Listener, LogTarget, Snapshot};
+use crate::limits::CONFIG_BYTES_MAX;
+use crate::tls::server::KeyLogWriter;
+use crate::tls::verify::VerifyObserver;
+
+/// A configuration that was accepted, and what is odd about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What the data plane reads; its names are resolved as far as the resolver answered.
+    pub snapshot: Snapshot,
+    /// What does not stop the gateway and should be seen.
+    pub warnings: Vec<Warning>,
+}
+
+/// Something that does not stop the gateway and should be seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// Every user of the machine can read this file, which holds a private key.
+    KeyReadableByAll {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A name of an upstream has no address now; it is asked for again.
+    Unresolved {
+        /// The upstream.
+        cluster: Arc<str>,
+        /// `host:port`.
+        name: String,
+        /// What the resolver said.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KeyReadableByAll { path, mode } => write!(
+                f,
+                "{path}: every user can read this private key (mode {mode:03o}); \
+                 fix: chmod 600 {path}",
+                path = path.display()
+            ),
+            Self::Unresolved {
+                cluster,
+                name,
+                reason,
+            } => write!(
+                f,
+                "upstream {cluster}: {name} has no address ({reason}); it is resolved again \
+                 after resolve_interval_ms; fix: check the name and the resolver"
+            ),
+        }
+    }
+}
+
+/// Loads a configuration file.
+///
+/// # Errors
+///
+/// Everything that is wrong with the file and with what it names.
+pub fn load(path: &Path) -> Result<Loaded, Vec<ConfigError>> {
+    load_model(&read_model(path).map_err(|error| vec![error])?)
+}
+
+/// Reads a configuration file into a model.
+///
+/// # Errors
+///
+/// The file cannot be read, or breaks the schema.
+pub fn read_model(path: &Path) -> Result<Model, ConfigError> {
+    let name = path.display().to_string();
+    let refuse = |found: String, expected: &str, fix: &str| ConfigError {
+        place: Place::File(name.clone()),
+        found,
+        expected: expected.to_string(),
+        fix: fix.to_string(),
+    };
+    let bytes = read_bounded(path, CONFIG_BYTES_MAX)
+        .map(|(bytes, _)| bytes)
+        .map_err(|error| {
+            refuse(
+                format!("the configuration cannot be read: {error}"),
+                &format!("a file of at most {CONFIG_BYTES_MAX} bytes that the program may read"),
+                "correct the path given with --config, or the permissions",
+            )
+        })?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        refuse(
+            format!("byte {} is not UTF-8", error.utf8_error().valid_up_to()),
+            "a text in UTF-8",
+            "save the file as UTF-8",
+        )
+    })?;
+    let mut model = model::parse(&text, &name)?;
+    model.folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
+    Ok(model)
+}
+
+/// Gives a model its meaning on this machine: reads the files that it names, raises the file limit
+/// and asks the resolver.
+///
+/// # Errors
+///
+/// Everything that is wrong.
+pub fn load_model(model: &Model) -> Result<Loaded, Vec<ConfigError>> {
+    load_model_observed(model, None)
+}
+
+/// The same, with `observer` told about each verification of a client.
+///
+/// # Errors
+///
+/// Everything that is wrong.
+pub fn load_model_observed(
+    model: &Model,
+    observer: Option<Arc<dyn VerifyObserver>>,
+) -> Result<Loaded, Vec<ConfigError>> {
+    let files = DiskFiles::default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let context = Context {
+        files: &files,
+        now_unix_s: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+        fds_max: raise_fd_limit(),
+        observer,
+    };
+    let mut snapshot = resolve(model, &context)?;
+    let mut warnings = files.warnings.into_inner();
+    for cluster in &mut snapshot.clusters {
+        let (resolved, mut unresolved) = resolve_names(cluster);
+        *cluster = Arc::new(resolved);
+        warnings.append(&mut unresolved);
+    }
+    Ok(Loaded { snapshot, warnings })
+}
+
+/// Asks the resolver for the names of a cluster; blocks.
+///
+/// A name without an answer keeps its last addresses and is among the warnings. The cluster equals
+/// the given one where nothing changed.
+pub fn resolve_names(cluster: &Cluster) -> (Cluster, Vec<Warning>) {
+    let (mut answers, mut warnings) = (Vec::new(), Vec::new());
+    for (index, host, port) in cluster.names() {
+        match (host, port)
+            .to_socket_addrs()
+            .map(Iterator::collect::<Vec<SocketAddr>>)
+        {
+            Ok(addresses) if !addresses.is_empty() => answers.push((index, addresses)),
+            outcome => warnings.push(Warning::Unresolved {
+                cluster: Arc::clone(&cluster.name),
+                name: format!("{host}:{port}"),
+                reason: match outcome {
+                    Ok(_) => "the answer is empty".to_string(),
+                    Err(error) => error.to_string(),
+                },
+            }),
+        }
+    }
+    (cluster.with_resolved(&answers), warnings)
+}
+
+/// Raises the soft limit of file descriptors to the hard one and returns what holds then.
+///
+/// Where raising is forbidden, that is the soft limit as it was.
+pub fn raise_fd_limit() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if current != maximum && setrlimit(Resource::Nofile, raised).is_err() {
+        return current.unwrap_or(u64::MAX);
+    }
+    maximum.unwrap_or(u64::MAX)
+}
+
+/// Whether a listener's address can be bound, tried without `SO_REUSEPORT`.
+///
+/// The workers bind with it, and so would not notice another program, or another gateway, that
+/// does the same and takes a share of the connections. Binds and lets go.
+///
+/// # Errors
+///
+/// The address is taken, is not this machine's, or needs a privilege.
+pub fn probe_address(listener: &Listener) -> Result<(), ConfigError> {
+    let Err(error) = bind(listener) else {
+        return Ok(());
+    };
+    let (expected, fix) = match error.kind() {
+        io::ErrorKind::AddrInUse => (
+            "an address that no program listens on",
+            "stop the program that holds it (`ss -ltnp` shows it), or change `address`",
+        ),
+        io::ErrorKind::AddrNotAvailable => (
+            "an address of this machine",
+            "correct `address`; `ip address` lists them",
+        ),
+        io::ErrorKind::PermissionDenied => (
+            "the right to bind this port",
+            "give the program CAP_NET_BIND_SERVICE, or use a port above 1023",
+        ),
+        _ => ("an address that can be bound", "correct `address`"),
+    };
+    Err(ConfigError {
+        place: Place::File(format!("listener {}", listener.name)),
+        found: format!("{} cannot be bound: {error}", listener.address),
+        expected: expected.to_string(),
+        fix: fix.to_string(),
+    })
+}
+
+fn bind(listener: &Listener) -> io::Result<()> {
+    let domain = Domain::for_address(listener.address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    // As the workers do: connections of an earlier run that still close are no obstacle.
+    socket.set_reuse_address(true)?;
+    if domain == Domain::IPV6 {
+        socket.set_only_v6(!listener.socket.dual_stack)?;
+    }
+    socket.bind(&listener.address.into())
+}
+
+/// Whether the log can be written; creates nothing.
+///
+/// # Errors
+///
+/// The file cannot be appended to, or is missing and its folder takes no new file.
+pub fn probe_log(target: &LogTarget) -> Result<(), ConfigError> {
+    let LogTarget::File(path) = target else {
+        return Ok(());
+    };
+    let outcome = match OpenOptions::new().append(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = path
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty());
+            let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+            rustix::fs::access(folder.unwrap_or(Path::new(".")), access).map_err(io::Error::from)
+        }
+        opened => opened.map(drop),
+    };
+    outcome.map_err(|error| ConfigError {
+        place: Place::File(path.display().to_string()),
+        found: format!("the log cannot be written: {error}"),
+        expected: "a file that the program may append to".to_string(),
+        fix: "correct `target` of [log], or the permissions of the file and its folder".to_string(),
+    })
+}
+
+/// Files of the disk.
+#[derive(Default)]
+struct DiskFiles {
+    warnings: RefCell<Vec<Warning>>,
+}
+
+impl FileSource for DiskFiles {
+    fn read(&self, path: &Path, bytes_max: usize) -> Result<Vec<u8>, io::Error> {
+        let (bytes, mode) = read_bounded(path, bytes_max)?;
+        // By content, not by key: a chain file that also holds the key is as dangerous.
+        if mode & 0o004 != 0 && holds_private_key(&bytes) {
+            let warning = Warning::KeyReadableByAll {
+                path: path.to_path_buf(),
+                mode,
+            };
+            let mut warnings = self.warnings.borrow_mut();
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn key_log(&self, path: &Path) -> Result<Arc<dyn KeyLog>, io::Error> {
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)?;
+        Ok(Arc::new(KeyLogWriter::new(file)))
+    }
+}
+
+/// The bytes of a regular file or a pipe, and the permission bits.
+fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<(Vec<u8>, u32)> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    let mut bytes = Vec::new();
+    // One more than allowed tells "too large" from "just fits", also where the size is not known.
+    let limit = u64::try_from(bytes_max)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
+    file.take(limit).read_to_end(&mut bytes)?;
+    if bytes.len() > bytes_max {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok((bytes, metadata.mode() & 0o7777))
+}
+
+fn holds_private_key(bytes: &[u8]) -> bool {
+    let marker = b"PRIVATE KEY-----";
+    bytes.windows(marker.len()).any(|window| window == marker)
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;
