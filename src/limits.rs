@@ -86,7 +86,6 @@ pub const PKI_DAYS_MAX: u32 = 36_500;
 /// Smallest RSA modulus that a client may bring by default, in bits.
 pub const RSA_BITS_MIN_DEFAULT: u32 = 2048;
 
-
 /// Most worker threads.
 pub const WORKERS_MAX: usize = 256;
 /// Most endpoints of an upstream once its names are resolved.

@@ -231,8 +231,16 @@ mod tests {
     #[test]
     fn a_file_and_flags_conflict() {
         for flag in [
-            "--listen :1", "--to a:1", "--cert c", "--key k", "--client-ca c", "--client-auth off",
-            "--allow any", "--workers 1", "--cpus 0", "--log off",
+            "--listen :1",
+            "--to a:1",
+            "--cert c",
+            "--key k",
+            "--client-ca c",
+            "--client-auth off",
+            "--allow any",
+            "--workers 1",
+            "--cpus 0",
+            "--log off",
         ] {
             let error = parsed(&format!("--config r.toml {flag}")).expect_err(flag);
             assert_eq!(error.kind(), clap::error::ErrorKind::ArgumentConflict, "{flag}");

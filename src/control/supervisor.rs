@@ -54,10 +54,9 @@ impl fmt::Display for StartError {
             Self::Placement(error) => error.fmt(f),
             Self::Pin(cpu) => write!(f, "a worker cannot be pinned to CPU {cpu}: correct cpus"),
             Self::Ring(error) => error.fmt(f),
-            Self::Listen(address, error) => write!(
-                f,
-                "{address} cannot be listened on: {error}; `ringfort check` tells more"
-            ),
+            Self::Listen(address, error) => {
+                write!(f, "{address} cannot be listened on: {error}; `ringfort check` tells more")
+            }
             Self::Crypto(error) => write!(f, "the crypto backend does not work: {error}"),
             Self::Log(error) => write!(f, "the log cannot be opened: {error}; correct log.target"),
             Self::Resources(error) => write!(f, "a worker cannot be started: {error}"),
@@ -98,13 +97,8 @@ impl Gateway {
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub fn start(snapshot: Snapshot) -> Result<Self, StartError> {
-        let cpus = place(
-            snapshot.cpus.as_deref(),
-            snapshot.workers,
-            &cpu::allowed(),
-            cpu::quota(),
-        )
-        .map_err(StartError::Placement)?;
+        let cpus = place(snapshot.cpus.as_deref(), snapshot.workers, &cpu::allowed(), cpu::quota())
+            .map_err(StartError::Placement)?;
         let writer = LogWriter::open(&snapshot.log).map_err(StartError::Log)?;
         let bell = Bell::new().map_err(StartError::Ring)?;
         warm_up().map_err(StartError::Crypto)?;
@@ -168,8 +162,7 @@ impl Gateway {
         let mut sockets = Vec::with_capacity(self.addresses.len());
         for (listener, address) in self.snapshot.listeners.iter().zip(&mut self.addresses) {
             let refused = |error| StartError::Listen(*address, error);
-            let socket =
-                sockopt::listen(*address, &socket_options(listener)).map_err(refused)?;
+            let socket = sockopt::listen(*address, &socket_options(listener)).map_err(refused)?;
             *address = sockopt::local_address(&socket).map_err(refused)?;
             sockets.push(socket);
         }
@@ -257,25 +250,23 @@ impl Gateway {
 
 type Ready = Result<Outbox<Message>, StartError>;
 
-fn spawn(
-    parts: Parts,
-    cpu: usize,
-) -> io::Result<(JoinHandle<io::Result<()>>, Receiver<Ready>)> {
+fn spawn(parts: Parts, cpu: usize) -> io::Result<(JoinHandle<io::Result<()>>, Receiver<Ready>)> {
     let (tell, ready) = sync_channel(1);
-    let thread = thread::Builder::new().name(format!("worker-{}", parts.number)).spawn(move || {
-        let (driver, inbox) = match prepare(&parts.snapshot.ring, cpu) {
-            Ok((driver, inbox, outbox)) => {
-                // The supervisor waits for this, or is gone with the process.
-                let _ = tell.send(Ok(outbox));
-                (driver, inbox)
-            }
-            Err(error) => {
-                let _ = tell.send(Err(error));
-                return Ok(());
-            }
-        };
-        worker::run(parts, driver, &inbox)
-    })?;
+    let thread =
+        thread::Builder::new().name(format!("worker-{}", parts.number)).spawn(move || {
+            let (driver, inbox) = match prepare(&parts.snapshot.ring, cpu) {
+                Ok((driver, inbox, outbox)) => {
+                    // The supervisor waits for this, or is gone with the process.
+                    let _ = tell.send(Ok(outbox));
+                    (driver, inbox)
+                }
+                Err(error) => {
+                    let _ = tell.send(Err(error));
+                    return Ok(());
+                }
+            };
+            worker::run(parts, driver, &inbox)
+        })?;
     Ok((thread, ready))
 }
 

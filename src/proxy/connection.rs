@@ -33,9 +33,7 @@ pub(super) async fn serve(
     mut record: Box<ConnectionRecord>,
 ) {
     let reason = match authenticate(&worker, &listener, stream, &mut record).await {
-        Ok(client) => {
-            authorise_and_relay(&worker, &listener, &cluster, client, &mut record).await
-        }
+        Ok(client) => authorise_and_relay(&worker, &listener, &cluster, client, &mut record).await,
         Err(reason) => reason,
     };
     record.reason = reason;
@@ -79,7 +77,8 @@ async fn shake_hands(
     record: &mut ConnectionRecord,
 ) -> Result<Session, HandshakeError> {
     let (hello, received) = read_hello(stream).await?;
-    let schemes: Vec<_> = hello.signature_schemes.iter().copied().map(SignatureScheme::from).collect();
+    let schemes: Vec<_> =
+        hello.signature_schemes.iter().copied().map(SignatureScheme::from).collect();
     let config = listener.tls.select(hello.server_name.as_deref(), &schemes);
     record.server_name = hello.server_name.map(String::into_boxed_str);
     let mut session = Session::new(Arc::clone(config)).map_err(HandshakeError::Session)?;
@@ -169,12 +168,10 @@ fn reason_of(error: &HandshakeError, record: &mut ConnectionRecord) -> CloseReas
         HandshakeError::Session(error) if error.alert_received().is_some() => {
             CloseKind::AlertReceived
         }
-        HandshakeError::Session(error) => {
-            match error.tls().and_then(refusal_of) {
-                Some(refusal) => CloseKind::CertificateRefused(refusal),
-                None => CloseKind::TlsFailed,
-            }
-        }
+        HandshakeError::Session(error) => match error.tls().and_then(refusal_of) {
+            Some(refusal) => CloseKind::CertificateRefused(refusal),
+            None => CloseKind::TlsFailed,
+        },
     };
     record.detail = match error {
         HandshakeError::Hello(error) => Some(error.to_string().into()),
@@ -184,4 +181,3 @@ fn reason_of(error: &HandshakeError, record: &mut ConnectionRecord) -> CloseReas
     };
     CloseReason { source: Source::Downstream, kind }
 }
-

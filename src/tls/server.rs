@@ -79,8 +79,8 @@ impl Certificate {
             parse_x509(der).map_err(|reason| CertificateError::Unparsable { index, reason })?;
         }
         let leaf = chain.first().ok_or(CertificateError::Empty)?;
-        let x509 = parse_x509(leaf)
-            .map_err(|reason| CertificateError::Unparsable { index: 0, reason })?;
+        let x509 =
+            parse_x509(leaf).map_err(|reason| CertificateError::Unparsable { index: 0, reason })?;
         let names = dns_names(&x509);
         let not_before_unix_s = x509.validity().not_before.timestamp();
         let not_after_unix_s = x509.validity().not_after.timestamp();

@@ -296,7 +296,11 @@ fn encode(data: &mut EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>)
 
 /// Appends to `out` what `write` puts into the space it is given, which is `guess` bytes at first
 /// and as many as `write` asks for (`Err`) then.
-fn append(out: &mut Vec<u8>, guess: usize, mut write: impl FnMut(&mut [u8]) -> Result<usize, usize>) {
+fn append(
+    out: &mut Vec<u8>,
+    guess: usize,
+    mut write: impl FnMut(&mut [u8]) -> Result<usize, usize>,
+) {
     let start = out.len();
     let mut space = guess;
     loop {
