@@ -46,7 +46,8 @@ pub const CQ_ENTRIES_PER_SQ_ENTRY: u32 = 4;
 /// Tasks polled in one turn of a worker's loop before completions are looked at again.
 pub const TASK_POLLS_PER_TURN_MAX: usize = 256;
 
-/// Bytes of a ClientHello, its record headers included. RFC 8446 allows 16 MiB; browsers send 2 KiB.
+/// Bytes of a ClientHello, its record headers included. RFC 8446 allows 16 MiB; browsers send 2
+/// KiB.
 pub const CLIENT_HELLO_BYTES_MAX: usize = 16 * 1024;
 /// Extensions of a ClientHello; browsers send about 20, and the IANA registry has some 60.
 pub const HELLO_EXTENSIONS_MAX: usize = 128;
