@@ -68,10 +68,17 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 struct Handle {
-    thread: JoinHandle<io::Result<()>>,
+    /// `None` once it was joined.
+    thread: Option<JoinHandle<io::Result<()>>>,
     outbox: Outbox<Message>,
     counters: Arc<WorkerCounters>,
     cpu: usize,
+}
+
+impl Handle {
+    fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
 }
 
 /// A gateway that is running.
@@ -149,7 +156,7 @@ impl Gateway {
         let (thread, ready) = spawn(parts, cpu).map_err(StartError::Resources)?;
         match ready.recv() {
             Ok(Ok(outbox)) => {
-                self.workers.push(Handle { thread, outbox, counters, cpu });
+                self.workers.push(Handle { thread: Some(thread), outbox, counters, cpu });
                 Ok(())
             }
             Ok(Err(error)) => Err(error),
@@ -215,12 +222,12 @@ impl Gateway {
 
     /// Whether all workers have ended.
     pub fn is_finished(&self) -> bool {
-        self.workers.iter().all(|worker| worker.thread.is_finished())
+        self.workers.iter().all(Handle::is_finished)
     }
 
     /// Whether a worker has ended; before a drain that is a failure.
     pub fn has_lost_worker(&self) -> bool {
-        self.workers.iter().any(|worker| worker.thread.is_finished())
+        self.workers.iter().any(Handle::is_finished)
     }
 
     /// Writes the log records that wait.
@@ -234,13 +241,13 @@ impl Gateway {
     }
 
     /// Waits until all workers have ended; returns the errors of those that failed.
-    pub fn join(mut self) -> Vec<io::Error> {
+    pub fn join(&mut self) -> Vec<io::Error> {
         let mut errors = Vec::new();
-        for worker in std::mem::take(&mut self.workers) {
-            match worker.thread.join() {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => errors.push(error),
-                Err(_) => errors.push(io::Error::other("a worker panicked")),
+        for worker in &mut self.workers {
+            match worker.thread.take().map(JoinHandle::join) {
+                Some(Ok(Ok(()))) | None => {}
+                Some(Ok(Err(error))) => errors.push(error),
+                Some(Err(_)) => errors.push(io::Error::other("it panicked")),
             }
         }
         self.write_log();

@@ -7,30 +7,9 @@ use crate::{Violation, violation};
 ///
 /// The longest prefix that fits rules. What is in no line has no room yet.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
-    (
-        "cli",
-        &[
-            "control", "config", "proxy", "tls", "identity", "policy", "rt", "metrics", "log",
-        ],
-    ),
-    (
-        "control",
-        &[
-            "config", "proxy", "tls", "identity", "policy", "rt", "sys", "metrics", "log",
-        ],
-    ),
-    (
-        "proxy",
-        &[
-            "tls",
-            "identity",
-            "policy",
-            "rt",
-            "config::snapshot",
-            "metrics",
-            "log",
-        ],
-    ),
+    ("cli", &["control", "config", "proxy", "tls", "identity", "policy", "rt", "metrics", "log"]),
+    ("control", &["config", "proxy", "tls", "identity", "policy", "rt", "sys", "metrics", "log"]),
+    ("proxy", &["tls", "identity", "policy", "rt", "config::snapshot", "metrics", "log"]),
     ("config", &["tls", "identity", "policy"]),
     ("log", &["tls::names", "identity"]),
     ("policy", &["identity"]),
@@ -130,10 +109,7 @@ fn absolute(path: &Path, module: &str) -> String {
             .collect::<Vec<_>>()
             .join("::");
     }
-    let ups = segments
-        .iter()
-        .take_while(|&&segment| segment == "super")
-        .count();
+    let ups = segments.iter().take_while(|&&segment| segment == "super").count();
     base.truncate(base.len().saturating_sub(ups));
     let rest = &segments[ups.max(1)..];
     [&["crate"], &base[..], rest].concat().join("::")
@@ -151,28 +127,18 @@ fn direction(source: &Source, module: &str, path: &Path, name: &str) -> Option<V
     if module.is_empty() || any_prefix(LEAVES, target) {
         return None;
     }
-    let rule = MAY_IMPORT
-        .iter()
-        .filter(|(prefix, _)| has_prefix(module, prefix));
+    let rule = MAY_IMPORT.iter().filter(|(prefix, _)| has_prefix(module, prefix));
     let Some((_, allowed)) = rule.max_by_key(|(prefix, _)| prefix.len()) else {
         let what = format!("{module} is in no room: add it to MAY_IMPORT in tests/tidy/imports.rs");
         return Some(violation(source, path.line, &what));
     };
     // A leaf is importable by all, so it may not drag in the rest of its room.
     let is_leaf = any_prefix(LEAVES, module);
-    let is_own = if is_leaf {
-        any_prefix(&[module], target)
-    } else {
-        same_room
-    };
+    let is_own = if is_leaf { any_prefix(&[module], target) } else { same_room };
     if is_own || any_prefix(allowed, target) {
         return None;
     }
-    let allowed = if allowed.is_empty() {
-        "only leaves".to_owned()
-    } else {
-        allowed.join(", ")
-    };
+    let allowed = if allowed.is_empty() { "only leaves".to_owned() } else { allowed.join(", ") };
     let what = format!("{module} may not import {target}; it may import {allowed}");
     Some(violation(source, path.line, &what))
 }
@@ -183,9 +149,7 @@ fn purity(source: &Source, module: &str, path: &Path, name: &str) -> Option<Viol
         has_prefix(name, impure) || glob.is_some_and(|glob| has_prefix(impure, glob))
     };
     // The type may be held, so its import is sound, and the clock is named in short.
-    let clock = ["SystemTime::now", "Instant::now"]
-        .iter()
-        .find(|clock| name.ends_with(**clock));
+    let clock = ["SystemTime::now", "Instant::now"].iter().find(|clock| name.ends_with(**clock));
     let impure = clock.or_else(|| IMPURE.iter().find(is_impure))?;
     let what =
         format!("{module} is PURE and names {impure}: let its caller do it and pass data in");
@@ -193,8 +157,7 @@ fn purity(source: &Source, module: &str, path: &Path, name: &str) -> Option<Viol
 }
 
 fn has_prefix(name: &str, prefix: &str) -> bool {
-    name.strip_prefix(prefix)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 fn any_prefix(prefixes: &[&str], name: &str) -> bool {
@@ -217,10 +180,7 @@ mod tests {
             ("src/rt/mod.rs", "use super::config;"),
             ("src/tls/server.rs", "use crate::rt::core::Core;"),
             ("src/tls/server.rs", "use super::super::rt::core::Core;"),
-            (
-                "src/proxy/relay.rs",
-                "use crate::{config::model::Model, limits};",
-            ),
+            ("src/proxy/relay.rs", "use crate::{config::model::Model, limits};"),
             ("src/sys/ring.rs", "use crate::rt::timer;"),
             ("src/config/mod.rs", "use crate::control::load;"),
             ("src/control/mod.rs", "use crate::cli::run;"),
@@ -228,10 +188,7 @@ mod tests {
             ("src/limits.rs", "use crate::config::model::Model;"),
             ("src/attic/mod.rs", "use crate::rt::timer;"),
             ("src/main.rs", "use ringfort::control::supervisor;"),
-            (
-                "src/log.rs",
-                "macro_rules! m { () => { $crate::proxy::x() } }",
-            ),
+            ("src/log.rs", "macro_rules! m { () => { $crate::proxy::x() } }"),
         ];
         for (path, text) in planted {
             assert_eq!(count(path, text), 1, "{path}: {text}");
@@ -241,27 +198,12 @@ mod tests {
     #[test]
     fn imports_along_the_arrows_pass() {
         let sound = [
-            (
-                "src/rt/x.rs",
-                "use super::timer::Wheel;\nuse crate::sys::ring::Ring;",
-            ),
-            (
-                "src/rt/x.rs",
-                "use crate::metrics::counter::Counter;\nuse crate::limits::X;",
-            ),
-            (
-                "src/tls/stream.rs",
-                "use crate::{rt::core::Core, tls::session::Session};",
-            ),
-            (
-                "src/proxy/connection.rs",
-                "use crate::config::snapshot::Snapshot;",
-            ),
+            ("src/rt/x.rs", "use super::timer::Wheel;\nuse crate::sys::ring::Ring;"),
+            ("src/rt/x.rs", "use crate::metrics::counter::Counter;\nuse crate::limits::X;"),
+            ("src/tls/stream.rs", "use crate::{rt::core::Core, tls::session::Session};"),
+            ("src/proxy/connection.rs", "use crate::config::snapshot::Snapshot;"),
             ("src/main.rs", "fn main() { ringfort::cli::main() }"),
-            (
-                "src/rt/x.rs",
-                "#[cfg(test)]\nmod tests {\n    use crate::proxy::y;\n}",
-            ),
+            ("src/rt/x.rs", "#[cfg(test)]\nmod tests {\n    use crate::proxy::y;\n}"),
             ("tests/e2e/main.rs", "use crate::proxy::y;"),
         ];
         for (path, text) in sound {
@@ -283,48 +225,23 @@ mod tests {
             "use std::*;",
             "fn f() { rustix::fs::sync(); }",
         ];
-        for path in [
-            "src/policy/decide.rs",
-            "src/tls/hello.rs",
-            "src/config/resolve/pem.rs",
-        ] {
+        for path in ["src/policy/decide.rs", "src/tls/hello.rs", "src/config/resolve/pem.rs"] {
             for text in planted {
                 assert_eq!(count(path, text), 1, "{path}: {text}");
             }
-            assert_eq!(
-                count(path, "use std::net::IpAddr;\nuse std::time::Duration;"),
-                0
-            );
+            assert_eq!(count(path, "use std::net::IpAddr;\nuse std::time::Duration;"), 0);
         }
-        assert_eq!(
-            count("src/tls/verify.rs", "use super::stream::TlsStream;"),
-            1
-        );
-        assert_eq!(
-            count(
-                "src/tls/session.rs",
-                "fn f() { self.process(); process(x); }"
-            ),
-            0
-        );
+        assert_eq!(count("src/tls/verify.rs", "use super::stream::TlsStream;"), 1);
+        assert_eq!(count("src/tls/session.rs", "fn f() { self.process(); process(x); }"), 0);
         assert_eq!(count("src/control/load.rs", "use std::fs::File;"), 0);
     }
 
     #[test]
     fn io_uring_is_caught_outside_its_rooms() {
         assert_eq!(count("src/rt/core.rs", "use io_uring::IoUring;"), 1);
-        assert_eq!(
-            count(
-                "src/rt/core.rs",
-                "fn f() { ::io_uring::opcode::Nop::new(); }"
-            ),
-            1
-        );
+        assert_eq!(count("src/rt/core.rs", "fn f() { ::io_uring::opcode::Nop::new(); }"), 1);
         assert_eq!(count("src/rt/uring.rs", "use io_uring::IoUring;"), 0);
         assert_eq!(count("src/sys/ring.rs", "use io_uring::IoUring;"), 0);
-        assert_eq!(
-            count("src/rt/core.rs", "// io_uring\nlet x = \"io_uring\";"),
-            0
-        );
+        assert_eq!(count("src/rt/core.rs", "// io_uring\nlet x = \"io_uring\";"), 0);
     }
 }

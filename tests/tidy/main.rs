@@ -17,14 +17,8 @@ use pages::Page;
 use scan::Source;
 
 /// Directories whose Rust files are the project's.
-const SOURCE_DIRECTORIES: &[&str] = &[
-    "src/",
-    "tests/",
-    "benches/",
-    "loadgen/",
-    "fuzz/",
-    "examples/",
-];
+const SOURCE_DIRECTORIES: &[&str] =
+    &["src/", "tests/", "benches/", "loadgen/", "fuzz/", "examples/"];
 
 /// Something against the rules.
 #[derive(Debug)]
@@ -42,11 +36,7 @@ impl fmt::Display for Violation {
 }
 
 fn violation(source: &Source, line: usize, what: &str) -> Violation {
-    Violation {
-        path: source.path.clone(),
-        line,
-        what: what.to_owned(),
-    }
+    Violation { path: source.path.clone(), line, what: what.to_owned() }
 }
 
 /// The repository as it is on disk.
@@ -65,29 +55,14 @@ impl Repository {
             fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
         };
         let is_source = |path: &&String| {
-            path.ends_with(".rs")
-                && SOURCE_DIRECTORIES
-                    .iter()
-                    .any(|place| path.starts_with(place))
+            path.ends_with(".rs") && SOURCE_DIRECTORIES.iter().any(|place| path.starts_with(place))
         };
-        let mut sources: Vec<Source> = files
-            .iter()
-            .filter(is_source)
-            .map(|path| Source::new(path, &read(path)))
-            .collect();
+        let mut sources: Vec<Source> =
+            files.iter().filter(is_source).map(|path| Source::new(path, &read(path))).collect();
         scan::mark_test_files(&mut sources);
         let pages = files.iter().filter(|path| path.ends_with(".md"));
-        let pages = pages
-            .map(|path| Page {
-                path: path.clone(),
-                text: read(path),
-            })
-            .collect();
-        Self {
-            files,
-            sources,
-            pages,
-        }
+        let pages = pages.map(|path| Page { path: path.clone(), text: read(path) }).collect();
+        Self { files, sources, pages }
     }
 }
 
@@ -99,16 +74,8 @@ fn walk(root: &Path, inside: &str, files: &mut BTreeSet<String>) {
         if name.starts_with('.') || name == "target" {
             continue;
         }
-        let path = if inside.is_empty() {
-            name
-        } else {
-            format!("{inside}/{name}")
-        };
-        if entry
-            .file_type()
-            .expect("the repository can be read")
-            .is_dir()
-        {
+        let path = if inside.is_empty() { name } else { format!("{inside}/{name}") };
+        if entry.file_type().expect("the repository can be read").is_dir() {
             walk(root, &path, files);
         }
         files.insert(path);
@@ -117,21 +84,13 @@ fn walk(root: &Path, inside: &str, files: &mut BTreeSet<String>) {
 
 fn require_none(violations: &[Violation]) {
     let list: Vec<String> = violations.iter().map(ToString::to_string).collect();
-    assert!(
-        list.is_empty(),
-        "{} against the rules:\n{}",
-        list.len(),
-        list.join("\n")
-    );
+    assert!(list.is_empty(), "{} against the rules:\n{}", list.len(), list.join("\n"));
 }
 
 #[test]
 fn the_scanner_reads_the_repository() {
     let repository = Repository::read();
-    let lib = repository
-        .sources
-        .iter()
-        .find(|source| source.path == "src/lib.rs");
+    let lib = repository.sources.iter().find(|source| source.path == "src/lib.rs");
     assert!(lib.is_some_and(|lib| lib.code.iter().any(|line| line == "pub mod limits;")));
     assert!(repository.sources.len() > 10);
 }

@@ -81,11 +81,7 @@ impl Source {
     /// Paths in code that is no test.
     pub(crate) fn production_paths(&self) -> Vec<Path> {
         let blank = |(line, is_test): (&String, &bool)| {
-            if *is_test {
-                String::new()
-            } else {
-                line.clone()
-            }
+            if *is_test { String::new() } else { line.clone() }
         };
         let code: Vec<String> = self.code.iter().zip(&self.is_test).map(blank).collect();
         paths(&tokens(&code))
@@ -134,35 +130,21 @@ impl Source {
 
     /// Where `mod name;` of these lines may be, with regard to `#[path = ".."]`.
     fn module_file(&self, lines: &Range<usize>, name: &str) -> Vec<String> {
-        let directory = self
-            .path
-            .rsplit_once('/')
-            .map_or("", |(directory, _)| directory);
-        let attribute = self.lines[lines.clone()]
-            .iter()
-            .find(|line| line.contains("#[path"));
+        let directory = self.path.rsplit_once('/').map_or("", |(directory, _)| directory);
+        let attribute = self.lines[lines.clone()].iter().find(|line| line.contains("#[path"));
         if let Some(file) = attribute.and_then(|line| line.split('"').nth(1)) {
             return vec![format!("{directory}/{file}")];
         }
         let stem = self.path.trim_end_matches(".rs").trim_end_matches("/mod");
-        let inside = if stem.ends_with("/lib") {
-            directory
-        } else {
-            stem
-        };
-        vec![
-            format!("{inside}/{name}.rs"),
-            format!("{inside}/{name}/mod.rs"),
-        ]
+        let inside = if stem.ends_with("/lib") { directory } else { stem };
+        vec![format!("{inside}/{name}.rs"), format!("{inside}/{name}/mod.rs")]
     }
 }
 
 /// Marks as tests what files declare to be, and everything below those.
 pub(crate) fn mark_test_files(sources: &mut [Source]) {
-    let declared: BTreeSet<String> = sources
-        .iter()
-        .flat_map(|source| source.test_files.iter().cloned())
-        .collect();
+    let declared: BTreeSet<String> =
+        sources.iter().flat_map(|source| source.test_files.iter().cloned()).collect();
     for source in sources {
         let is_below = |file: &String| {
             let stem = file.trim_end_matches(".rs").trim_end_matches("/mod");
@@ -208,17 +190,10 @@ fn tokens(code: &[String]) -> Vec<Token> {
             let is_word = |c: char| c.is_alphanumeric() || c == '_';
             let mut bytes = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
             if bytes == 0 {
-                bytes = if rest.starts_with("::") {
-                    2
-                } else {
-                    first.len_utf8()
-                };
+                bytes = if rest.starts_with("::") { 2 } else { first.len_utf8() };
             }
             let (text, after) = rest.split_at(bytes);
-            tokens.push(Token {
-                line,
-                text: text.to_owned(),
-            });
+            tokens.push(Token { line, text: text.to_owned() });
             rest = after.trim_start();
         }
     }
@@ -229,10 +204,7 @@ fn paths(tokens: &[Token]) -> Vec<Path> {
     let mut found = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
-        let text = |back: usize| {
-            at.checked_sub(back)
-                .map_or("", |at| tokens[at].text.as_str())
-        };
+        let text = |back: usize| at.checked_sub(back).map_or("", |at| tokens[at].text.as_str());
         // `::name` begins a path where no name or generic argument is in front of it.
         let is_inner = text(1) == "::" && (is_name(text(2)) || text(2) == ">") || text(1) == ".";
         if tokens[at].text == "use" {
@@ -250,10 +222,7 @@ fn paths(tokens: &[Token]) -> Vec<Path> {
 
 /// Names joined by `::` from `at` on, and where they end.
 fn chain(tokens: &[Token], at: usize) -> (Path, usize) {
-    let mut path = Path {
-        line: tokens[at].line,
-        segments: vec![tokens[at].text.clone()],
-    };
+    let mut path = Path { line: tokens[at].line, segments: vec![tokens[at].text.clone()] };
     let mut end = at + 1;
     while let Some([colons, name]) = tokens.get(end..end + 2)
         && colons.text == "::"
@@ -298,11 +267,7 @@ fn use_tree(tokens: &[Token], at: usize, prefix: &[String], found: &mut Vec<Path
     let line = at.checked_sub(1).map_or(0, |last| tokens[last].line);
     found.push(Path { line, segments });
     // A token that belongs to no tree is skipped, so that every call gets on.
-    at + usize::from(
-        tokens
-            .get(at)
-            .is_some_and(|token| !matches!(&*token.text, "," | "}" | ";")),
-    )
+    at + usize::from(tokens.get(at).is_some_and(|token| !matches!(&*token.text, "," | "}" | ";")))
 }
 
 /// Splits text into code with comments and literals blanked, and comments, line by line.
@@ -316,10 +281,7 @@ fn split(text: &str) -> (Vec<String>, Vec<String>) {
         let (length, is_comment) = match rest {
             ['/', '/', ..] => (rest.iter().take_while(|&&c| c != '\n').count(), true),
             ['/', '*', ..] => (block_comment_length(rest), true),
-            _ => (
-                literal_length(rest, at.checked_sub(1).map(|at| characters[at])),
-                false,
-            ),
+            _ => (literal_length(rest, at.checked_sub(1).map(|at| characters[at])), false),
         };
         for (index, &c) in rest[..length.max(1)].iter().enumerate() {
             let is_edge = index == 0 || index + 1 == length;
@@ -394,9 +356,7 @@ fn raw_length(rest: &[char]) -> usize {
     let is_end = |at: &usize| {
         rest[*at] == '"' && rest[at + 1..].iter().take_while(|&&c| c == '#').count() >= hashes
     };
-    (body..rest.len())
-        .find(is_end)
-        .map_or(rest.len(), |at| at + 1 + hashes)
+    (body..rest.len()).find(is_end).map_or(rest.len(), |at| at + 1 + hashes)
 }
 
 #[cfg(test)]
@@ -409,11 +369,7 @@ mod tests {
 
     fn found(text: &str) -> Vec<String> {
         let source = Source::new("src/x.rs", text);
-        source
-            .production_paths()
-            .iter()
-            .map(|path| path.segments.join("::"))
-            .collect()
+        source.production_paths().iter().map(|path| path.segments.join("::")).collect()
     }
 
     #[test]
@@ -422,12 +378,7 @@ mod tests {
         let blanked = code(text);
         assert_eq!(blanked.lines().count(), 3);
         let words: Vec<&str> = blanked.split_whitespace().collect();
-        assert_eq!(
-            words,
-            [
-                "a", "b", "\"", "\"", "'", "'", "'", "'", "<'a>", "r", "#", "r#fn"
-            ]
-        );
+        assert_eq!(words, ["a", "b", "\"", "\"", "'", "'", "'", "'", "<'a>", "r", "#", "r#fn"]);
         let source = Source::new("src/x.rs", text);
         assert!(source.comments[1].contains("c") && source.comments[2].is_empty());
     }
@@ -435,24 +386,11 @@ mod tests {
     #[test]
     fn use_trees_are_expanded() {
         let text = "use std::{fs, net::{self, TcpStream as T}, time::*};\npub use crate::a::B;\n";
-        let expected = [
-            "std::fs",
-            "std::net",
-            "std::net::TcpStream",
-            "std::time::*",
-            "pub",
-            "crate::a::B",
-        ];
+        let expected =
+            ["std::fs", "std::net", "std::net::TcpStream", "std::time::*", "pub", "crate::a::B"];
         assert_eq!(found(text), expected);
         let text = "use super::super::rt;\nlet x = crate::sys::ring::Ring::<T>::new(a.b);";
-        let expected = [
-            "super::super::rt",
-            "let",
-            "x",
-            "crate::sys::ring::Ring",
-            "T",
-            "a",
-        ];
+        let expected = ["super::super::rt", "let", "x", "crate::sys::ring::Ring", "T", "a"];
         assert_eq!(found(text), expected);
     }
 
@@ -463,10 +401,7 @@ mod tests {
         assert_eq!(source.is_test, [false, true, true, true, true, false]);
         assert!(!found(text).contains(&"crate::b".to_owned()));
         let text = "#[cfg(test)]\n#[path = \"y_tests.rs\"]\nmod tests;\n";
-        assert_eq!(
-            Source::new("src/a/y.rs", text).test_files,
-            ["src/a/y_tests.rs"]
-        );
+        assert_eq!(Source::new("src/a/y.rs", text).test_files, ["src/a/y_tests.rs"]);
         let mut sources = [
             Source::new("src/a/mod.rs", "#[cfg(test)]\nmod tests;\n"),
             Source::new("src/a/tests.rs", "fn t() {}\n"),
@@ -474,10 +409,7 @@ mod tests {
             Source::new("src/tests.rs", "fn t() {}\n"),
         ];
         mark_test_files(&mut sources);
-        assert_eq!(
-            sources.map(|source| source.is_test[0]),
-            [true, true, true, false]
-        );
+        assert_eq!(sources.map(|source| source.is_test[0]), [true, true, true, false]);
     }
 
     #[test]
@@ -493,9 +425,8 @@ mod tests {
         let text = "// mark: one\nlet a = b\n    .c()\n    .d();\nlet e = f();\n\n\
                     let g = 1; // mark:\n";
         let source = Source::new("src/x.rs", text);
-        let explained: Vec<bool> = (0..source.lines.len())
-            .map(|line| source.is_explained(line, "mark:"))
-            .collect();
+        let explained: Vec<bool> =
+            (0..source.lines.len()).map(|line| source.is_explained(line, "mark:")).collect();
         assert_eq!(explained, [true, true, true, true, false, false, true]);
     }
 }
