@@ -62,6 +62,9 @@ pub const HANDSHAKE_BYTES_MAX: usize = 128 * 1024;
 /// Bytes of a TLS record on the wire: header, 2^14 of plaintext, expansion (RFC 5246, 6.2.3).
 pub const TLS_RECORD_BYTES_MAX: usize = 5 + 16 * 1024 + 2048;
 
+/// Records in a row that may come without data: empty ones, warnings, key updates.
+pub const QUIET_RECORDS_MAX: u32 = 32;
+
 /// Certificates that a client may present by default, its own included.
 pub const CHAIN_CERTIFICATES_MAX_DEFAULT: usize = 6;
 /// Most that the configuration may allow.

@@ -261,6 +261,8 @@ fn server_config(
     config.send_tls13_tickets = 0;
     config.max_tls13_tickets = 0;
     config.max_early_data_size = 0;
+    // The record layer takes the keys over after the handshake.
+    config.enable_secret_extraction = true;
     if let Some(key_log) = &options.key_log {
         config.key_log = Arc::clone(key_log);
     }
