@@ -134,19 +134,10 @@ mod tests {
     #[test]
     fn every_refusal_has_its_own_position_and_its_own_snake_case_code() {
         for (position, refusal) in Refusal::ALL.into_iter().enumerate() {
-            assert_eq!(
-                refusal as usize, position,
-                "{refusal:?} is out of place in ALL"
-            );
+            assert_eq!(refusal as usize, position, "{refusal:?} is out of place in ALL");
             let code = refusal.as_str();
-            assert!(
-                code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
-                "{code}"
-            );
-            let same = Refusal::ALL
-                .iter()
-                .filter(|other| other.as_str() == code)
-                .count();
+            assert!(code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{code}");
+            let same = Refusal::ALL.iter().filter(|other| other.as_str() == code).count();
             assert_eq!(same, 1, "{code} names {same} refusals");
         }
         assert_eq!(Refusal::Other as usize + 1, Refusal::ALL.len());

@@ -46,7 +46,8 @@ pub const CQ_ENTRIES_PER_SQ_ENTRY: u32 = 4;
 /// Tasks polled in one turn of a worker's loop before completions are looked at again.
 pub const TASK_POLLS_PER_TURN_MAX: usize = 256;
 
-/// Bytes of a ClientHello, its record headers included. RFC 8446 allows 16 MiB; browsers send 2 KiB.
+/// Bytes of a ClientHello, its record headers included. RFC 8446 allows 16 MiB; browsers send 2
+/// KiB.
 pub const CLIENT_HELLO_BYTES_MAX: usize = 16 * 1024;
 /// Extensions of a ClientHello; browsers send about 20, and the IANA registry has some 60.
 pub const HELLO_EXTENSIONS_MAX: usize = 128;
@@ -60,6 +61,9 @@ pub const HTTP_METHOD_BYTES_MAX: usize = 24;
 pub const HANDSHAKE_BYTES_MAX: usize = 128 * 1024;
 /// Bytes of a TLS record on the wire: header, 2^14 of plaintext, expansion (RFC 5246, 6.2.3).
 pub const TLS_RECORD_BYTES_MAX: usize = 5 + 16 * 1024 + 2048;
+
+/// Records in a row that may come without data: empty ones, warnings, key updates.
+pub const QUIET_RECORDS_MAX: u32 = 32;
 
 /// Certificates that a client may present by default, its own included.
 pub const CHAIN_CERTIFICATES_MAX_DEFAULT: usize = 6;
@@ -85,7 +89,6 @@ pub const COMMON_NAME_CHARS_MAX: usize = 64;
 pub const PKI_DAYS_MAX: u32 = 36_500;
 /// Smallest RSA modulus that a client may bring by default, in bits.
 pub const RSA_BITS_MIN_DEFAULT: u32 = 2048;
-
 
 /// Most worker threads.
 pub const WORKERS_MAX: usize = 256;

@@ -109,8 +109,7 @@ impl ConnectionRecord {
 
     /// The record as one line of JSON, with its newline.
     pub fn line(&self, clocks: &ClockPair) -> String {
-        let mut line =
-            serde_json::to_string(&Line { record: self, clocks }).unwrap_or_default();
+        let mut line = serde_json::to_string(&Line { record: self, clocks }).unwrap_or_default();
         line.push('\n');
         line
     }
@@ -166,11 +165,9 @@ impl Serialize for IdentityLine<'_> {
         if let Some(id) = identity.spiffe_id() {
             map.serialize_entry("spiffe", id.as_str())?;
         }
-        for (name, names) in [
-            ("dns", identity.dns_names()),
-            ("email", identity.emails()),
-            ("uri", identity.uris()),
-        ] {
+        for (name, names) in
+            [("dns", identity.dns_names()), ("email", identity.emails()), ("uri", identity.uris())]
+        {
             if !names.is_empty() {
                 map.serialize_entry(name, names)?;
             }

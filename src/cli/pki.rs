@@ -219,11 +219,7 @@ fn execute(args: &PkiArgs, now: SystemTime) -> Result<Written, PkiError> {
 impl OutputArgs {
     fn profile(&self, now: SystemTime, days_default: u32) -> Result<Profile, PkiError> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-        let starts_well = self
-            .name
-            .bytes()
-            .next()
-            .is_some_and(|b| b.is_ascii_alphanumeric());
+        let starts_well = self.name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
         if !starts_well || !self.name.bytes().all(allowed) {
             return Err(PkiError::FileName(self.name.clone()));
         }
@@ -257,23 +253,15 @@ impl IssuerArgs {
             | IssueError::IssuerExpired => &self.ca,
             _ => return PkiError::Issue(source),
         };
-        PkiError::Issuer {
-            path: path.clone(),
-            source,
-        }
+        PkiError::Issuer { path: path.clone(), source }
     }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, PkiError> {
-    let error = |source| PkiError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let error = |source| PkiError::Read { path: path.to_owned(), source };
     let mut content = Vec::new();
     let bound = PEM_BYTES_MAX as u64 + 1;
-    File::open(path)
-        .and_then(|file| file.take(bound).read_to_end(&mut content))
-        .map_err(error)?;
+    File::open(path).and_then(|file| file.take(bound).read_to_end(&mut content)).map_err(error)?;
     if content.len() > PEM_BYTES_MAX {
         let what = format!("it has more than {PEM_BYTES_MAX} bytes; expected a small PEM file");
         return Err(error(io::Error::other(what)));

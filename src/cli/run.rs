@@ -3,6 +3,7 @@
 //! The flags are a quick start: they build the same [`Model`] as a file does, so that there is one
 //! meaning, one set of defaults and one set of refusals.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -83,7 +84,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
         Err(errors) => return refuse(&errors),
     };
     for warning in &warnings {
-        eprintln!("warning: {warning}");
+        say(&format!("warning: {warning}"));
     }
     let probes = snapshot.listeners.iter().map(|listener| load::probe_address(listener));
     let taken: Vec<ConfigError> = probes.filter_map(Result::err).collect();
@@ -93,15 +94,20 @@ pub fn run(args: &RunArgs) -> ExitCode {
     match start(snapshot) {
         Ok(ended) => ExitCode::from(ended.exit_status()),
         Err(error) => {
-            eprintln!("error: {error}");
+            say(&format!("error: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
+/// A standard error that is closed must not stop a gateway, as `eprintln!` would.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 fn refuse(errors: &[ConfigError]) -> ExitCode {
     for error in errors {
-        eprintln!("{error}");
+        say(&error.to_string());
     }
     ExitCode::FAILURE
 }
@@ -231,8 +237,16 @@ mod tests {
     #[test]
     fn a_file_and_flags_conflict() {
         for flag in [
-            "--listen :1", "--to a:1", "--cert c", "--key k", "--client-ca c", "--client-auth off",
-            "--allow any", "--workers 1", "--cpus 0", "--log off",
+            "--listen :1",
+            "--to a:1",
+            "--cert c",
+            "--key k",
+            "--client-ca c",
+            "--client-auth off",
+            "--allow any",
+            "--workers 1",
+            "--cpus 0",
+            "--log off",
         ] {
             let error = parsed(&format!("--config r.toml {flag}")).expect_err(flag);
             assert_eq!(error.kind(), clap::error::ErrorKind::ArgumentConflict, "{flag}");

@@ -12,3 +12,5 @@ pub mod snapshot;
 
 #[cfg(test)]
 mod document;
+#[cfg(test)]
+pub(crate) mod kit;

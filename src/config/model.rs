@@ -234,16 +234,28 @@ fn explain(error: &toml::de::Error, text: &str, source: &Source) -> ConfigError 
         let (field, known) = rest.split_once('`').unwrap_or((rest, ""));
         return unknown_key(place, field, known);
     }
+    let line = text.lines().nth(line_of(&place) - 1).unwrap_or("").trim();
     let (found, expected) = match message.split_once(", expected ") {
+        // `[listener]` where only `[[listener]]` is a table of a list.
+        Some((_, "a sequence")) if line.starts_with('[') => {
+            return ConfigError {
+                place,
+                found: format!("one table where a list of tables stands, `{line}`"),
+                expected: format!("`[{line}]`"),
+                fix: "double the brackets".into(),
+            };
+        }
         Some((found, expected)) => (found, plain_type(expected)),
+        None if message == "duplicate key" => (message, "each key once".to_string()),
         None => (message, "a configuration in TOML 1.0".to_string()),
     };
-    let line = text.lines().nth(line_of(&place) - 1).unwrap_or("").trim();
     ConfigError {
         place,
         found: format!("{} in `{line}`", found.lines().collect::<Vec<_>>().join(", ")),
         expected,
-        fix: "correct this line; docs/configuration.md lists every key and its type".into(),
+        fix: "correct this line (text stands in quotes); docs/configuration.md lists every key \
+              and its type"
+            .into(),
     }
 }
 
@@ -339,28 +351,60 @@ mod tests {
             refusal("\nworkers = \"two\"\n"),
             "ringfort.toml:2:11: invalid type: string \"two\" in `workers = \"two\"`; \
              expected an integer; \
-             fix: correct this line; docs/configuration.md lists every key and its type"
+             fix: correct this line (text stands in quotes); \
+             docs/configuration.md lists every key and its type"
         );
         assert_eq!(
             refusal("[[listener]]\nclient_ca = 7\n"),
             "ringfort.toml:2:13: invalid type: integer `7` in `client_ca = 7`; \
              expected a string or a list of strings; \
-             fix: correct this line; docs/configuration.md lists every key and its type"
+             fix: correct this line (text stands in quotes); \
+             docs/configuration.md lists every key and its type"
         );
         assert_eq!(
             refusal("[[listener]]\nallow = \"CN=a\"\n"),
             "ringfort.toml:2:9: invalid type: string \"CN=a\" in `allow = \"CN=a\"`; \
              expected a list: [\"...\", \"...\"]; \
-             fix: correct this line; docs/configuration.md lists every key and its type"
+             fix: correct this line (text stands in quotes); \
+             docs/configuration.md lists every key and its type"
         );
     }
 
     #[test]
     fn a_text_that_is_not_toml_is_shown() {
+        for (text, found) in [
+            (
+                "workers = 1\ncpus = 0-3\n",
+                "ringfort.toml:2:8: invalid date in `cpus = 0-3`; expected ",
+            ),
+            (
+                "workers = 1\nworkers = 2\n",
+                "ringfort.toml:2:1: duplicate key in `workers = 2`; expected each key once; ",
+            ),
+            (
+                "[[listener\n",
+                "ringfort.toml:1:11: unclosed array table in `[[listener`; expected `]]`; ",
+            ),
+            (
+                "\n[log]\ntarget = \"off\n",
+                "ringfort.toml:3:14: invalid basic string in `target = \"off`; expected `\"`; ",
+            ),
+            (
+                "workers 2\n",
+                "ringfort.toml:1:9: key with no value in `workers 2`; expected `=`; fix: ",
+            ),
+        ] {
+            let error = refusal(text);
+            assert!(error.starts_with(found), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_table_of_a_list_needs_two_pairs_of_brackets() {
         assert_eq!(
-            refusal("workers = 1\ncpus = 0-3\n").split(';').next(),
-            Some("x")
+            refusal("workers = 1\n[listener]\nname = \"a\"\n"),
+            "ringfort.toml:2:1: one table where a list of tables stands, `[listener]`; \
+             expected `[[listener]]`; fix: double the brackets"
         );
-        assert_eq!(refusal("a = 1\nworkers = 1\nworkers = 2\n").split(';').next(), Some("x"));
     }
 }

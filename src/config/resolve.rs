@@ -6,8 +6,8 @@
 
 mod address;
 pub mod bounds;
-mod listener;
 mod client;
+mod listener;
 mod pem;
 mod upstream;
 
@@ -69,8 +69,7 @@ pub fn resolve(model: &Model, context: &Context<'_>) -> Result<Snapshot, Vec<Con
         epoch: 0,
         workers,
         cpus,
-        drain_timeout: resolver
-            .millis(model.drain_timeout_ms.as_ref(), &bounds::DRAIN_TIMEOUT_MS),
+        drain_timeout: resolver.millis(model.drain_timeout_ms.as_ref(), &bounds::DRAIN_TIMEOUT_MS),
         log: resolver.log_target(),
         limits: resolver.limits(),
         ring: resolver.ring(),
@@ -89,6 +88,7 @@ pub fn resolve(model: &Model, context: &Context<'_>) -> Result<Snapshot, Vec<Con
 }
 
 /// Why a text is not what its key needs; the place is the caller's to add.
+#[derive(Debug)]
 struct Complaint {
     found: String,
     expected: String,
@@ -461,10 +461,9 @@ impl Resolver<'_> {
                 "a file that the program may read".to_string(),
                 "let the program's user read it, and enter every folder above it",
             ),
-            io::ErrorKind::FileTooLarge => (
-                format!("at most {bytes_max} bytes"),
-                "check that this is the right file",
-            ),
+            io::ErrorKind::FileTooLarge => {
+                (format!("at most {bytes_max} bytes"), "check that this is the right file")
+            }
             _ => ("a readable file".to_string(), "check the path and the file"),
         };
         let found = format!("{key} = {:?}: {} ({error})", text.get_ref(), path.display());

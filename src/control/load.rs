@@ -262,8 +262,7 @@ pub fn probe_log(target: &LogTarget) -> Result<(), ConfigError> {
         place: Place::File(path.display().to_string()),
         found: format!("the log cannot be written: {error}"),
         expected: "a file that the program may append to".to_string(),
-        fix: "correct `target` of [log], or the permissions of the file and its folder"
-            .to_string(),
+        fix: "correct `target` of [log], or the permissions of the file and its folder".to_string(),
     })
 }
 

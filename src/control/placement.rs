@@ -27,7 +27,7 @@ impl fmt::Display for PlacementError {
             Self::Forbidden { cpus, allowed } => write!(
                 f,
                 "cpus names {cpus:?}, which this process may not use; it may use {allowed:?} \
-                 (taskset, cpuset or the container's CPU set decide): correct cpus, or widen the set"
+                 (see taskset(1) and the CPU set of the container): correct cpus, or widen the set"
             ),
             Self::Unknown => f.write_str("the CPUs that this process may use cannot be read"),
         }

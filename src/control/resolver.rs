@@ -48,9 +48,10 @@ fn run(mut clusters: Resolved, changed: &Sender<Resolved>, stopped: &Receiver<()
     let mut due: Vec<Instant> =
         clusters.iter().map(|cluster| Instant::now() + cluster.resolve_interval).collect();
     loop {
-        let next = due.iter().min().map_or(Duration::MAX, |at| {
-            at.saturating_duration_since(Instant::now())
-        });
+        let next = due
+            .iter()
+            .min()
+            .map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
         if stopped.recv_timeout(next) != Err(RecvTimeoutError::Timeout) {
             return;
         }

@@ -116,6 +116,11 @@ fn drain(mut gateway: Gateway, signals: &mut Signals) -> Ended {
 }
 
 fn finish(mut gateway: Gateway, ended: Ended) -> Ended {
+    if gateway.is_finished() {
+        for error in gateway.join() {
+            gateway.log().event("worker_failed", &json!({ "error": error.to_string() }));
+        }
+    }
     gateway.write_log();
     let counters = gateway.counters();
     let lost_lines = gateway.log().lost();
@@ -123,11 +128,6 @@ fn finish(mut gateway: Gateway, ended: Ended) -> Ended {
         "ended": ended.as_str(), "counters": counters, "log_lines_lost": lost_lines,
     });
     gateway.log().event("stop", &event);
-    if gateway.is_finished() {
-        for error in gateway.join() {
-            eprintln!("ringfort: a worker failed: {error}");
-        }
-    }
     ended
 }
 

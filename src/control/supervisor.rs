@@ -54,10 +54,9 @@ impl fmt::Display for StartError {
             Self::Placement(error) => error.fmt(f),
             Self::Pin(cpu) => write!(f, "a worker cannot be pinned to CPU {cpu}: correct cpus"),
             Self::Ring(error) => error.fmt(f),
-            Self::Listen(address, error) => write!(
-                f,
-                "{address} cannot be listened on: {error}; `ringfort check` tells more"
-            ),
+            Self::Listen(address, error) => {
+                write!(f, "{address} cannot be listened on: {error}; `ringfort check` tells more")
+            }
             Self::Crypto(error) => write!(f, "the crypto backend does not work: {error}"),
             Self::Log(error) => write!(f, "the log cannot be opened: {error}; correct log.target"),
             Self::Resources(error) => write!(f, "a worker cannot be started: {error}"),
@@ -69,10 +68,17 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 struct Handle {
-    thread: JoinHandle<io::Result<()>>,
+    /// `None` once it was joined.
+    thread: Option<JoinHandle<io::Result<()>>>,
     outbox: Outbox<Message>,
     counters: Arc<WorkerCounters>,
     cpu: usize,
+}
+
+impl Handle {
+    fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
 }
 
 /// A gateway that is running.
@@ -98,13 +104,8 @@ impl Gateway {
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub fn start(snapshot: Snapshot) -> Result<Self, StartError> {
-        let cpus = place(
-            snapshot.cpus.as_deref(),
-            snapshot.workers,
-            &cpu::allowed(),
-            cpu::quota(),
-        )
-        .map_err(StartError::Placement)?;
+        let cpus = place(snapshot.cpus.as_deref(), snapshot.workers, &cpu::allowed(), cpu::quota())
+            .map_err(StartError::Placement)?;
         let writer = LogWriter::open(&snapshot.log).map_err(StartError::Log)?;
         let bell = Bell::new().map_err(StartError::Ring)?;
         warm_up().map_err(StartError::Crypto)?;
@@ -155,7 +156,7 @@ impl Gateway {
         let (thread, ready) = spawn(parts, cpu).map_err(StartError::Resources)?;
         match ready.recv() {
             Ok(Ok(outbox)) => {
-                self.workers.push(Handle { thread, outbox, counters, cpu });
+                self.workers.push(Handle { thread: Some(thread), outbox, counters, cpu });
                 Ok(())
             }
             Ok(Err(error)) => Err(error),
@@ -168,8 +169,7 @@ impl Gateway {
         let mut sockets = Vec::with_capacity(self.addresses.len());
         for (listener, address) in self.snapshot.listeners.iter().zip(&mut self.addresses) {
             let refused = |error| StartError::Listen(*address, error);
-            let socket =
-                sockopt::listen(*address, &socket_options(listener)).map_err(refused)?;
+            let socket = sockopt::listen(*address, &socket_options(listener)).map_err(refused)?;
             *address = sockopt::local_address(&socket).map_err(refused)?;
             sockets.push(socket);
         }
@@ -222,12 +222,12 @@ impl Gateway {
 
     /// Whether all workers have ended.
     pub fn is_finished(&self) -> bool {
-        self.workers.iter().all(|worker| worker.thread.is_finished())
+        self.workers.iter().all(Handle::is_finished)
     }
 
     /// Whether a worker has ended; before a drain that is a failure.
     pub fn has_lost_worker(&self) -> bool {
-        self.workers.iter().any(|worker| worker.thread.is_finished())
+        self.workers.iter().any(Handle::is_finished)
     }
 
     /// Writes the log records that wait.
@@ -241,13 +241,13 @@ impl Gateway {
     }
 
     /// Waits until all workers have ended; returns the errors of those that failed.
-    pub fn join(mut self) -> Vec<io::Error> {
+    pub fn join(&mut self) -> Vec<io::Error> {
         let mut errors = Vec::new();
-        for worker in std::mem::take(&mut self.workers) {
-            match worker.thread.join() {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => errors.push(error),
-                Err(_) => errors.push(io::Error::other("a worker panicked")),
+        for worker in &mut self.workers {
+            match worker.thread.take().map(JoinHandle::join) {
+                Some(Ok(Ok(()))) | None => {}
+                Some(Ok(Err(error))) => errors.push(error),
+                Some(Err(_)) => errors.push(io::Error::other("it panicked")),
             }
         }
         self.write_log();
@@ -257,25 +257,23 @@ impl Gateway {
 
 type Ready = Result<Outbox<Message>, StartError>;
 
-fn spawn(
-    parts: Parts,
-    cpu: usize,
-) -> io::Result<(JoinHandle<io::Result<()>>, Receiver<Ready>)> {
+fn spawn(parts: Parts, cpu: usize) -> io::Result<(JoinHandle<io::Result<()>>, Receiver<Ready>)> {
     let (tell, ready) = sync_channel(1);
-    let thread = thread::Builder::new().name(format!("worker-{}", parts.number)).spawn(move || {
-        let (driver, inbox) = match prepare(&parts.snapshot.ring, cpu) {
-            Ok((driver, inbox, outbox)) => {
-                // The supervisor waits for this, or is gone with the process.
-                let _ = tell.send(Ok(outbox));
-                (driver, inbox)
-            }
-            Err(error) => {
-                let _ = tell.send(Err(error));
-                return Ok(());
-            }
-        };
-        worker::run(parts, driver, &inbox)
-    })?;
+    let thread =
+        thread::Builder::new().name(format!("worker-{}", parts.number)).spawn(move || {
+            let (driver, inbox) = match prepare(&parts.snapshot.ring, cpu) {
+                Ok((driver, inbox, outbox)) => {
+                    // The supervisor waits for this, or is gone with the process.
+                    let _ = tell.send(Ok(outbox));
+                    (driver, inbox)
+                }
+                Err(error) => {
+                    let _ = tell.send(Err(error));
+                    return Ok(());
+                }
+            };
+            worker::run(parts, driver, &inbox)
+        })?;
     Ok((thread, ready))
 }
 

@@ -23,21 +23,9 @@ const DESCRIPTORS: [(&[u8], &str, &str); 14] = [
     (&[0x55, 4, 11], "2.5.4.11", "OU"),
     (&[0x55, 4, 12], "2.5.4.12", "title"),
     (&[0x55, 4, 42], "2.5.4.42", "GN"),
-    (
-        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 1],
-        "1.2.840.113549.1.9.1",
-        "emailAddress",
-    ),
-    (
-        &[9, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 1],
-        "0.9.2342.19200300.100.1.1",
-        "UID",
-    ),
-    (
-        &[9, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 25],
-        "0.9.2342.19200300.100.1.25",
-        "DC",
-    ),
+    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 1], "1.2.840.113549.1.9.1", "emailAddress"),
+    (&[9, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 1], "0.9.2342.19200300.100.1.1", "UID"),
+    (&[9, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 25], "0.9.2342.19200300.100.1.25", "DC"),
 ];
 
 /// What is wrong with a distinguished name.
@@ -163,10 +151,7 @@ fn dotted(content: &[u8]) -> Result<String, DnError> {
         if !begun && *byte == 0x80 {
             return Err(DnError::Der);
         }
-        arc = arc
-            .checked_mul(128)
-            .ok_or(DnError::Der)?
-            .saturating_add(u64::from(byte & 0x7f));
+        arc = arc.checked_mul(128).ok_or(DnError::Der)?.saturating_add(u64::from(byte & 0x7f));
         begun = byte & 0x80 != 0;
         if begun {
             continue;
@@ -325,9 +310,7 @@ fn unescape(value: &str) -> Result<Vec<u8>, DnError> {
         let escaped = match byte {
             b'\\' => bytes.next(),
             b'"' | b';' | b'<' | b'>' => {
-                return Err(DnError::Syntax(
-                    "'\"', ';', '<' and '>' must be escaped with '\\'",
-                ));
+                return Err(DnError::Syntax("'\"', ';', '<' and '>' must be escaped with '\\'"));
             }
             _ => {
                 out.push(byte);
@@ -409,25 +392,15 @@ mod tests {
 
     #[test]
     fn each_string_type_is_decoded_by_its_own_rules() {
-        assert_eq!(
-            common_name(0x1e, &[0, b'a', 0, 0xe9]).as_deref(),
-            Ok("CN=a\\C3\\A9")
-        );
+        assert_eq!(common_name(0x1e, &[0, b'a', 0, 0xe9]).as_deref(), Ok("CN=a\\C3\\A9"));
         assert_eq!(common_name(0x1c, &[0, 0, 0, b'a']).as_deref(), Ok("CN=a"));
         assert_eq!(common_name(0x14, b"abc").as_deref(), Ok("CN=abc"));
         assert_eq!(common_name(0x14, b"\xe9").as_deref(), Ok("CN=#1401E9"));
         assert_eq!(common_name(2, &[5]).as_deref(), Ok("CN=#020105"));
-        for (tag, bytes) in [
-            (0x0c, &b"\xff"[..]),
-            (0x13, b"\xe9"),
-            (0x1e, &[0xd8, 0]),
-            (0x1e, &[1]),
-        ] {
-            assert_eq!(
-                common_name(tag, bytes),
-                Err(DnError::Encoding),
-                "{tag} {bytes:?}"
-            );
+        for (tag, bytes) in
+            [(0x0c, &b"\xff"[..]), (0x13, b"\xe9"), (0x1e, &[0xd8, 0]), (0x1e, &[1])]
+        {
+            assert_eq!(common_name(tag, bytes), Err(DnError::Encoding), "{tag} {bytes:?}");
         }
     }
 

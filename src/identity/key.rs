@@ -28,13 +28,8 @@ pub enum KeyType {
 
 impl KeyType {
     /// Every key type.
-    pub const ALL: [Self; 5] = [
-        Self::EcdsaP256,
-        Self::EcdsaP384,
-        Self::EcdsaP521,
-        Self::Ed25519,
-        Self::Rsa,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::EcdsaP256, Self::EcdsaP384, Self::EcdsaP521, Self::Ed25519, Self::Rsa];
 
     /// The name of this type in the configuration and in log lines.
     pub const fn as_str(self) -> &'static str {
@@ -61,9 +56,7 @@ pub struct UnknownKeyType(Box<str>);
 impl fmt::Display for UnknownKeyType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} is not a key type; expected one of", self.0)?;
-        KeyType::ALL
-            .iter()
-            .try_for_each(|known| write!(f, " {known}"))
+        KeyType::ALL.iter().try_for_each(|known| write!(f, " {known}"))
     }
 }
 

@@ -44,11 +44,7 @@ fn check_printable(text: &str) -> Result<(), NameProblem> {
     if text.bytes().any(|b| b == 0) {
         return Err(NameProblem::Nul);
     }
-    if text.bytes().all(|b| b.is_ascii_graphic()) {
-        Ok(())
-    } else {
-        Err(NameProblem::NotAscii)
-    }
+    if text.bytes().all(|b| b.is_ascii_graphic()) { Ok(()) } else { Err(NameProblem::NotAscii) }
 }
 
 /// Checks a DNS name and returns it in lower case. `wildcard` allows `*.` as its first label.
@@ -84,16 +80,9 @@ pub(super) fn check_uri(text: &str) -> Result<(), NameProblem> {
     check_printable(text)?;
     let (scheme, _) = text.split_once(':').ok_or(NameProblem::NotUri)?;
     let in_scheme = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
-    let starts_well = scheme
-        .bytes()
-        .next()
-        .is_some_and(|b| b.is_ascii_alphabetic());
-    let forbidden = |b: u8| {
-        matches!(
-            b,
-            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'
-        )
-    };
+    let starts_well = scheme.bytes().next().is_some_and(|b| b.is_ascii_alphabetic());
+    let forbidden =
+        |b: u8| matches!(b, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}');
     if starts_well && scheme.bytes().all(in_scheme) && !text.bytes().any(forbidden) {
         Ok(())
     } else {
@@ -113,14 +102,9 @@ mod tests {
 
     #[test]
     fn a_dns_name_has_one_spelling() {
-        assert_eq!(
-            dns("Host-1.Example", false).as_deref(),
-            Ok("host-1.example")
-        );
+        assert_eq!(dns("Host-1.Example", false).as_deref(), Ok("host-1.example"));
         assert_eq!(dns("*.example", true).as_deref(), Ok("*.example"));
-        for bad in [
-            "", ".", "a.", ".a", "a..b", "a/b", "a b", "*.a", "a.*.b", "*", "a:1",
-        ] {
+        for bad in ["", ".", "a.", ".a", "a..b", "a/b", "a b", "*.a", "a.*.b", "*", "a:1"] {
             assert!(dns(bad, false).is_err(), "{bad:?}");
         }
         for bad in ["*", "*.", "**.a", "a*.b", "a.*.b", "*.*.a"] {
@@ -134,15 +118,7 @@ mod tests {
     #[test]
     fn a_mail_address_has_one_at_sign_and_a_host() {
         assert_eq!(email("Ops@Example.ORG"), Ok(("Ops", "example.org".into())));
-        for bad in [
-            "ops",
-            "@a.b",
-            "a@",
-            "a@b@c",
-            "a@b c",
-            "a@[127.0.0.1]",
-            "a@*.b",
-        ] {
+        for bad in ["ops", "@a.b", "a@", "a@b@c", "a@b c", "a@[127.0.0.1]", "a@*.b"] {
             assert!(email(bad).is_err(), "{bad:?}");
         }
     }
@@ -150,16 +126,7 @@ mod tests {
     #[test]
     fn a_uri_has_a_scheme_and_no_forbidden_character() {
         assert_eq!(check_uri("urn:example:a%20b"), Ok(()));
-        for bad in [
-            "",
-            ":a",
-            "1a:b",
-            "a b:c",
-            "no-scheme",
-            "a:<b>",
-            "a:b\"",
-            "a:\u{e9}",
-        ] {
+        for bad in ["", ":a", "1a:b", "a b:c", "no-scheme", "a:<b>", "a:b\"", "a:\u{e9}"] {
             assert!(check_uri(bad).is_err(), "{bad:?}");
         }
         assert!(is_spiffe("SpIfFe://a/b") && !is_spiffe("https://spiffe://"));

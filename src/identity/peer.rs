@@ -181,9 +181,8 @@ impl Identity {
     /// The one name to call this peer by in a log line: the first there is of SPIFFE ID, DNS name,
     /// mail address, URI, subject and serial number. Printable ASCII.
     pub fn label(&self) -> &str {
-        let first = [&self.dns_names, &self.emails, &self.uris]
-            .into_iter()
-            .find_map(|names| names.first());
+        let first =
+            [&self.dns_names, &self.emails, &self.uris].into_iter().find_map(|names| names.first());
         match (&self.spiffe_id, first) {
             (Some(id), _) => id.as_str(),
             (None, Some(name)) => name,
@@ -259,9 +258,7 @@ fn serial_of(content: &[u8]) -> Result<Box<str>, IdentityError> {
         return Err(IdentityError::Serial);
     }
     let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-    let digits = magnitude
-        .iter()
-        .flat_map(|b| [digit(b >> 4), digit(b & 15)]);
+    let digits = magnitude.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]);
     Ok(digits.collect::<String>().into_boxed_str())
 }
 
@@ -287,11 +284,7 @@ mod tests {
         params.not_after = time::macros::datetime!(2051-01-01 00:00:00 UTC);
         params.serial_number = Some(vec![0x80, 0x0a].into());
         let key = KeyPair::generate().expect("a key");
-        params
-            .self_signed(&key)
-            .expect("a certificate")
-            .der()
-            .to_vec()
+        params.self_signed(&key).expect("a certificate").der().to_vec()
     }
 
     fn uri(text: &str) -> SanType {
@@ -312,11 +305,7 @@ mod tests {
         let names = CustomExtension::from_oid_content(&[2, 5, 29, 17], content.to_vec());
         params.custom_extensions = vec![names];
         let key = KeyPair::generate().expect("a key");
-        params
-            .self_signed(&key)
-            .expect("a certificate")
-            .der()
-            .to_vec()
+        params.self_signed(&key).expect("a certificate").der().to_vec()
     }
 
     fn general_name(tag: u8, value: &[u8]) -> Vec<u8> {
@@ -328,10 +317,7 @@ mod tests {
 
     #[test]
     fn each_field_is_read_from_the_certificate() {
-        let ips = [
-            IpAddr::from([192, 0, 2, 7]),
-            IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]),
-        ];
+        let ips = [IpAddr::from([192, 0, 2, 7]), IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1])];
         let der = issue(&[
             uri("spiffe://example.org/ns/a/sa/b"),
             dns("API.Example.org"),
@@ -344,10 +330,7 @@ mod tests {
         let id = identity.spiffe_id().expect("a SPIFFE ID");
         assert_eq!(id.as_str(), "spiffe://example.org/ns/a/sa/b");
         assert!(identity.uris().is_empty());
-        assert_eq!(
-            identity.dns_names(),
-            ["api.example.org".into(), "*.example.org".into()]
-        );
+        assert_eq!(identity.dns_names(), ["api.example.org".into(), "*.example.org".into()]);
         assert_eq!(identity.emails(), ["Ops@example.org".into()]);
         assert_eq!(identity.ip_addresses(), ips);
         assert_eq!(identity.subject(), "CN=client");
@@ -371,16 +354,9 @@ mod tests {
 
     #[test]
     fn a_lone_spiffe_uri_that_is_no_spiffe_id_is_refused() {
-        for bad in [
-            "spiffe://example.org",
-            "SPIFFE://example.org/a",
-            "spiffe://Example.org/a",
-        ] {
+        for bad in ["spiffe://example.org", "SPIFFE://example.org/a", "spiffe://Example.org/a"] {
             let refused = Identity::from_der(&issue(&[uri(bad)]));
-            assert!(
-                matches!(refused, Err(IdentityError::Spiffe(_))),
-                "{bad}: {refused:?}"
-            );
+            assert!(matches!(refused, Err(IdentityError::Spiffe(_))), "{bad}: {refused:?}");
         }
     }
 
@@ -400,31 +376,16 @@ mod tests {
     fn oddly_encoded_names_are_refused() {
         let name = |kind, problem| Err(IdentityError::Name(kind, problem));
         for (content, expected) in [
-            (
-                general_name(2, b"\xff\xfe"),
-                name(NameKind::Dns, NameProblem::NotAscii),
-            ),
+            (general_name(2, b"\xff\xfe"), name(NameKind::Dns, NameProblem::NotAscii)),
             (
                 general_name(2, "m\u{fc}.example".as_bytes()),
                 name(NameKind::Dns, NameProblem::NotAscii),
             ),
-            (
-                general_name(6, b"urn:\xff"),
-                name(NameKind::Uri, NameProblem::NotAscii),
-            ),
-            (
-                general_name(2, b""),
-                name(NameKind::Dns, NameProblem::NotDns),
-            ),
-            (
-                general_name(7, b"12345"),
-                name(NameKind::Ip, NameProblem::NotIp),
-            ),
+            (general_name(6, b"urn:\xff"), name(NameKind::Uri, NameProblem::NotAscii)),
+            (general_name(2, b""), name(NameKind::Dns, NameProblem::NotDns)),
+            (general_name(7, b"12345"), name(NameKind::Ip, NameProblem::NotIp)),
             (general_name(9, b"x"), Err(IdentityError::Names)),
-            (
-                [general_name(2, b"a"), b"\0".to_vec()].concat(),
-                Err(IdentityError::Names),
-            ),
+            ([general_name(2, b"a"), b"\0".to_vec()].concat(), Err(IdentityError::Names)),
             (b"\x30\x03\x82\x05a".to_vec(), Err(IdentityError::Names)),
         ] {
             let refused = Identity::from_der(&issue_raw_names(&content));
@@ -434,21 +395,11 @@ mod tests {
 
     #[test]
     fn bounds_are_kept() {
-        let many: Vec<_> = (0..=IDENTITY_NAMES_MAX)
-            .map(|i| dns(&format!("n{i}")))
-            .collect();
-        assert_eq!(
-            Identity::from_der(&issue(&many)),
-            Err(IdentityError::TooManyNames)
-        );
+        let many: Vec<_> = (0..=IDENTITY_NAMES_MAX).map(|i| dns(&format!("n{i}"))).collect();
+        assert_eq!(Identity::from_der(&issue(&many)), Err(IdentityError::TooManyNames));
         assert!(Identity::from_der(&issue(&many[1..])).is_ok());
-        let long: Vec<_> = (0..9)
-            .map(|_| uri(&format!("urn:{}", "x".repeat(2000))))
-            .collect();
-        assert_eq!(
-            Identity::from_der(&issue(&long)),
-            Err(IdentityError::TooManyBytes)
-        );
+        let long: Vec<_> = (0..9).map(|_| uri(&format!("urn:{}", "x".repeat(2000)))).collect();
+        assert_eq!(Identity::from_der(&issue(&long)), Err(IdentityError::TooManyBytes));
     }
 
     #[test]
@@ -463,10 +414,8 @@ mod tests {
 
     #[test]
     fn a_typical_identity_holds_less_than_600_bytes_of_heap() {
-        let der = issue(&[
-            uri("spiffe://prod.example.org/ns/payments/sa/api"),
-            dns("api.payments"),
-        ]);
+        let der =
+            issue(&[uri("spiffe://prod.example.org/ns/payments/sa/api"), dns("api.payments")]);
         let identity = Identity::from_der(&der).expect("an identity");
         let names = [&identity.uris, &identity.dns_names, &identity.emails];
         let strings: usize = names
@@ -481,11 +430,7 @@ mod tests {
             + identity.serial.len()
             + size_of_val(&*identity.ip_addresses);
         assert!(heap < 600, "{heap} bytes of heap");
-        assert!(
-            size_of::<Identity>() <= 256,
-            "{} bytes inline",
-            size_of::<Identity>()
-        );
+        assert!(size_of::<Identity>() <= 256, "{} bytes inline", size_of::<Identity>());
     }
 
     #[test]

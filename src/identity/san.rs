@@ -38,10 +38,7 @@ impl Names {
         if names.general_names.len() > IDENTITY_NAMES_MAX {
             return Err(IdentityError::TooManyNames);
         }
-        names
-            .general_names
-            .iter()
-            .try_for_each(|name| self.add(name))
+        names.general_names.iter().try_for_each(|name| self.add(name))
     }
 
     fn add(&mut self, name: &GeneralName<'_>) -> Result<(), IdentityError> {
@@ -65,8 +62,7 @@ impl Names {
             GeneralName::IPAddress(bytes) => {
                 let address = ip_address(bytes).ok_or(NameProblem::NotIp);
                 self.bytes += bytes.len();
-                self.ip_addresses
-                    .push(address.map_err(refuse(NameKind::Ip))?);
+                self.ip_addresses.push(address.map_err(refuse(NameKind::Ip))?);
             }
             // The tags of the kinds that are kept: the parser could not read this one as UTF-8.
             GeneralName::Invalid(tag, _) => {

@@ -60,10 +60,7 @@ impl SpiffeId {
     }
 
     fn parts(&self) -> (&str, &str) {
-        self.0
-            .strip_prefix(PREFIX)
-            .and_then(|rest| rest.split_once('/'))
-            .unwrap_or_default()
+        self.0.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/')).unwrap_or_default()
     }
 }
 
@@ -110,11 +107,7 @@ pub(super) fn split(text: &str) -> Result<(&str, &str), SpiffeProblem> {
 pub(super) fn check_trust_domain(text: &str) -> Result<(), SpiffeProblem> {
     let allowed = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_');
     let fits = (1..=SPIFFE_TRUST_DOMAIN_BYTES_MAX).contains(&text.len());
-    if fits && text.bytes().all(allowed) {
-        Ok(())
-    } else {
-        Err(SpiffeProblem::TrustDomain)
-    }
+    if fits && text.bytes().all(allowed) { Ok(()) } else { Err(SpiffeProblem::TrustDomain) }
 }
 
 /// Checks the characters of one path segment.

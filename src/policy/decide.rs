@@ -89,10 +89,7 @@ mod tests {
     fn with_a_list_a_certificate_is_needed_even_where_any_is_enough() {
         let rules = Rules::allow(vec![pattern("any")]);
         assert!(rules.need_certificate());
-        assert_eq!(
-            decide(&rules, None),
-            Decision::Denied(Denial::NoCertificate)
-        );
+        assert_eq!(decide(&rules, None), Decision::Denied(Denial::NoCertificate));
         assert_eq!(decide(&rules, Some(&client("a.test"))), Decision::Allowed);
     }
 
@@ -109,10 +106,7 @@ mod tests {
     #[test]
     fn an_empty_list_allows_nobody() {
         let rules = Rules::allow(Vec::new());
-        assert_eq!(
-            decide(&rules, None),
-            Decision::Denied(Denial::NoCertificate)
-        );
+        assert_eq!(decide(&rules, None), Decision::Denied(Denial::NoCertificate));
         let denied = Decision::Denied(Denial::NoRuleMatches);
         assert_eq!(decide(&rules, Some(&client("a.test"))), denied);
     }

@@ -19,9 +19,7 @@ impl Rules {
     /// Only clients whose certificate one of `patterns` matches are allowed. An empty list allows
     /// nobody.
     pub fn allow(patterns: Vec<Pattern>) -> Self {
-        Self {
-            allowed: Some(patterns.into_boxed_slice()),
-        }
+        Self { allowed: Some(patterns.into_boxed_slice()) }
     }
 
     /// The list of patterns, or `None` where the rules are unrestricted.

@@ -48,7 +48,8 @@ impl Admission {
 
     /// How many more connections this worker may take now.
     pub fn room(&self, limits: &Limits) -> u32 {
-        let in_all = limits.connections_max.saturating_sub(self.shared.live.load(Ordering::Relaxed));
+        let in_all =
+            limits.connections_max.saturating_sub(self.shared.live.load(Ordering::Relaxed));
         in_all.min(limits.connections_per_worker_max.saturating_sub(self.live.get()))
     }
 

@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use rustls::SignatureScheme;
+use rustls::pki_types::CertificateDer;
+use rustls::{AlertDescription, SignatureScheme};
 
 use super::relay::{Deadlines, Relay};
 use super::worker::Worker;
@@ -33,9 +34,14 @@ pub(super) async fn serve(
     mut record: Box<ConnectionRecord>,
 ) {
     let reason = match authenticate(&worker, &listener, stream, &mut record).await {
-        Ok(client) => {
-            authorise_and_relay(&worker, &listener, &cluster, client, &mut record).await
-        }
+        Ok((client, certificate)) => match authorise(&listener, certificate, &mut record) {
+            Ok(()) => forward(&worker, &listener, &cluster, client, &mut record).await,
+            Err(reason) => {
+                worker.core().counters().denied.increment();
+                client.refuse(AlertDescription::AccessDenied);
+                reason
+            }
+        },
         Err(reason) => reason,
     };
     record.reason = reason;
@@ -49,7 +55,7 @@ async fn authenticate(
     listener: &Listener,
     stream: Stream,
     record: &mut ConnectionRecord,
-) -> Result<TlsStream, CloseReason> {
+) -> Result<(TlsStream, Option<CertificateDer<'static>>), CloseReason> {
     let core = worker.core();
     let counters = core.counters();
     let deadline = record.opened + listener.handshake_timeout;
@@ -59,10 +65,10 @@ async fn authenticate(
         worker.unless_cut_off(core.timeout_at(deadline, shaking)).await
     };
     let failed = match shaken {
-        Ok(Ok(Ok(session))) => {
+        Ok(Ok(Ok((session, certificate)))) => {
             record.handshake = Some(core.clock() - record.opened);
             counters.handshakes_done.increment();
-            return Ok(TlsStream::new(stream, session));
+            return Ok((TlsStream::new(stream, session), certificate));
         }
         Ok(Ok(Err(error))) => reason_of(&error, record),
         Ok(Err(_)) => CloseReason::downstream(CloseKind::HandshakeTimeout),
@@ -77,49 +83,54 @@ async fn shake_hands(
     listener: &Listener,
     stream: &Stream,
     record: &mut ConnectionRecord,
-) -> Result<Session, HandshakeError> {
+) -> Result<(Session, Option<CertificateDer<'static>>), HandshakeError> {
     let (hello, received) = read_hello(stream).await?;
-    let schemes: Vec<_> = hello.signature_schemes.iter().copied().map(SignatureScheme::from).collect();
+    let schemes: Vec<_> =
+        hello.signature_schemes.iter().copied().map(SignatureScheme::from).collect();
     let config = listener.tls.select(hello.server_name.as_deref(), &schemes);
     record.server_name = hello.server_name.map(String::into_boxed_str);
     let mut session = Session::new(Arc::clone(config)).map_err(HandshakeError::Session)?;
-    handshake(stream, &mut session, received).await?;
-    let agreed = session.negotiated();
+    let agreed = handshake(stream, &mut session, received).await?;
     record.negotiated = Some(Negotiated {
-        version: agreed.protocol_version().map_or(0, u16::from),
-        suite: agreed.negotiated_cipher_suite().map_or(0, |suite| suite.suite().into()),
-        group: agreed.negotiated_key_exchange_group().map(|group| group.name().into()),
-        resumed: agreed.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+        version: agreed.version.into(),
+        suite: agreed.suite.suite().into(),
+        group: agreed.group.map(u16::from),
+        resumed: agreed.resumed,
     });
-    record.alpn = agreed.alpn_protocol().map(Box::from);
-    Ok(session)
+    record.alpn = agreed.alpn;
+    Ok((session, agreed.peer_certificate))
 }
 
-/// Who is it, may it, and then: the upstream.
-async fn authorise_and_relay(
+/// Who is it, and may it? No byte has gone anywhere yet.
+fn authorise(
+    listener: &Listener,
+    certificate: Option<CertificateDer<'_>>,
+    record: &mut ConnectionRecord,
+) -> Result<(), CloseReason> {
+    let denied = |detail: String, record: &mut ConnectionRecord| {
+        record.detail = Some(detail.into());
+        CloseReason::downstream(CloseKind::Denied)
+    };
+    let identity = certificate.map(|leaf| Identity::from_der(&leaf)).transpose();
+    // A name that cannot be read without doubt is no name that a rule may be applied to.
+    record.identity = match identity {
+        Ok(identity) => identity.map(Box::new),
+        Err(error) => return Err(denied(error.to_string(), record)),
+    };
+    match decide(&listener.rules, record.identity.as_deref()) {
+        Decision::Allowed => Ok(()),
+        Decision::Denied(denial) => Err(denied(denial.to_string(), record)),
+    }
+}
+
+/// To the upstream, and relay until one of the two, or a deadline, ends it.
+async fn forward(
     worker: &Worker,
     listener: &Listener,
     cluster: &Cluster,
     client: TlsStream,
     record: &mut ConnectionRecord,
 ) -> CloseReason {
-    let admitted = match client.peer_certificate().map(Identity::from_der).transpose() {
-        Ok(identity) => {
-            record.identity = identity.map(Box::new);
-            decide(&listener.rules, record.identity.as_deref())
-        }
-        Err(error) => {
-            record.detail = Some(error.to_string().into());
-            client.close(false);
-            return CloseReason::downstream(CloseKind::Denied);
-        }
-    };
-    if let Decision::Denied(denial) = admitted {
-        record.detail = Some(denial.as_str().into());
-        worker.core().counters().denied.increment();
-        client.close(false);
-        return CloseReason::downstream(CloseKind::Denied);
-    }
     let connecting = Box::pin(worker.upstreams().connect(worker.core(), cluster));
     let upstream = match worker.unless_cut_off(connecting).await {
         Ok(Ok(upstream)) => upstream,
@@ -169,12 +180,10 @@ fn reason_of(error: &HandshakeError, record: &mut ConnectionRecord) -> CloseReas
         HandshakeError::Session(error) if error.alert_received().is_some() => {
             CloseKind::AlertReceived
         }
-        HandshakeError::Session(error) => {
-            match error.tls().and_then(refusal_of) {
-                Some(refusal) => CloseKind::CertificateRefused(refusal),
-                None => CloseKind::TlsFailed,
-            }
-        }
+        HandshakeError::Session(error) => match error.tls().and_then(refusal_of) {
+            Some(refusal) => CloseKind::CertificateRefused(refusal),
+            None => CloseKind::TlsFailed,
+        },
     };
     record.detail = match error {
         HandshakeError::Hello(error) => Some(error.to_string().into()),
@@ -184,4 +193,3 @@ fn reason_of(error: &HandshakeError, record: &mut ConnectionRecord) -> CloseReas
     };
     CloseReason { source: Source::Downstream, kind }
 }
-

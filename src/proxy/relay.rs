@@ -133,7 +133,7 @@ impl Relay {
                 Poll::Ready(Ok(Some(received))) => {
                     let mut plain = self.upstream.lend_pending(ROOM_BYTES.min(received.len()));
                     let before = plain.len();
-                    let decrypted = self.client.decrypt(received, &mut plain);
+                    let decrypted = self.client.decrypt(&received, &mut plain);
                     self.relayed.bytes_up += (plain.len() - before) as u64;
                     self.upstream.restore_pending(plain);
                     if decrypted.map_err(session_failed)? {

@@ -53,15 +53,8 @@ impl SourceTable {
     /// `seed` decides which sources share a cell. It has to be random and to stay secret: who
     /// knows it can choose addresses that fill another's cells.
     pub fn new(seed: [u64; 2]) -> Arc<Self> {
-        let row = || {
-            (0..SOURCE_CELLS_PER_ROW)
-                .map(|_| AtomicU32::new(0))
-                .collect()
-        };
-        Arc::new(Self {
-            seed,
-            rows: [row(), row()],
-        })
+        let row = || (0..SOURCE_CELLS_PER_ROW).map(|_| AtomicU32::new(0)).collect();
+        Arc::new(Self { seed, rows: [row(), row()] })
     }
 
     /// Counts a connection of `ip`, unless `limit` of them are open already: then `None`.
@@ -77,10 +70,7 @@ impl SourceTable {
             }
             self.for_both(cells, |cell| cell.fetch_add(1, Ordering::SeqCst));
             if self.lower(cells) <= limit {
-                return Some(SourceGuard {
-                    table: Arc::clone(self),
-                    cells,
-                });
+                return Some(SourceGuard { table: Arc::clone(self), cells });
             }
             // Others came in between, and perhaps go again as this one does.
             self.for_both(cells, |cell| cell.fetch_sub(1, Ordering::SeqCst));
@@ -120,10 +110,7 @@ impl SourceTable {
     }
 
     fn both(&self, cells: [u16; 2]) -> [&AtomicU32; 2] {
-        [
-            &self.rows[0][usize::from(cells[0])],
-            &self.rows[1][usize::from(cells[1])],
-        ]
+        [&self.rows[0][usize::from(cells[0])], &self.rows[1][usize::from(cells[1])]]
     }
 }
 
@@ -161,9 +148,8 @@ mod tests {
     #[test]
     fn a_source_gets_its_limit_and_a_dropped_guard_makes_room() {
         let table = SourceTable::new(SEED);
-        let mut guards: Vec<_> = (0..3)
-            .map(|_| table.acquire(ip("192.0.2.1"), 3).expect("below"))
-            .collect();
+        let mut guards: Vec<_> =
+            (0..3).map(|_| table.acquire(ip("192.0.2.1"), 3).expect("below")).collect();
         assert!(table.acquire(ip("192.0.2.1"), 3).is_none());
         assert_eq!(table.count(ip("192.0.2.1")), 3);
         assert!(table.acquire(ip("192.0.2.2"), 3).is_some());
@@ -171,13 +157,7 @@ mod tests {
         assert!(table.acquire(ip("192.0.2.1"), 3).is_some());
         drop(guards);
         assert!(table.acquire(ip("192.0.2.1"), 0).is_none());
-        assert!(
-            table
-                .rows
-                .iter()
-                .flatten()
-                .all(|cell| cell.load(Ordering::SeqCst) == 0)
-        );
+        assert!(table.rows.iter().flatten().all(|cell| cell.load(Ordering::SeqCst) == 0));
     }
 
     #[test]
@@ -195,9 +175,7 @@ mod tests {
     #[test]
     fn the_seed_decides_who_shares_a_cell() {
         let (one, other) = (SourceTable::new(SEED), SourceTable::new([1, 2]));
-        let same = (0..1000)
-            .filter(|&bits| one.cells(v4(bits)) == other.cells(v4(bits)))
-            .count();
+        let same = (0..1000).filter(|&bits| one.cells(v4(bits)) == other.cells(v4(bits))).count();
         assert_eq!(same, 0);
     }
 
@@ -205,20 +183,14 @@ mod tests {
     #[test]
     fn neighbouring_addresses_spread_over_both_rows() {
         let table = SourceTable::new(SEED);
-        let cells: Vec<_> = (0..65_536)
-            .map(|bits| table.cells(v4(0x0a00_0000 + bits)))
-            .collect();
+        let cells: Vec<_> = (0..65_536).map(|bits| table.cells(v4(0x0a00_0000 + bits))).collect();
         for row in 0..2 {
             let mut load = HashMap::new();
             for cell in &cells {
                 *load.entry(cell[row]).or_insert(0) += 1;
             }
             // A fair throw leaves 1 - 1/e of the cells met, and the fullest with about 8.
-            assert!(
-                (41_000..41_900).contains(&load.len()),
-                "{} cells",
-                load.len()
-            );
+            assert!((41_000..41_900).contains(&load.len()), "{} cells", load.len());
             assert!(load.values().max() < Some(&12));
         }
     }
@@ -271,10 +243,7 @@ mod tests {
             scope.spawn(racer);
             racer();
         });
-        let wrong = taken
-            .iter()
-            .filter(|taken| taken.load(Ordering::SeqCst) != 1)
-            .count();
+        let wrong = taken.iter().filter(|taken| taken.load(Ordering::SeqCst) != 1).count();
         assert_eq!(wrong, 0, "of {ROUNDS} rounds");
         assert_eq!(table.count(v4(1)), 0);
     }
@@ -289,10 +258,7 @@ mod tests {
                     continue;
                 };
                 // Counted inside the guard's life, so it never exceeds what the guards allow.
-                assert!(
-                    live.fetch_add(1, Ordering::SeqCst) < 2,
-                    "a third guard is alive"
-                );
+                assert!(live.fetch_add(1, Ordering::SeqCst) < 2, "a third guard is alive");
                 live.fetch_sub(1, Ordering::SeqCst);
                 drop(guard);
             }

@@ -70,9 +70,8 @@ impl Upstreams {
         core: &Core,
         cluster: &Cluster,
     ) -> Result<Connected, CloseReason> {
-        let first = self
-            .choose(cluster, None)
-            .ok_or(CloseReason::upstream(CloseKind::NoEndpoint))?;
+        let first =
+            self.choose(cluster, None).ok_or(CloseReason::upstream(CloseKind::NoEndpoint))?;
         let failed = match self.attempt(core, cluster, first).await {
             Ok(connected) => return Ok(connected),
             Err(reason) => reason,

@@ -86,11 +86,7 @@ pub fn run(parts: Parts, driver: Driver, inbox: &Inbox<Message>) -> io::Result<(
         let listener = core.listen(socket);
         core.spawn(accept(Rc::clone(&worker), index, listener));
     }
-    core.run(
-        inbox,
-        |message| worker.handle(message),
-        || worker.draining.get() && core.is_idle(),
-    )
+    core.run(inbox, |message| worker.handle(message), || worker.draining.get() && core.is_idle())
 }
 
 impl Worker {

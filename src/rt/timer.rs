@@ -437,7 +437,9 @@ mod tests {
             for operation in operations {
                 let now = pair.now;
                 match operation {
-                    Operation::Insert { after_nanos } => pair.insert(now.saturating_add(after_nanos)),
+                    Operation::Insert { after_nanos } => {
+                        pair.insert(now.saturating_add(after_nanos));
+                    }
                     Operation::InsertPast { before_nanos } => {
                         pair.insert(now.saturating_sub(before_nanos));
                     }

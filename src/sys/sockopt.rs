@@ -76,9 +76,7 @@ pub fn accept_ready(listener: &OwnedFd) -> Option<OwnedFd> {
     let mut polled = [rustix::event::PollFd::new(listener, rustix::event::PollFlags::IN)];
     let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
     match rustix::event::poll(&mut polled, Some(&now)) {
-        Ok(1) => {
-            rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC).ok()
-        }
+        Ok(1) => rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC).ok(),
         _ => None,
     }
 }

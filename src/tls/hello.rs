@@ -126,28 +126,16 @@ impl fmt::Display for HelloError {
                  client does not speak TLS"
             ),
             Self::NotHandshake(kind) => {
-                write!(
-                    f,
-                    "a TLS record of type {kind} where the ClientHello (22) was expected"
-                )
+                write!(f, "a TLS record of type {kind} where the ClientHello (22) was expected")
             }
             Self::RecordOverflow(length) => {
-                write!(
-                    f,
-                    "a record of {length} bytes; TLS allows {FRAGMENT_BYTES_MAX}"
-                )
+                write!(f, "a record of {length} bytes; TLS allows {FRAGMENT_BYTES_MAX}")
             }
             Self::NotClientHello(kind) => {
-                write!(
-                    f,
-                    "a handshake message of type {kind} where ClientHello (1) was expected"
-                )
+                write!(f, "a handshake message of type {kind} where ClientHello (1) was expected")
             }
             Self::TooLarge => {
-                write!(
-                    f,
-                    "a ClientHello of more than {CLIENT_HELLO_BYTES_MAX} bytes"
-                )
+                write!(f, "a ClientHello of more than {CLIENT_HELLO_BYTES_MAX} bytes")
             }
             Self::Malformed(what) => write!(f, "malformed ClientHello: {what}"),
             Self::Illegal(what) => write!(f, "ClientHello against the standard: {what}"),
@@ -241,9 +229,7 @@ fn assemble(bytes: &[u8]) -> Result<Option<Assembled<'_>>, HelloError> {
             return Err(HelloError::TooLarge);
         }
         if announced.is_some_and(|announced| before + length > announced) {
-            return Err(HelloError::Illegal(
-                "bytes after it in its record (RFC 8446, 5.1)",
-            ));
+            return Err(HelloError::Illegal("bytes after it in its record (RFC 8446, 5.1)"));
         }
         if announced == Some(gathered) {
             return Ok(Some((body(&bytes[..end], gathered), end)));
@@ -309,10 +295,8 @@ fn body(records: &[u8], message_bytes: usize) -> Cow<'_, [u8]> {
 /// RFC 8446, 4.1.2, and RFC 5246, 7.4.1.2 for what offers TLS 1.2 only.
 fn parse_body(body: &[u8]) -> Result<ClientHello, HelloError> {
     let mut rest = Reader(body);
-    let mut hello = ClientHello {
-        legacy_version: rest.u16("legacy_version")?,
-        ..ClientHello::default()
-    };
+    let mut hello =
+        ClientHello { legacy_version: rest.u16("legacy_version")?, ..ClientHello::default() };
     // RFC 8446, D.5: a legacy_version of 0x0300 MUST be answered with protocol_version.
     if hello.legacy_version <= 0x0300 {
         return Err(HelloError::UnsupportedVersion(hello.legacy_version));
@@ -320,9 +304,7 @@ fn parse_body(body: &[u8]) -> Result<ClientHello, HelloError> {
     rest.take(32, "random")?;
     hello.session_id_len = rest.vector8("legacy_session_id")?.len();
     if hello.session_id_len > 32 {
-        return Err(HelloError::Malformed(
-            "a legacy_session_id of more than 32 bytes",
-        ));
+        return Err(HelloError::Malformed("a legacy_session_id of more than 32 bytes"));
     }
     hello.suites = code_points(rest.vector16("cipher_suites")?, "cipher_suites")?;
     let compression = rest.vector8("legacy_compression_methods")?;
@@ -339,17 +321,13 @@ fn parse_body(body: &[u8]) -> Result<ClientHello, HelloError> {
     if hello.versions.contains(&TLS13) {
         // RFC 8446, 4.1.2: this vector MUST contain exactly one byte, set to zero.
         if compression != [0] {
-            return Err(HelloError::Illegal(
-                "compression in TLS 1.3 (RFC 8446, 4.1.2)",
-            ));
+            return Err(HelloError::Illegal("compression in TLS 1.3 (RFC 8446, 4.1.2)"));
         }
     } else if !hello.versions.contains(&TLS12) {
         return Err(HelloError::UnsupportedVersion(hello.legacy_version));
     } else if !compression.contains(&0) {
         // RFC 5246, 7.4.1.2: the vector MUST contain CompressionMethod.null.
-        return Err(HelloError::Illegal(
-            "no null compression (RFC 5246, 7.4.1.2)",
-        ));
+        return Err(HelloError::Illegal("no null compression (RFC 5246, 7.4.1.2)"));
     }
     Ok(hello)
 }
@@ -361,9 +339,7 @@ fn parse_extensions(extensions: &[u8], hello: &mut ClientHello) -> Result<(), He
     while !rest.0.is_empty() {
         // RFC 8446, 4.2.11: pre_shared_key MUST be the last; servers MUST check.
         if hello.has_pre_shared_key {
-            return Err(HelloError::Illegal(
-                "pre_shared_key is not last (RFC 8446, 4.2.11)",
-            ));
+            return Err(HelloError::Illegal("pre_shared_key is not last (RFC 8446, 4.2.11)"));
         }
         let kind = rest.u16("extension type")?;
         let body = rest.vector16("extension")?;
@@ -372,9 +348,7 @@ fn parse_extensions(extensions: &[u8], hello: &mut ClientHello) -> Result<(), He
             return Err(HelloError::Illegal("an extension twice (RFC 8446, 4.2)"));
         }
         let Some(cell) = seen.get_mut(count) else {
-            return Err(HelloError::Malformed(
-                "more extensions than are allowed here",
-            ));
+            return Err(HelloError::Malformed("more extensions than are allowed here"));
         };
         *cell = kind;
         count += 1;
@@ -382,9 +356,7 @@ fn parse_extensions(extensions: &[u8], hello: &mut ClientHello) -> Result<(), He
     }
     // RFC 8446, 4.2.9: without psk_key_exchange_modes beside it, servers MUST abort.
     if hello.has_pre_shared_key && !seen[..count].contains(&45) {
-        return Err(HelloError::MissingExtension(
-            "psk_key_exchange_modes (RFC 8446, 4.2.9)",
-        ));
+        return Err(HelloError::MissingExtension("psk_key_exchange_modes (RFC 8446, 4.2.9)"));
     }
     Ok(())
 }
@@ -442,20 +414,14 @@ fn server_name(list: &[u8]) -> Result<Option<String>, HelloError> {
 fn host_name(bytes: &[u8]) -> Result<String, HelloError> {
     let text = str::from_utf8(bytes).map_err(|_| HelloError::Illegal("server_name: not ASCII"))?;
     if text.ends_with('.') {
-        return Err(HelloError::Illegal(
-            "server_name: a trailing dot (RFC 6066, 3)",
-        ));
+        return Err(HelloError::Illegal("server_name: a trailing dot (RFC 6066, 3)"));
     }
     // Literal IPv4 and IPv6 addresses are not permitted.
     if text.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
-        return Err(HelloError::Illegal(
-            "server_name: an IP address (RFC 6066, 3)",
-        ));
+        return Err(HelloError::Illegal("server_name: an IP address (RFC 6066, 3)"));
     }
     if DnsName::try_from(text).is_err() {
-        return Err(HelloError::Illegal(
-            "server_name: not a DNS name (RFC 6066, 3)",
-        ));
+        return Err(HelloError::Illegal("server_name: not a DNS name (RFC 6066, 3)"));
     }
     Ok(text.to_ascii_lowercase())
 }
@@ -474,9 +440,7 @@ fn protocols(list: &[u8]) -> Result<Vec<Vec<u8>>, HelloError> {
             return Err(HelloError::Malformed("an empty ALPN name (RFC 7301, 3.1)"));
         }
         if names.len() == HELLO_PROTOCOLS_MAX {
-            return Err(HelloError::Malformed(
-                "more ALPN names than are allowed here",
-            ));
+            return Err(HelloError::Malformed("more ALPN names than are allowed here"));
         }
         names.push(name.to_vec());
     }
@@ -494,14 +458,10 @@ fn key_shares(list: &[u8]) -> Result<Vec<(u16, usize)>, HelloError> {
             return Err(HelloError::Malformed("an empty key_share"));
         }
         if shares.iter().any(|share| share.0 == group) {
-            return Err(HelloError::Illegal(
-                "two key shares of a group (RFC 8446, 4.2.8)",
-            ));
+            return Err(HelloError::Illegal("two key shares of a group (RFC 8446, 4.2.8)"));
         }
         if shares.len() == HELLO_KEY_SHARES_MAX {
-            return Err(HelloError::Malformed(
-                "more key shares than are allowed here",
-            ));
+            return Err(HelloError::Malformed("more key shares than are allowed here"));
         }
         shares.push((group, key.len()));
     }
@@ -522,10 +482,7 @@ struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take(&mut self, count: usize, what: &'static str) -> Result<&'a [u8], HelloError> {
-        let (taken, rest) = self
-            .0
-            .split_at_checked(count)
-            .ok_or(HelloError::Malformed(what))?;
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(HelloError::Malformed(what))?;
         self.0 = rest;
         Ok(taken)
     }
@@ -554,11 +511,7 @@ impl<'a> Reader<'a> {
     }
 
     fn end(&self, what: &'static str) -> Result<(), HelloError> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(HelloError::Malformed(what))
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(HelloError::Malformed(what)) }
     }
 }
 

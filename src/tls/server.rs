@@ -79,8 +79,8 @@ impl Certificate {
             parse_x509(der).map_err(|reason| CertificateError::Unparsable { index, reason })?;
         }
         let leaf = chain.first().ok_or(CertificateError::Empty)?;
-        let x509 = parse_x509(leaf)
-            .map_err(|reason| CertificateError::Unparsable { index: 0, reason })?;
+        let x509 =
+            parse_x509(leaf).map_err(|reason| CertificateError::Unparsable { index: 0, reason })?;
         let names = dns_names(&x509);
         let not_before_unix_s = x509.validity().not_before.timestamp();
         let not_after_unix_s = x509.validity().not_after.timestamp();
@@ -261,6 +261,8 @@ fn server_config(
     config.send_tls13_tickets = 0;
     config.max_tls13_tickets = 0;
     config.max_early_data_size = 0;
+    // The record layer takes the keys over after the handshake.
+    config.enable_secret_extraction = true;
     if let Some(key_log) = &options.key_log {
         config.key_log = Arc::clone(key_log);
     }

@@ -10,10 +10,7 @@ use crate::tls::provider::provider;
 const P256: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];
 const ED25519: &[SignatureScheme] = &[SignatureScheme::ED25519];
 
-fn certificate(
-    algorithm: &'static rcgen::SignatureAlgorithm,
-    names: &[&str],
-) -> Certificate {
+fn certificate(algorithm: &'static rcgen::SignatureAlgorithm, names: &[&str]) -> Certificate {
     let key = KeyPair::generate_for(algorithm).expect("a key");
     let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
     let chain = CertificateParams::new(names)

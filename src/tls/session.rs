@@ -1,35 +1,46 @@
 //! The TLS endpoint of one connection: bytes in, bytes and events out.
 //!
-//! Sans-IO: no socket, no clock, no await. It wraps rustls' unbuffered connection, so that an
-//! idle connection holds no buffer: what has arrived but is no whole record yet stays in
-//! `partial`, which is empty most of the time. All use of rustls' record layer is behind this
-//! file, so that another one can take its place.
+//! Sans-IO: no socket, no clock, no await. rustls does the handshake; then its keys are taken over
+//! by [`super::record`] (decision 0002), and what is left of the protocol is here: data, alerts
+//! and KeyUpdate. All use of rustls' connections is behind this file.
 //!
-//! Invariant: `partial` holds less than [`HANDSHAKE_BYTES_MAX`]; no plaintext is handed out before
-//! the handshake is complete.
+//! Invariants: no plaintext is handed out before the handshake is complete; what has arrived and
+//! is no whole record yet stays in `partial`, which is bounded and empty on an idle connection.
 
 use std::sync::Arc;
 
+use rustls::kernel::KernelConnection;
+use rustls::pki_types::CertificateDer;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
+use rustls::{
+    AlertDescription, HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig,
+    SupportedCipherSuite,
 };
-use rustls::{AlertDescription, ServerConfig};
 
-use crate::limits::{HANDSHAKE_BYTES_MAX, TLS_RECORD_BYTES_MAX};
+use super::record::{
+    ContentType, HEADER_BYTES, Keys, OVERHEAD_BYTES_MAX, PLAINTEXT_BYTES_MAX, RecordError,
+};
+use crate::limits::{HANDSHAKE_BYTES_MAX, QUIET_RECORDS_MAX};
 
-/// Bytes by which encryption may grow one record: header, explicit nonce or content type, tag.
-const RECORD_OVERHEAD_BYTES: usize = 64;
-const RECORD_PLAINTEXT_BYTES_MAX: usize = 16 * 1024;
-const HEADER_BYTES: usize = 5;
+/// A KeyUpdate that asks for none in return (RFC 8446, 4.6.3).
+const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
+const ALERT_WARNING: u8 = 1;
+const ALERT_FATAL: u8 = 2;
 
 /// Why a session cannot go on. An alert for the peer, where one is due, is in the output already.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SessionError {
-    /// rustls refused what came, or was told so by the peer's alert.
+    /// The handshake failed: rustls says why.
     Tls(rustls::Error),
     /// Handshake fragments beyond [`HANDSHAKE_BYTES_MAX`].
     TooLarge,
+    /// A record that cannot be opened, or none more that can be sealed.
+    Record(RecordError),
+    /// The peer sent this fatal alert.
+    AlertReceived(AlertDescription),
+    /// The peer breaks the protocol: how.
+    Protocol(&'static str),
 }
 
 impl std::fmt::Display for SessionError {
@@ -37,6 +48,12 @@ impl std::fmt::Display for SessionError {
         match self {
             Self::Tls(error) => error.fmt(f),
             Self::TooLarge => write!(f, "a message of more than {HANDSHAKE_BYTES_MAX} bytes"),
+            Self::Record(RecordError::Unexpected) => f.write_str("a record out of place"),
+            Self::Record(RecordError::Overflow) => f.write_str("a record that is too long"),
+            Self::Record(RecordError::BadMac) => f.write_str("a record that does not decrypt"),
+            Self::Record(RecordError::KeyExhausted) => f.write_str("the keys are used up"),
+            Self::AlertReceived(alert) => write!(f, "the peer sent the alert {alert:?}"),
+            Self::Protocol(what) => f.write_str(what),
         }
     }
 }
@@ -46,31 +63,60 @@ impl SessionError {
     pub fn tls(&self) -> Option<&rustls::Error> {
         match self {
             Self::Tls(error) => Some(error),
-            Self::TooLarge => None,
+            _ => None,
         }
     }
 
     /// The alert that the peer sent, where that is the reason.
     pub fn alert_received(&self) -> Option<AlertDescription> {
         match self {
-            Self::Tls(rustls::Error::AlertReceived(alert)) => Some(*alert),
+            Self::Tls(rustls::Error::AlertReceived(alert)) | Self::AlertReceived(alert) => {
+                Some(*alert)
+            }
             _ => None,
         }
     }
 }
 
-/// What a step found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Step {
-    /// The handshake is complete.
-    pub established: bool,
-    /// The peer has sent close_notify: nothing more will come.
-    pub peer_closed: bool,
+/// What a handshake came to.
+#[derive(Clone, Debug)]
+pub struct Agreed {
+    /// Protocol version.
+    pub version: ProtocolVersion,
+    /// Cipher suite.
+    pub suite: SupportedCipherSuite,
+    /// Key exchange group; `None` where there was no exchange.
+    pub group: Option<NamedGroup>,
+    /// Whether the session was resumed.
+    pub resumed: bool,
+    /// Application protocol (RFC 7301).
+    pub alpn: Option<Box<[u8]>>,
+    /// The client's own certificate, verified.
+    pub peer_certificate: Option<CertificateDer<'static>>,
+}
+
+enum State {
+    Handshaking(Box<UnbufferedServerConnection>),
+    Established(Box<Established>),
+    /// An error ended it.
+    Failed,
+}
+
+struct Established {
+    /// Derives the next keys.
+    kernel: KernelConnection<ServerConnectionData>,
+    read: Keys,
+    write: Keys,
+    /// The beginning of a KeyUpdate that was cut in two.
+    fragment: Vec<u8>,
+    /// Records in a row without data.
+    quiet: u32,
+    close_sent: bool,
 }
 
 /// See the module's description.
 pub struct Session {
-    connection: Box<UnbufferedServerConnection>,
+    state: State,
     partial: Vec<u8>,
     /// Plaintext that came in one flight with the end of the handshake.
     early: Vec<u8>,
@@ -79,7 +125,7 @@ pub struct Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // No secrets: rustls' connection is left out.
+        // No secrets, and so no state.
         f.debug_struct("Session").field("peer_closed", &self.peer_closed).finish_non_exhaustive()
     }
 }
@@ -92,32 +138,85 @@ impl Session {
     pub fn new(config: Arc<ServerConfig>) -> Result<Self, SessionError> {
         let connection = UnbufferedServerConnection::new(config).map_err(SessionError::Tls)?;
         Ok(Self {
-            connection: Box::new(connection),
+            state: State::Handshaking(Box::new(connection)),
             partial: Vec::new(),
             early: Vec::new(),
             peer_closed: false,
         })
     }
 
-    /// What the handshake negotiated, and the peer's certificates.
-    pub fn negotiated(&self) -> &UnbufferedServerConnection {
-        &self.connection
-    }
-
-    /// Takes bytes of the handshake; appends the answer, alerts included, to `out`.
+    /// Takes bytes of the handshake, which are overwritten; appends the answer to `out`. What was
+    /// agreed on comes out when the handshake is complete.
     ///
     /// # Errors
     /// [`SessionError`]; `out` has the alert.
-    pub fn handshake(&mut self, tls: &mut [u8], out: &mut Vec<u8>) -> Result<Step, SessionError> {
-        let mut early = std::mem::take(&mut self.early);
-        let read = self.read(tls, &mut early, out);
-        self.early = early;
-        read
+    pub fn handshake(
+        &mut self,
+        tls: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Agreed>, SessionError> {
+        let State::Handshaking(mut connection) = std::mem::replace(&mut self.state, State::Failed)
+        else {
+            return Err(SessionError::Protocol("the handshake is over"));
+        };
+        let mut joined = std::mem::take(&mut self.partial);
+        let used = if joined.is_empty() {
+            let used = self.run_handshake(&mut connection, tls, out)?;
+            self.partial.extend_from_slice(&tls[used..]);
+            used
+        } else {
+            joined.extend_from_slice(tls);
+            let used = self.run_handshake(&mut connection, &mut joined, out)?;
+            self.partial.extend_from_slice(&joined[used..]);
+            used
+        };
+        debug_assert!(used <= tls.len() + joined.len());
+        if connection.is_handshaking() {
+            if self.partial.len() > HANDSHAKE_BYTES_MAX {
+                return Err(SessionError::TooLarge);
+            }
+            self.state = State::Handshaking(connection);
+            return Ok(None);
+        }
+        let (agreed, established) = Established::take_over(*connection)?;
+        self.state = State::Established(Box::new(established));
+        Ok(Some(agreed))
     }
 
-    /// Whether the peer has sent close_notify, be it in one flight with the end of the handshake.
-    pub fn peer_closed(&self) -> bool {
-        self.peer_closed
+    /// Runs rustls over `tls` until it needs more; returns how many bytes it is done with.
+    fn run_handshake(
+        &mut self,
+        connection: &mut UnbufferedServerConnection,
+        tls: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<usize, SessionError> {
+        let mut used = 0;
+        loop {
+            let UnbufferedStatus { discard, state } =
+                connection.process_tls_records(&mut tls[used..]);
+            used += discard;
+            match state {
+                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, out),
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record.map_err(SessionError::Tls)?;
+                        used += record.discard;
+                        self.early.extend_from_slice(record.payload);
+                    }
+                }
+                Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
+                    self.peer_closed = true;
+                    return Ok(tls.len());
+                }
+                // Early data is never accepted (max_early_data_size is 0).
+                Ok(_) => return Ok(used),
+                Err(error) => {
+                    collect_alert(connection, out);
+                    return Err(SessionError::Tls(error));
+                }
+            }
+        }
     }
 
     /// Plaintext that came in one flight with the end of the handshake.
@@ -125,107 +224,61 @@ impl Session {
         std::mem::take(&mut self.early)
     }
 
-    /// Takes received bytes, which are overwritten; appends plaintext to `plain`, and what TLS
-    /// itself has to say to `out`.
+    /// Whether the peer has sent close_notify: nothing more will come.
+    pub fn peer_closed(&self) -> bool {
+        self.peer_closed
+    }
+
+    /// Takes received bytes; appends plaintext to `plain`, and what TLS itself has to say to
+    /// `out`. What follows a close_notify is ignored (RFC 8446, 6.1).
     ///
     /// # Errors
     /// [`SessionError`]; `out` has the alert, `plain` what came before the fault.
     pub fn read(
         &mut self,
-        tls: &mut [u8],
+        tls: &[u8],
         plain: &mut Vec<u8>,
         out: &mut Vec<u8>,
-    ) -> Result<Step, SessionError> {
+    ) -> Result<(), SessionError> {
+        let State::Established(established) = &mut self.state else {
+            return Err(SessionError::Protocol("the handshake is not complete"));
+        };
         let mut rest = tls;
-        while !self.partial.is_empty() && !rest.is_empty() {
-            let (bridge, after) = rest.split_at_mut(self.bridge_bytes(rest));
-            rest = after;
-            let mut joined = std::mem::take(&mut self.partial);
-            joined.extend_from_slice(bridge);
-            let processed = self.process(&mut joined, plain, out);
-            if let Ok(consumed) = processed {
-                joined.drain(..consumed);
+        while !self.partial.is_empty() && !self.peer_closed {
+            let wanted = match established.read.record_bytes(&self.partial) {
+                Ok(record) => record.unwrap_or(HEADER_BYTES),
+                Err(error) => return Err(established.refuse(error, out)),
+            };
+            if self.partial.len() < wanted {
+                if rest.is_empty() {
+                    return Ok(());
+                }
+                let more = (wanted - self.partial.len()).min(rest.len());
+                self.partial.extend_from_slice(&rest[..more]);
+                rest = &rest[more..];
+                continue;
             }
-            self.partial = joined;
-            processed?;
-            self.check_partial()?;
+            self.peer_closed = established.read_record(&self.partial[..wanted], plain, out)?;
+            self.partial.drain(..wanted);
         }
-        let consumed = self.process(rest, plain, out)?;
-        self.partial.extend_from_slice(&rest[consumed..]);
-        self.check_partial()?;
-        if self.partial.is_empty() {
-            self.partial = Vec::new();
-        }
-        Ok(Step { established: !self.connection.is_handshaking(), peer_closed: self.peer_closed })
-    }
-
-    fn check_partial(&self) -> Result<(), SessionError> {
-        if self.partial.len() > HANDSHAKE_BYTES_MAX {
-            return Err(SessionError::TooLarge);
+        // An idle connection keeps nothing.
+        self.partial = Vec::new();
+        while !self.peer_closed {
+            match established.read.record_bytes(rest) {
+                Ok(Some(record)) if record <= rest.len() => {
+                    self.peer_closed = established.read_record(&rest[..record], plain, out)?;
+                    rest = &rest[record..];
+                }
+                Ok(record) if !rest.is_empty() => {
+                    self.partial.reserve_exact(record.unwrap_or(HEADER_BYTES));
+                    self.partial.extend_from_slice(rest);
+                    break;
+                }
+                Ok(_) => break,
+                Err(error) => return Err(established.refuse(error, out)),
+            }
         }
         Ok(())
-    }
-
-    /// How many bytes of `rest` complete the record that `partial` begins with. Where that record
-    /// is whole and still there, it is a fragment of a handshake message that rustls keeps its
-    /// place in, and all goes behind it.
-    fn bridge_bytes(&self, rest: &[u8]) -> usize {
-        let have = self.partial.len();
-        let header = |index: usize| match self.partial.get(index) {
-            Some(&byte) => Some(byte),
-            None => rest.get(index - have).copied(),
-        };
-        let (Some(high), Some(low)) = (header(3), header(4)) else { return rest.len() };
-        let record = HEADER_BYTES + usize::from(u16::from_be_bytes([high, low]));
-        if record <= have || record > TLS_RECORD_BYTES_MAX {
-            return rest.len();
-        }
-        (record - have).min(rest.len())
-    }
-
-    /// Runs rustls over `tls` until it needs more; returns how many bytes it is done with.
-    fn process(
-        &mut self,
-        tls: &mut [u8],
-        plain: &mut Vec<u8>,
-        out: &mut Vec<u8>,
-    ) -> Result<usize, SessionError> {
-        let mut consumed = 0;
-        loop {
-            let UnbufferedStatus { discard, state } =
-                self.connection.process_tls_records(&mut tls[consumed..]);
-            consumed += discard;
-            match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record.map_err(SessionError::Tls)?;
-                        consumed += record.discard;
-                        plain.extend_from_slice(record.payload);
-                    }
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, out),
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
-                    self.peer_closed = true;
-                    return Ok(tls.len());
-                }
-                // Early data is never accepted (max_early_data_size is 0).
-                Ok(_) => return Ok(consumed),
-                Err(error) => {
-                    self.collect_alert(out);
-                    return Err(SessionError::Tls(error));
-                }
-            }
-        }
-    }
-
-    /// After an error rustls has the alert ready; it comes out of the next call.
-    fn collect_alert(&mut self, out: &mut Vec<u8>) {
-        while let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
-            self.connection.process_tls_records(&mut [])
-        {
-            encode(&mut data, out);
-        }
     }
 
     /// Encrypts `plain` and appends the records to `out`.
@@ -233,82 +286,198 @@ impl Session {
     /// # Errors
     /// [`SessionError`] before the handshake is complete, and where the keys are used up.
     pub fn write(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SessionError> {
-        self.with_write_traffic(out, |traffic, out| {
-            let mut exhausted = false;
-            append(out, encrypted_bytes_max(plain.len()), |space| {
-                match traffic.encrypt(plain, space) {
-                    Err(EncryptError::InsufficientSize(more)) => Err(more.required_size),
-                    Err(EncryptError::EncryptExhausted) => {
-                        exhausted = true;
-                        Ok(0)
-                    }
-                    Ok(written) => Ok(written),
-                }
-            });
-            if exhausted { Err(SessionError::Tls(rustls::Error::EncryptError)) } else { Ok(()) }
-        })
-    }
-
-    /// Appends close_notify to `out`; nothing can be written afterwards.
-    pub fn close(&mut self, out: &mut Vec<u8>) {
-        let closed = self.with_write_traffic(out, |traffic, out| {
-            append(out, RECORD_OVERHEAD_BYTES, |space| match traffic.queue_close_notify(space) {
-                Err(EncryptError::InsufficientSize(more)) => Err(more.required_size),
-                written => Ok(written.unwrap_or(0)),
-            });
-            Ok(())
-        });
-        // Before the handshake is complete there is nothing to close in order.
-        drop(closed);
-    }
-
-    fn with_write_traffic(
-        &mut self,
-        out: &mut Vec<u8>,
-        act: impl FnOnce(
-            &mut WriteTraffic<'_, ServerConnectionData>,
-            &mut Vec<u8>,
-        ) -> Result<(), SessionError>,
-    ) -> Result<(), SessionError> {
-        loop {
-            match self.connection.process_tls_records(&mut []).state {
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => return act(&mut traffic, out),
-                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, out),
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                // Told once; the write side stays open (RFC 8446, 6.1).
-                Ok(ConnectionState::PeerClosed) => self.peer_closed = true,
-                Ok(_) => return Err(SessionError::Tls(rustls::Error::HandshakeNotComplete)),
-                Err(error) => return Err(SessionError::Tls(error)),
+        let State::Established(established) = &mut self.state else {
+            return Err(SessionError::Protocol("the handshake is not complete"));
+        };
+        for content in plain.chunks(PLAINTEXT_BYTES_MAX) {
+            if established.write.is_worn() {
+                established.renew_write_keys(out)?;
             }
+            established
+                .write
+                .seal(ContentType::Data, content, out)
+                .map_err(SessionError::Record)?;
         }
+        Ok(())
+    }
+
+    /// Appends close_notify to `out`, once; nothing may be written afterwards.
+    pub fn close(&mut self, out: &mut Vec<u8>) {
+        if let State::Established(established) = &mut self.state
+            && !std::mem::replace(&mut established.close_sent, true)
+        {
+            let close_notify = [ALERT_WARNING, u8::from(AlertDescription::CloseNotify)];
+            // Fails where the keys are used up: then the end is not an orderly one.
+            let _ = established.write.seal(ContentType::Alert, &close_notify, out);
+        }
+    }
+
+    /// Appends a fatal alert to `out`, of an established session.
+    pub fn alert(&mut self, alert: AlertDescription, out: &mut Vec<u8>) {
+        if let State::Established(established) = &mut self.state {
+            established.alert(alert, out);
+        }
+    }
+}
+
+impl Established {
+    fn take_over(connection: UnbufferedServerConnection) -> Result<(Agreed, Self), SessionError> {
+        let unknown = || SessionError::Protocol("rustls agreed on a suite that is unknown here");
+        let version = connection.protocol_version().ok_or_else(unknown)?;
+        let suite = connection.negotiated_cipher_suite().ok_or_else(unknown)?;
+        let agreed = Agreed {
+            version,
+            suite,
+            group: connection.negotiated_key_exchange_group().map(|group| group.name()),
+            resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+            alpn: connection.alpn_protocol().map(Box::from),
+            peer_certificate: connection
+                .peer_certificates()
+                .and_then(|chain| chain.first().cloned().map(CertificateDer::into_owned)),
+        };
+        let (secrets, kernel) =
+            connection.dangerous_into_kernel_connection().map_err(SessionError::Tls)?;
+        let records_max = records_max(suite);
+        let read = Keys::new(version, secrets.rx, records_max).ok_or_else(unknown)?;
+        let write = Keys::new(version, secrets.tx, records_max).ok_or_else(unknown)?;
+        let fragment = Vec::new();
+        Ok((agreed, Self { kernel, read, write, fragment, quiet: 0, close_sent: false }))
+    }
+
+    /// One whole record. Returns whether it is close_notify.
+    fn read_record(
+        &mut self,
+        record: &[u8],
+        plain: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, SessionError> {
+        let start = plain.len();
+        let kind = match self.read.open(record, plain) {
+            Ok(kind) => kind,
+            Err(error) => return Err(self.refuse(error, out)),
+        };
+        if kind == ContentType::Data && plain.len() > start {
+            self.quiet = 0;
+            return Ok(false);
+        }
+        let content = plain.split_off(start);
+        self.quiet += 1;
+        if self.quiet > QUIET_RECORDS_MAX {
+            return Err(self.violation("too many records in a row without data", out));
+        }
+        match kind {
+            ContentType::Data => Ok(false),
+            ContentType::Alert => self.read_alert(&content, out),
+            ContentType::Handshake => self.read_handshake(&content, out).map(|()| false),
+        }
+    }
+
+    fn read_alert(&mut self, content: &[u8], out: &mut Vec<u8>) -> Result<bool, SessionError> {
+        let &[level, code] = content else {
+            return Err(self.violation("an alert that is not two bytes long", out));
+        };
+        let alert = AlertDescription::from(code);
+        let tls13 = self.kernel.protocol_version() == ProtocolVersion::TLSv1_3;
+        match alert {
+            AlertDescription::CloseNotify => Ok(true),
+            // RFC 8446, 6.1: it is followed by close_notify, and means nothing by itself.
+            AlertDescription::UserCanceled => Ok(false),
+            // RFC 8446, 6: in TLS 1.3 the level is ignored.
+            _ if tls13 || level != ALERT_WARNING => Err(SessionError::AlertReceived(alert)),
+            _ => Ok(false),
+        }
+    }
+
+    /// RFC 8446, 4.6.3. Nothing else may come after the handshake: no renegotiation in TLS 1.2,
+    /// and in TLS 1.3 no certificate was asked for later.
+    fn read_handshake(&mut self, content: &[u8], out: &mut Vec<u8>) -> Result<(), SessionError> {
+        self.fragment.extend_from_slice(content);
+        let begins = self.fragment.iter().zip(&KEY_UPDATE[..4]).all(|(have, must)| have == must);
+        let tls13 = self.kernel.protocol_version() == ProtocolVersion::TLSv1_3;
+        // RFC 8446, 5.1: "Handshake messages MUST NOT span key changes": the record ends with it.
+        if !tls13 || !begins || self.fragment.len() > KEY_UPDATE.len() {
+            return Err(self.violation("a handshake message that is no KeyUpdate", out));
+        }
+        if self.fragment.len() < KEY_UPDATE.len() {
+            return Ok(());
+        }
+        let requested = match std::mem::take(&mut self.fragment)[4] {
+            0 => false,
+            1 => true,
+            // RFC 8446, 4.6.3: "MUST terminate the connection with an illegal_parameter alert".
+            _ => {
+                self.alert(AlertDescription::IllegalParameter, out);
+                return Err(SessionError::Protocol("a KeyUpdate that is neither 0 nor 1"));
+            }
+        };
+        let secrets = self.kernel.update_rx_secret().map_err(SessionError::Tls)?;
+        self.read = self.next_keys(secrets)?;
+        if requested { self.renew_write_keys(out) } else { Ok(()) }
+    }
+
+    /// Says that the next record has new keys, and makes them. TLS 1.2 has no such thing.
+    fn renew_write_keys(&mut self, out: &mut Vec<u8>) -> Result<(), SessionError> {
+        if self.kernel.protocol_version() != ProtocolVersion::TLSv1_3 {
+            return Err(SessionError::Record(RecordError::KeyExhausted));
+        }
+        self.write.seal(ContentType::Handshake, &KEY_UPDATE, out).map_err(SessionError::Record)?;
+        let secrets = self.kernel.update_tx_secret().map_err(SessionError::Tls)?;
+        self.write = self.next_keys(secrets)?;
+        Ok(())
+    }
+
+    fn next_keys(
+        &self,
+        secrets: (u64, rustls::ConnectionTrafficSecrets),
+    ) -> Result<Keys, SessionError> {
+        let records_max = records_max(self.kernel.negotiated_cipher_suite());
+        Keys::new(self.kernel.protocol_version(), secrets, records_max)
+            .ok_or(SessionError::Protocol("a key update to an unknown algorithm"))
+    }
+
+    fn refuse(&mut self, error: RecordError, out: &mut Vec<u8>) -> SessionError {
+        self.alert(error.alert(), out);
+        SessionError::Record(error)
+    }
+
+    fn violation(&mut self, what: &'static str, out: &mut Vec<u8>) -> SessionError {
+        self.alert(AlertDescription::UnexpectedMessage, out);
+        SessionError::Protocol(what)
+    }
+
+    fn alert(&mut self, alert: AlertDescription, out: &mut Vec<u8>) {
+        // Fails where the keys are used up: then FIN has to say it.
+        let _ = self.write.seal(ContentType::Alert, &[ALERT_FATAL, u8::from(alert)], out);
     }
 }
 
 /// The most bytes that `plain_bytes` take as records.
 pub fn encrypted_bytes_max(plain_bytes: usize) -> usize {
     // One more for a KeyUpdate that goes first.
-    let records = plain_bytes.div_ceil(RECORD_PLAINTEXT_BYTES_MAX) + 1;
-    plain_bytes + records * RECORD_OVERHEAD_BYTES
+    let records = plain_bytes.div_ceil(PLAINTEXT_BYTES_MAX) + 1;
+    plain_bytes + records * (OVERHEAD_BYTES_MAX + KEY_UPDATE.len())
+}
+
+fn records_max(suite: SupportedCipherSuite) -> u64 {
+    match suite {
+        SupportedCipherSuite::Tls12(suite) => suite.common.confidentiality_limit,
+        SupportedCipherSuite::Tls13(suite) => suite.common.confidentiality_limit,
+    }
+}
+
+/// After an error rustls has the alert ready; it comes out of the next call.
+fn collect_alert(connection: &mut UnbufferedServerConnection, out: &mut Vec<u8>) {
+    while let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
+        connection.process_tls_records(&mut [])
+    {
+        encode(&mut data, out);
+    }
 }
 
 /// Appends what rustls has ready.
 fn encode(data: &mut EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>) {
-    append(out, 0, |space| match data.encode(space) {
-        Err(EncodeError::InsufficientSize(more)) => Err(more.required_size),
-        written => Ok(written.unwrap_or(0)),
-    });
-}
-
-/// Appends to `out` what `write` puts into the space it is given, which is `guess` bytes at first
-/// and as many as `write` asks for (`Err`) then.
-fn append(out: &mut Vec<u8>, guess: usize, mut write: impl FnMut(&mut [u8]) -> Result<usize, usize>) {
     let start = out.len();
-    let mut space = guess;
-    loop {
-        out.resize(start + space, 0);
-        match write(&mut out[start..]) {
-            Ok(written) => return out.truncate(start + written),
-            Err(required) => space = required,
-        }
+    while let Err(EncodeError::InsufficientSize(more)) = data.encode(&mut out[start..]) {
+        out.resize(start + more.required_size, 0);
     }
 }

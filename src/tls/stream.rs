@@ -3,8 +3,10 @@
 //! Invariant: what TLS has to say, alerts above all, is appended to the socket before an error is
 //! returned, so whoever closes the socket in order sends it.
 
+use rustls::AlertDescription;
+
 use super::hello::{self, ClientHello, HelloError, Progress};
-use super::session::{Session, SessionError, encrypted_bytes_max};
+use super::session::{Agreed, Session, SessionError, encrypted_bytes_max};
 use crate::limits::RECV_BUFFER_BYTES;
 use crate::rt::buffer::RecvBuf;
 use crate::rt::stream::{Errno, Stream};
@@ -61,17 +63,17 @@ pub async fn handshake(
     stream: &Stream,
     session: &mut Session,
     mut received: RecvBuf,
-) -> Result<(), HandshakeError> {
+) -> Result<Agreed, HandshakeError> {
     loop {
         let mut pending = stream.lend_pending(FLIGHT_BYTES);
-        let step = session.handshake(&mut received, pending.tail());
+        let agreed = session.handshake(&mut received, pending.tail());
         stream.restore_pending(pending);
-        let step = step.map_err(HandshakeError::Session)?;
+        let agreed = agreed.map_err(HandshakeError::Session)?;
         stream.flush();
-        if step.established {
-            return Ok(());
+        if let Some(agreed) = agreed {
+            return Ok(agreed);
         }
-        if step.peer_closed {
+        if session.peer_closed() {
             return Err(HandshakeError::Eof);
         }
         drop(received);
@@ -110,11 +112,6 @@ impl TlsStream {
         &self.stream
     }
 
-    /// The client's own certificate, DER.
-    pub fn peer_certificate(&self) -> Option<&[u8]> {
-        self.session.negotiated().peer_certificates()?.first().map(|leaf| leaf.as_ref())
-    }
-
     /// Plaintext that came in one flight with the end of the handshake.
     pub fn take_early(&mut self) -> Vec<u8> {
         self.session.take_early()
@@ -125,20 +122,20 @@ impl TlsStream {
         self.session.peer_closed()
     }
 
-    /// Decrypts `received` in place and appends the plaintext to `plain`. Returns whether the
-    /// peer has sent close_notify.
+    /// Decrypts `received` and appends the plaintext to `plain`. Returns whether the peer has sent
+    /// close_notify.
     ///
     /// # Errors
     /// [`SessionError`]; the alert is appended to the socket, `plain` has what came before.
     pub fn decrypt(
         &mut self,
-        mut received: RecvBuf,
+        received: &RecvBuf,
         plain: &mut SendBuf,
     ) -> Result<bool, SessionError> {
         let mut pending = self.stream.lend_pending(0);
-        let step = self.session.read(&mut received, plain.tail(), pending.tail());
+        let read = self.session.read(received, plain.tail(), pending.tail());
         self.stream.restore_pending(pending);
-        Ok(step?.peer_closed)
+        read.map(|()| self.session.peer_closed())
     }
 
     /// Encrypts `plain` behind what is pending on the socket.
@@ -158,6 +155,14 @@ impl TlsStream {
         self.session.close(pending.tail());
         self.stream.restore_pending(pending);
         self.stream.shut_write();
+    }
+
+    /// Ends the connection with a fatal alert.
+    pub fn refuse(mut self, alert: AlertDescription) {
+        let mut pending = self.stream.lend_pending(encrypted_bytes_max(0));
+        self.session.alert(alert, pending.tail());
+        self.stream.restore_pending(pending);
+        self.stream.close();
     }
 
     /// Ends the connection in order. `notify` sends close_notify, unless it was sent before; an

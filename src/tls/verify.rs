@@ -125,10 +125,7 @@ impl ClientVerifier {
     /// The same verifier, which tells `observer` when it works.
     #[must_use]
     pub fn observed(self, observer: Arc<dyn VerifyObserver>) -> Self {
-        Self {
-            observer: Some(observer),
-            ..self
-        }
+        Self { observer: Some(observer), ..self }
     }
 
     fn verify_chain(
@@ -157,14 +154,10 @@ impl ClientVerifier {
         let spki = ParsedCertificate::try_from(certificate)?.subject_public_key_info();
         let key = PublicKey::from_spki_der(&spki);
         let refused = match key {
-            Some(key) if !self.keys.types.contains(&key.key_type) => ChainRefused::KeyType {
-                position,
-                found: Some(key.key_type),
-            },
-            None => ChainRefused::KeyType {
-                position,
-                found: None,
-            },
+            Some(key) if !self.keys.types.contains(&key.key_type) => {
+                ChainRefused::KeyType { position, found: Some(key.key_type) }
+            }
+            None => ChainRefused::KeyType { position, found: None },
             Some(key) if key.key_type == KeyType::Rsa && key.bits < self.keys.rsa_bits_min => {
                 ChainRefused::KeyTooSmall {
                     position,
@@ -208,9 +201,7 @@ impl ClientVerifier {
 
     /// Whether `leaf` names itself as its issuer and has the key of no anchor.
     fn is_self_signed(&self, leaf: &CertificateDer<'_>) -> bool {
-        let parsed = X509CertificateParser::new()
-            .with_deep_parse_extensions(false)
-            .parse(leaf);
+        let parsed = X509CertificateParser::new().with_deep_parse_extensions(false).parse(leaf);
         parsed.is_ok_and(|(_, leaf)| {
             leaf.subject.as_raw() == leaf.issuer.as_raw()
                 && !self.is_anchor_key(leaf.subject_pki.raw)
@@ -326,10 +317,7 @@ impl From<ChainRefused> for Error {
 impl fmt::Display for ChainRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooLong {
-                certificates,
-                certificates_max,
-            } => write!(
+            Self::TooLong { certificates, certificates_max } => write!(
                 f,
                 "the client presented {certificates} certificates; {certificates_max} are accepted"
             ),
@@ -341,11 +329,7 @@ impl fmt::Display for ChainRefused {
                      accepted"
                 )
             }
-            Self::KeyTooSmall {
-                position,
-                bits,
-                bits_min,
-            } => write!(
+            Self::KeyTooSmall { position, bits, bits_min } => write!(
                 f,
                 "certificate {position} of the chain has an RSA key of {bits} bits; {bits_min} is \
                  the least accepted"
@@ -396,10 +380,7 @@ fn outcome<T>(result: &Result<T, Error>) -> Result<(), Refusal> {
 }
 
 fn refusal_of_certificate(cause: &CertificateError) -> Refusal {
-    #[allow(
-        deprecated,
-        reason = "rustls may still report the variant without context"
-    )]
+    #[allow(deprecated, reason = "rustls may still report the variant without context")]
     match cause {
         CertificateError::BadEncoding => Refusal::Malformed,
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => Refusal::Expired,

@@ -137,15 +137,8 @@ impl Validity {
             return Err(IssueError::Days(days));
         }
         let now = OffsetDateTime::from(now);
-        let ends = now.checked_add(
-            (DAY * days)
-                .try_into()
-                .map_err(|_| IssueError::Days(days))?,
-        );
-        Ok(Self {
-            not_before: now - CLOCK_SKEW,
-            not_after: ends.ok_or(IssueError::Days(days))?,
-        })
+        let ends = now.checked_add((DAY * days).try_into().map_err(|_| IssueError::Days(days))?);
+        Ok(Self { not_before: now - CLOCK_SKEW, not_after: ends.ok_or(IssueError::Days(days))? })
     }
 
     /// Valid between two times in seconds since 1970-01-01 UTC; `None` where one of them is not
@@ -209,10 +202,7 @@ impl Authority {
         let certificates: Vec<_> = CertificateDer::pem_slice_iter(certificates_pem)
             .collect::<Result<_, _>>()
             .map_err(|_| IssueError::IssuerCertificate)?;
-        let certificate = certificates
-            .first()
-            .ok_or(IssueError::IssuerCertificate)?
-            .clone();
+        let certificate = certificates.first().ok_or(IssueError::IssuerCertificate)?.clone();
         let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|_| IssueError::IssuerKey)?;
         let key = KeyPair::try_from(&key).map_err(|_| IssueError::IssuerKey)?;
 
@@ -232,12 +222,7 @@ impl Authority {
                 presented.push(above);
             }
         }
-        Ok(Self {
-            issuer,
-            certificate,
-            presented,
-            path_length,
-        })
+        Ok(Self { issuer, certificate, presented, path_length })
     }
 
     /// Issues a certificate for a TLS server. Clients look at DNS names and IP addresses.
@@ -293,10 +278,7 @@ impl Authority {
         Identity::from_der(&leaf).map_err(IssueError::Identity)?;
         let mut chain = vec![leaf];
         chain.extend_from_slice(&self.presented);
-        Ok(Issued {
-            chain,
-            key: PrivatePkcs8KeyDer::from(key.serialize_der()),
-        })
+        Ok(Issued { chain, key: PrivatePkcs8KeyDer::from(key.serialize_der()) })
     }
 
     fn sign(
@@ -371,10 +353,7 @@ impl fmt::Display for IssueError {
                  without control characters, such as client-1"
             ),
             Self::Days(found) => {
-                write!(
-                    f,
-                    "found a validity of {found} days; expected 1 to {PKI_DAYS_MAX}"
-                )
+                write!(f, "found a validity of {found} days; expected 1 to {PKI_DAYS_MAX}")
             }
             Self::Name(found, why) => write!(f, "found the name {found:?}: {why}"),
             Self::Spiffe(found, why) => write!(
@@ -431,9 +410,7 @@ fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>,
 fn path_length_of(authority: &X509Certificate<'_>) -> Result<Option<u32>, IssueError> {
     let constraints = authority.basic_constraints();
     let constraints = constraints.map_err(|_| IssueError::IssuerCertificate)?;
-    let usage = authority
-        .key_usage()
-        .map_err(|_| IssueError::IssuerCertificate)?;
+    let usage = authority.key_usage().map_err(|_| IssueError::IssuerCertificate)?;
     let may_sign = usage.is_none_or(|usage| usage.value.key_cert_sign());
     match constraints {
         Some(constraints) if constraints.value.ca && may_sign => {
@@ -458,9 +435,7 @@ fn params(profile: &Profile) -> Result<CertificateParams, IssueError> {
     }
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, name.as_str());
+    params.distinguished_name.push(DnType::CommonName, name.as_str());
     params.not_before = profile.validity.not_before;
     params.not_after = profile.validity.not_after;
     params.serial_number = Some(random_serial()?.to_vec().into());

@@ -79,10 +79,7 @@ impl Pending {
             .mode(mode)
             .open(&temporary)
             .map_err(|source| write_error(target, source))?;
-        let pending = Self {
-            temporary,
-            target: target.to_owned(),
-        };
+        let pending = Self { temporary, target: target.to_owned() };
         fill(file, content).map_err(|source| write_error(target, source))?;
         Ok(pending)
     }
@@ -114,8 +111,5 @@ fn fill(mut file: File, content: &str) -> io::Result<()> {
 }
 
 fn write_error(path: &Path, source: io::Error) -> PkiError {
-    PkiError::Write {
-        path: path.to_owned(),
-        source,
-    }
+    PkiError::Write { path: path.to_owned(), source }
 }

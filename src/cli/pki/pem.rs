@@ -7,9 +7,7 @@ const LINE_BYTES: usize = 48;
 
 /// Certificates one after the other.
 pub(super) fn certificates<T: AsRef<[u8]>>(certificates: &[T]) -> String {
-    let blocks = certificates
-        .iter()
-        .map(|der| block("CERTIFICATE", der.as_ref()));
+    let blocks = certificates.iter().map(|der| block("CERTIFICATE", der.as_ref()));
     blocks.collect()
 }
 
@@ -21,8 +19,7 @@ pub(super) fn private_key(pkcs8: &[u8]) -> String {
 fn block(label: &str, der: &[u8]) -> String {
     let mut out = format!("-----BEGIN {label}-----\n");
     for line in der.chunks(LINE_BYTES) {
-        line.chunks(3)
-            .for_each(|bytes| push_base64(bytes, &mut out));
+        line.chunks(3).for_each(|bytes| push_base64(bytes, &mut out));
         out.push('\n');
     }
     out.push_str(&format!("-----END {label}-----\n"));

@@ -34,12 +34,10 @@ impl Scratch {
     /// Runs `ringfort pki` with `line`, writing here; words with '@' name files here.
     fn pki(&self, line: &str) -> Result<Written, PkiError> {
         let here = self.0.to_str().expect("a UTF-8 path");
-        let words = line
-            .split_ascii_whitespace()
-            .map(|word| match word.strip_prefix('@') {
-                Some(file) => format!("{here}/{file}"),
-                None => word.to_owned(),
-            });
+        let words = line.split_ascii_whitespace().map(|word| match word.strip_prefix('@') {
+            Some(file) => format!("{here}/{file}"),
+            None => word.to_owned(),
+        });
         let words = ["pki".to_owned()].into_iter().chain(words);
         let words = words.chain(["--out".to_owned(), here.to_owned()]);
         let cli = Cli::try_parse_from(words).expect("a valid command line");
@@ -49,9 +47,7 @@ impl Scratch {
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.0).expect("the directory");
         let names = entries.map(|entry| entry.expect("an entry").file_name());
-        let mut names: Vec<_> = names
-            .map(|name| name.into_string().expect("UTF-8"))
-            .collect();
+        let mut names: Vec<_> = names.map(|name| name.into_string().expect("UTF-8")).collect();
         names.sort();
         names
     }
@@ -92,9 +88,7 @@ fn openssl_accepts_root_intermediate_client_and_server_of_each_key_type() {
         let scratch = Scratch::new();
         let key = format!("--key-type {key_type}");
         scratch.pki(&format!("{ROOT} {key}")).expect("a root");
-        scratch
-            .pki(&format!("{ISSUING} {key}"))
-            .expect("an intermediate");
+        scratch.pki(&format!("{ISSUING} {key}")).expect("an intermediate");
         let id = "spiffe://example.org/client-1";
         let client = format!(
             "client --name client {BY_ISSUING} {key} --spiffe {id} --dns c.test --email a@b.test"
@@ -110,10 +104,7 @@ fn openssl_accepts_root_intermediate_client_and_server_of_each_key_type() {
             );
             assert!(scratch.openssl(&verify).contains("OK"));
             let of_certificate = scratch.openssl(&format!("x509 -in {name}.pem -noout -pubkey"));
-            assert_eq!(
-                scratch.openssl(&format!("pkey -in {name}.key -pubout")),
-                of_certificate
-            );
+            assert_eq!(scratch.openssl(&format!("pkey -in {name}.key -pubout")), of_certificate);
         }
         let wrong = Command::new("openssl")
             .args("verify -CAfile root.pem -untrusted client.pem -purpose sslserver".split(' '))
@@ -121,10 +112,7 @@ fn openssl_accepts_root_intermediate_client_and_server_of_each_key_type() {
             .current_dir(&scratch.0)
             .output()
             .expect("openssl is installed");
-        assert!(
-            !wrong.status.success(),
-            "a client's certificate must not do for a server"
-        );
+        assert!(!wrong.status.success(), "a client's certificate must not do for a server");
     }
 }
 
@@ -133,9 +121,7 @@ fn a_chain_has_the_leaf_first_and_no_root() {
     let scratch = Scratch::new();
     scratch.pki(ROOT).expect("a root");
     scratch.pki(ISSUING).expect("an intermediate");
-    scratch
-        .pki(&format!("client --name a {BY_ISSUING}"))
-        .expect("a client");
+    scratch.pki(&format!("client --name a {BY_ISSUING}")).expect("a client");
     let root = scratch.chain("root.pem");
     let issuing = scratch.chain("issuing.pem");
     let chain = scratch.chain("a.pem");
@@ -143,9 +129,7 @@ fn a_chain_has_the_leaf_first_and_no_root() {
     assert_eq!(chain[1], issuing[0]);
     assert_ne!(issuing[0], root[0]);
 
-    scratch
-        .pki("client --name b --ca @root.pem --ca-key @root.key")
-        .expect("a client");
+    scratch.pki("client --name b --ca @root.pem --ca-key @root.key").expect("a client");
     assert_eq!(scratch.chain("b.pem").len(), 1);
 }
 
@@ -156,42 +140,21 @@ fn a_certificate_has_the_names_that_were_asked_for_and_a_serial_of_its_own() {
     let by_root = "--ca @root.pem --ca-key @root.key";
     let names = "--spiffe spiffe://example.org/a --dns a.test --dns b.test --email o@c.test \
                  --ip ::1 --days 2";
-    scratch
-        .pki(&format!("client --name a {by_root} {names}"))
-        .expect("a client");
-    scratch
-        .pki(&format!("client --name b {by_root}"))
-        .expect("a client");
+    scratch.pki(&format!("client --name a {by_root} {names}")).expect("a client");
+    scratch.pki(&format!("client --name b {by_root}")).expect("a client");
     let read = |file| Identity::from_der(&scratch.chain(file)[0]).expect("an identity");
     let (a, b) = (read("a.pem"), read("b.pem"));
-    assert_eq!(
-        a.spiffe_id().map(|id| id.as_str()),
-        Some("spiffe://example.org/a")
-    );
+    assert_eq!(a.spiffe_id().map(|id| id.as_str()), Some("spiffe://example.org/a"));
     assert_eq!(a.dns_names(), ["a.test".into(), "b.test".into()]);
     assert_eq!(a.emails(), ["o@c.test".into()]);
-    assert_eq!(
-        a.ip_addresses(),
-        [IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1_u16])]
-    );
+    assert_eq!(a.ip_addresses(), [IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1_u16])]);
     assert_eq!((a.subject(), a.issuer()), ("CN=a", "CN=root"));
-    assert_eq!(
-        a.not_after_unix_s() - a.not_before_unix_s(),
-        2 * 86_400 + 3600
-    );
-    assert_eq!(
-        b.not_after_unix_s() - b.not_before_unix_s(),
-        90 * 86_400 + 3600
-    );
+    assert_eq!(a.not_after_unix_s() - a.not_before_unix_s(), 2 * 86_400 + 3600);
+    assert_eq!(b.not_after_unix_s() - b.not_before_unix_s(), 90 * 86_400 + 3600);
     assert_eq!((a.serial().len(), b.serial().len()), (32, 32));
     assert_ne!(a.serial(), b.serial());
     let text = scratch.openssl("x509 -in a.pem -noout -text");
-    for part in [
-        "CA:FALSE",
-        "Digital Signature",
-        "Authority Key Id",
-        "Subject Key Id",
-    ] {
+    for part in ["CA:FALSE", "Digital Signature", "Authority Key Id", "Subject Key Id"] {
         assert!(text.contains(part), "{part}: {text}");
     }
 }
@@ -200,10 +163,7 @@ fn a_certificate_has_the_names_that_were_asked_for_and_a_serial_of_its_own() {
 fn the_key_is_for_its_owner_only_and_nothing_is_replaced_without_force() {
     let scratch = Scratch::new();
     let written = scratch.pki(ROOT).expect("a root");
-    let mode = fs::metadata(&written.key)
-        .expect("the key")
-        .permissions()
-        .mode();
+    let mode = fs::metadata(&written.key).expect("the key").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let before = fs::read(&written.key).expect("the key");
 
@@ -214,11 +174,7 @@ fn the_key_is_for_its_owner_only_and_nothing_is_replaced_without_force() {
 
     scratch.pki(&format!("{ROOT} --force")).expect("a new root");
     assert_ne!(fs::read(&written.key).expect("the key"), before);
-    assert_eq!(
-        scratch.names(),
-        ["root.key", "root.pem"],
-        "no temporary files remain"
-    );
+    assert_eq!(scratch.names(), ["root.key", "root.pem"], "no temporary files remain");
 }
 
 #[test]
@@ -227,17 +183,12 @@ fn where_one_file_cannot_be_written_the_other_does_not_remain() {
     fs::create_dir(scratch.0.join("root.key")).expect("a directory in the way");
     let refused = scratch.pki(ROOT).expect_err("the name is taken");
     assert!(matches!(refused, PkiError::Exists(_)), "{refused}");
-    let refused = scratch
-        .pki(&format!("{ROOT} --force"))
-        .expect_err("a directory");
+    let refused = scratch.pki(&format!("{ROOT} --force")).expect_err("a directory");
     assert!(matches!(refused, PkiError::NotAFile(_)), "{refused}");
     assert_eq!(scratch.names(), ["root.key"]);
 
     let refused = output::write_pair(Path::new("/proc/none"), "a", "", "", false);
-    assert!(
-        matches!(refused, Err(PkiError::Write { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(PkiError::Write { .. })), "{refused:?}");
 }
 
 #[test]
@@ -245,48 +196,21 @@ fn an_issuer_that_cannot_issue_is_named_with_its_file() {
     let scratch = Scratch::new();
     scratch.pki(ROOT).expect("a root");
     scratch.pki("ca --name other").expect("another root");
-    scratch
-        .pki("client --name leaf --ca @root.pem --ca-key @root.key")
-        .expect("a client");
+    scratch.pki("client --name leaf --ca @root.pem --ca-key @root.key").expect("a client");
     fs::write(scratch.0.join("empty"), "").expect("an empty file");
     let count = scratch.names().len();
     for (issuer, file, expected) in [
         ("--ca @none --ca-key @root.key", "none", "cannot read"),
-        (
-            "--ca @empty --ca-key @root.key",
-            "empty",
-            "BEGIN CERTIFICATE",
-        ),
-        (
-            "--ca @root.pem --ca-key @empty",
-            "empty",
-            "BEGIN PRIVATE KEY",
-        ),
-        (
-            "--ca @root.pem --ca-key @root.pem",
-            "root.pem",
-            "BEGIN PRIVATE KEY",
-        ),
-        (
-            "--ca @root.pem --ca-key @other.key",
-            "other.key",
-            "not that of the certificate",
-        ),
-        (
-            "--ca @leaf.pem --ca-key @leaf.key",
-            "leaf.pem",
-            "not an authority's",
-        ),
+        ("--ca @empty --ca-key @root.key", "empty", "BEGIN CERTIFICATE"),
+        ("--ca @root.pem --ca-key @empty", "empty", "BEGIN PRIVATE KEY"),
+        ("--ca @root.pem --ca-key @root.pem", "root.pem", "BEGIN PRIVATE KEY"),
+        ("--ca @root.pem --ca-key @other.key", "other.key", "not that of the certificate"),
+        ("--ca @leaf.pem --ca-key @leaf.key", "leaf.pem", "not an authority's"),
     ] {
-        let error = scratch
-            .pki(&format!("client --name x {issuer}"))
-            .expect_err(issuer);
+        let error = scratch.pki(&format!("client --name x {issuer}")).expect_err(issuer);
         let text = error.to_string();
         let path = scratch.0.join(file).display().to_string();
-        assert!(
-            text.starts_with(&path) && text.contains(expected),
-            "{issuer}: {text}"
-        );
+        assert!(text.starts_with(&path) && text.contains(expected), "{issuer}: {text}");
     }
     assert_eq!(scratch.names().len(), count, "nothing was written");
 }
@@ -298,16 +222,10 @@ fn an_authority_of_another_tool_is_used_with_its_own_key_identifier_and_limits()
         "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout x.key -out x.pem \
          -subj /O=Example/CN=x -days 2 -addext basicConstraints=critical,CA:TRUE,pathlen:0",
     );
-    scratch
-        .pki("client --name leaf --ca @x.pem --ca-key @x.key")
-        .expect("a client");
+    scratch.pki("client --name leaf --ca @x.pem --ca-key @x.key").expect("a client");
     let verify = "verify -x509_strict -CAfile x.pem -purpose sslclient leaf.pem";
     // The authority of `req` has no key usage, which is what -x509_strict objects to.
-    assert!(
-        scratch
-            .openssl(&verify.replace("-x509_strict ", ""))
-            .contains("OK")
-    );
+    assert!(scratch.openssl(&verify.replace("-x509_strict ", "")).contains("OK"));
     let below = "intermediate --name below --ca @x.pem --ca-key @x.key";
     let refused = scratch.pki(below).expect_err("its path length is 0");
     assert!(refused.to_string().contains("path length"), "{refused}");
@@ -332,25 +250,16 @@ fn what_cannot_be_issued_says_what_was_found_and_expected() {
         ("ca --name a --days 0", "1 to 36500"),
         ("ca --name a --days 36501", "1 to 36500"),
         (&format!("ca --name {}", "a".repeat(65)), "1 to 64"),
-        (
-            &format!("client --name a {by_root} --spiffe spiffe://x"),
-            "spiffe://example.org",
-        ),
+        (&format!("client --name a {by_root} --spiffe spiffe://x"), "spiffe://example.org"),
         (&format!("client --name a {by_root} --dns a..b"), "\"a..b\""),
-        (
-            &format!("client --name a {by_root} --email nobody"),
-            "\"nobody\"",
-        ),
+        (&format!("client --name a {by_root} --email nobody"), "\"nobody\""),
     ] {
         let error = scratch.pki(line).expect_err(line).to_string();
         assert!(error.contains(expected), "{line}: {error}");
     }
     assert_eq!(scratch.names(), ["root.key", "root.pem"]);
     let no_name = ["pki", "server", "--name", "a", "--ca", "b", "--ca-key", "c"];
-    assert!(
-        Cli::try_parse_from(no_name).is_err(),
-        "a server needs a name"
-    );
+    assert!(Cli::try_parse_from(no_name).is_err(), "a server needs a name");
 }
 
 #[test]
@@ -362,10 +271,7 @@ fn the_names_that_are_shown_are_those_of_openssl() {
          -subj /C=DE/DC=a/O=M\u{fc}ller,\u{a0}#1/OU=<x>+UID=7/emailAddress=a@b.test/CN=#\\\\;\"",
     );
     let shown = scratch.openssl("x509 -in n.pem -noout -subject -nameopt RFC2253");
-    let shown = shown
-        .trim_end()
-        .strip_prefix("subject=")
-        .expect("a subject");
+    let shown = shown.trim_end().strip_prefix("subject=").expect("a subject");
     let identity = Identity::from_der(&scratch.chain("n.pem")[0]).expect("an identity");
     assert_eq!(identity.subject(), shown);
     let pattern: crate::identity::Pattern = format!("subject:{shown}").parse().expect("a pattern");

@@ -169,21 +169,13 @@ pub(super) fn parse(message_type: u8, body: &[u8], version: u16) -> Body {
         13 => request12(&mut input),
         14 => Some(Body::ServerHelloDone),
         15 => verify(&mut input),
-        16 => input.vec8().map(|share| Body::ClientKeyExchange {
-            share_bytes: share.0.len(),
-        }),
+        16 => input.vec8().map(|share| Body::ClientKeyExchange { share_bytes: share.0.len() }),
         20 => Some(Body::Finished { opened: true }),
         _ => {
-            return Body::OtherHandshake {
-                message_type,
-                malformed: false,
-            };
+            return Body::OtherHandshake { message_type, malformed: false };
         }
     };
-    parsed.unwrap_or(Body::OtherHandshake {
-        message_type,
-        malformed: true,
-    })
+    parsed.unwrap_or(Body::OtherHandshake { message_type, malformed: true })
 }
 
 /// Reads a ClientHello as the gateway does: its parser takes records, so the message goes into one.
@@ -238,10 +230,7 @@ fn encrypted_extensions(input: &mut Input<'_>) -> Option<Body> {
             alpn = data.vec16()?.strings8()?.pop();
         }
     }
-    Some(Body::EncryptedExtensions {
-        alpn,
-        extensions: kinds,
-    })
+    Some(Body::EncryptedExtensions { alpn, extensions: kinds })
 }
 
 fn request13(input: &mut Input<'_>) -> Option<Body> {
@@ -255,20 +244,14 @@ fn request13(input: &mut Input<'_>) -> Option<Body> {
             _ => {}
         }
     }
-    Some(Body::CertificateRequest {
-        schemes,
-        authorities,
-    })
+    Some(Body::CertificateRequest { schemes, authorities })
 }
 
 fn request12(input: &mut Input<'_>) -> Option<Body> {
     input.vec8()?;
     let schemes = input.vec16()?.u16s();
     let authorities = input.vec16()?.names()?;
-    Some(Body::CertificateRequest {
-        schemes,
-        authorities,
-    })
+    Some(Body::CertificateRequest { schemes, authorities })
 }
 
 fn certificate(input: &mut Input<'_>, version: u16) -> Option<Vec<Certificate>> {
@@ -293,34 +276,22 @@ fn server_key_exchange(input: &mut Input<'_>) -> Option<Body> {
     }
     let group = input.u16()?;
     let bytes = input.vec8()?.0.len();
-    Some(Body::ServerKeyExchange {
-        share: Share { group, bytes },
-        scheme: input.u16()?,
-    })
+    Some(Body::ServerKeyExchange { share: Share { group, bytes }, scheme: input.u16()? })
 }
 
 fn verify(input: &mut Input<'_>) -> Option<Body> {
-    Some(Body::CertificateVerify {
-        scheme: input.u16()?,
-        signature_bytes: input.vec16()?.0.len(),
-    })
+    Some(Body::CertificateVerify { scheme: input.u16()?, signature_bytes: input.vec16()?.0.len() })
 }
 
 fn ticket13(input: &mut Input<'_>) -> Option<Body> {
     let lifetime_s = input.u32()?;
     input.u32()?;
     input.vec8()?;
-    Some(Body::NewSessionTicket {
-        lifetime_s,
-        ticket_bytes: input.vec16()?.0.len(),
-    })
+    Some(Body::NewSessionTicket { lifetime_s, ticket_bytes: input.vec16()?.0.len() })
 }
 
 fn ticket12(input: &mut Input<'_>) -> Option<Body> {
-    Some(Body::NewSessionTicket {
-        lifetime_s: input.u32()?,
-        ticket_bytes: input.vec16()?.0.len(),
-    })
+    Some(Body::NewSessionTicket { lifetime_s: input.u32()?, ticket_bytes: input.vec16()?.0.len() })
 }
 
 /// The extensions of a message; none where it ends before them, as TLS 1.2 allows.
@@ -491,9 +462,7 @@ impl<'a> Input<'a> {
 
     fn u16s(&self) -> Vec<u16> {
         let pairs = self.0.chunks_exact(2).take(TIMELINE_LIST_MAX);
-        pairs
-            .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
-            .collect()
+        pairs.map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect()
     }
 
     fn strings8(&mut self) -> Option<Vec<Vec<u8>>> {

@@ -74,11 +74,7 @@ pub(super) fn decode(to_server: &Wire, to_client: &Wire, secrets: &Secrets) -> D
     let mut messages = client.messages;
     messages.append(&mut server.messages);
     messages.sort_by_key(|message| message.at);
-    Decoded {
-        messages,
-        to_server: client.totals,
-        to_client: server.totals,
-    }
+    Decoded { messages, to_server: client.totals, to_client: server.totals }
 }
 
 /// The version and the suite of a connection.
@@ -179,9 +175,7 @@ impl<'a> Reader<'a> {
                 self.ciphered = true;
                 Body::ChangeCipherSpec
             }
-            (ALERT, [_, description]) => Body::Alert {
-                description: *description,
-            },
+            (ALERT, [_, description]) => Body::Alert { description: *description },
             (APPLICATION_DATA, _) => Body::ApplicationData,
             _ => Body::Opaque { content_type },
         };
@@ -260,13 +254,7 @@ impl<'a> Reader<'a> {
             last.body = Body::TooMany;
             return;
         }
-        self.messages.push(Message {
-            direction: self.direction,
-            at,
-            bytes,
-            encrypted,
-            body,
-        });
+        self.messages.push(Message { direction: self.direction, at, bytes, encrypted, body });
     }
 }
 
@@ -376,11 +364,7 @@ mod tests {
     #[test]
     fn more_messages_than_are_listed_are_counted_together() {
         let many = vec![record(CHANGE_CIPHER_SPEC, &[1]); TIMELINE_MESSAGES_MAX + 7];
-        let decoded = decode(
-            &wire(&many[..10]),
-            &wire(&[many.concat()]),
-            &Secrets::default(),
-        );
+        let decoded = decode(&wire(&many[..10]), &wire(&[many.concat()]), &Secrets::default());
         let last = decoded.messages.last().expect("there are many");
         assert_eq!(decoded.messages.len(), 10 + TIMELINE_MESSAGES_MAX);
         assert_eq!((&last.body, last.bytes), (&Body::TooMany, 8));
@@ -389,22 +373,12 @@ mod tests {
 
     #[test]
     fn a_message_longer_than_any_may_be_does_not_wait_for_its_end() {
-        let pieces = [
-            record(HANDSHAKE, &[11, 0xff, 0, 0, 1]),
-            record(HANDSHAKE, &[2]),
-        ];
+        let pieces = [record(HANDSHAKE, &[11, 0xff, 0, 0, 1]), record(HANDSHAKE, &[2])];
         let decoded = decode(&Wire::default(), &wire(&pieces), &Secrets::default());
-        let bodies: Vec<_> = decoded
-            .messages
-            .iter()
-            .map(|message| &message.body)
-            .collect();
+        let bodies: Vec<_> = decoded.messages.iter().map(|message| &message.body).collect();
         assert_eq!(
             bodies,
-            [
-                &Body::Partial { message_type: 11 },
-                &Body::Opaque { content_type: 22 }
-            ]
+            [&Body::Partial { message_type: 11 }, &Body::Opaque { content_type: 22 }]
         );
     }
 }

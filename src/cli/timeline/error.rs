@@ -94,10 +94,9 @@ pub enum Cause {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Roots(error) => write!(
-                f,
-                "no server can be verified: {error}; give at least one CA certificate"
-            ),
+            Self::Roots(error) => {
+                write!(f, "no server can be verified: {error}; give at least one CA certificate")
+            }
             Self::Options(error) => write!(f, "the client cannot be set up: {error}"),
             Self::Io { phase, source } => write!(f, "{source} ({phase})"),
             Self::Timeout { phase, timeout } => write!(
@@ -105,10 +104,9 @@ impl fmt::Display for Cause {
                 "timed out after {} ms ({phase}); is it the right port, and is the server alive?",
                 timeout.as_millis()
             ),
-            Self::Closed { phase } => write!(
-                f,
-                "the server closed the connection without an alert ({phase})"
-            ),
+            Self::Closed { phase } => {
+                write!(f, "the server closed the connection without an alert ({phase})")
+            }
             Self::Refused { phase, alert } => {
                 write!(f, "the server refused with alert ")?;
                 match alert_name(*alert) {

@@ -83,11 +83,7 @@ impl Opener {
         expand_label(&prk, b"key", key)?;
         let mut iv = [0_u8; NONCE_LEN];
         expand_label(&prk, b"iv", &mut iv)?;
-        Some(Self {
-            key: LessSafeKey::new(UnboundKey::new(aead, key).ok()?),
-            iv,
-            sequence: 0,
-        })
+        Some(Self { key: LessSafeKey::new(UnboundKey::new(aead, key).ok()?), iv, sequence: 0 })
     }
 
     /// Opens one record: its 5 bytes of header and its encrypted fragment. Returns the plaintext
@@ -101,11 +97,7 @@ impl Opener {
         }
         let nonce = Nonce::assume_unique_for_key(nonce);
         let mut plain = fragment.to_vec();
-        let opened = self
-            .key
-            .open_in_place(nonce, Aad::from(header), &mut plain)
-            .ok()?
-            .len();
+        let opened = self.key.open_in_place(nonce, Aad::from(header), &mut plain).ok()?.len();
         self.sequence = self.sequence.checked_add(1)?;
         plain.truncate(opened);
         let end = plain.iter().rposition(|byte| *byte != 0)?;
@@ -158,12 +150,7 @@ mod tests {
                 0x03, 0xbc
             ]
         );
-        assert_eq!(
-            iv,
-            [
-                0x5d, 0x31, 0x3e, 0xb2, 0x67, 0x12, 0x76, 0xee, 0x13, 0x00, 0x0b, 0x30
-            ]
-        );
+        assert_eq!(iv, [0x5d, 0x31, 0x3e, 0xb2, 0x67, 0x12, 0x76, 0xee, 0x13, 0x00, 0x0b, 0x30]);
     }
 
     #[test]

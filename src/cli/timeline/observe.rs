@@ -160,8 +160,7 @@ impl ResolvesClientCert for CertificateEar {
         let now = Instant::now();
         let usable = |held: &&Arc<CertifiedKey>| held.key.choose_scheme(schemes).is_some();
         let given = self.certificate.as_ref().filter(usable).cloned();
-        self.observer
-            .with(|stamps| stamps.certificate_asked = Some((now, given.is_some())));
+        self.observer.with(|stamps| stamps.certificate_asked = Some((now, given.is_some())));
         given
     }
 

@@ -94,9 +94,7 @@ fn printable(text: &str) -> String {
         let turns = matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}');
         turns || c.is_control() || ('\u{2066}'..='\u{2069}').contains(&c)
     };
-    text.chars()
-        .map(|c| if steers(c) { '?' } else { c })
-        .collect()
+    text.chars().map(|c| if steers(c) { '?' } else { c }).collect()
 }
 
 /// Breaks a text into lines of at most `columns`: between clauses (`"; "`) where one does not fit
@@ -104,9 +102,8 @@ fn printable(text: &str) -> String {
 fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line: Vec<char> = Vec::new();
-    let clauses = text
-        .split_inclusive("; ")
-        .map(|clause| clause.strip_suffix(' ').unwrap_or(clause));
+    let clauses =
+        text.split_inclusive("; ").map(|clause| clause.strip_suffix(' ').unwrap_or(clause));
     for clause in clauses {
         let mut room = clause.chars().count();
         for word in clause.split(' ') {

@@ -87,11 +87,7 @@ pub enum ResponseEnd {
 /// client after the client's own handshake is done: that is [`Cause::Refused`] with
 /// [`Phase::Response`].
 pub fn record(options: &RecordOptions<'_>) -> Result<Recording, RecordError> {
-    let failed = |cause| RecordError {
-        address: options.address,
-        cause,
-        recording: None,
-    };
+    let failed = |cause| RecordError { address: options.address, cause, recording: None };
     let observer = Arc::new(Observer::default());
     let tls = client(options, &observer).map_err(failed)?;
     let began_unix = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
@@ -172,14 +168,10 @@ fn client(
 
 fn connect_cause(source: io::Error, timeout: Duration) -> Cause {
     match source.kind() {
-        ErrorKind::TimedOut | ErrorKind::WouldBlock => Cause::Timeout {
-            phase: Phase::Connect,
-            timeout,
-        },
-        _ => Cause::Io {
-            phase: Phase::Connect,
-            source,
-        },
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => {
+            Cause::Timeout { phase: Phase::Connect, timeout }
+        }
+        _ => Cause::Io { phase: Phase::Connect, source },
     }
 }
 
@@ -258,10 +250,7 @@ impl Run<'_> {
     }
 
     fn io(&self, source: io::Error) -> Cause {
-        Cause::Io {
-            phase: self.phase,
-            source,
-        }
+        Cause::Io { phase: self.phase, source }
     }
 
     /// Writes what TLS has to say.
@@ -273,9 +262,8 @@ impl Run<'_> {
         }
         let mut rest = &waiting[..];
         while !rest.is_empty() && self.write_error.is_none() {
-            let patience = self
-                .patience(self.deadline)
-                .ok_or_else(|| self.ended(Arrived::Nothing))?;
+            let patience =
+                self.patience(self.deadline).ok_or_else(|| self.ended(Arrived::Nothing))?;
             let at = Instant::now();
             let written = self
                 .socket
@@ -343,10 +331,9 @@ impl Run<'_> {
                 let _ = self.flush();
                 let phase = self.phase;
                 return Err(match error {
-                    rustls::Error::AlertReceived(alert) => Cause::Refused {
-                        phase,
-                        alert: u8::from(alert),
-                    },
+                    rustls::Error::AlertReceived(alert) => {
+                        Cause::Refused { phase, alert: u8::from(alert) }
+                    }
                     error => Cause::Tls { phase, error },
                 });
             }
@@ -376,10 +363,7 @@ impl Run<'_> {
 
 /// Whether a socket call that failed so is to be tried again, deadline permitting.
 fn again(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut
-    )
+    matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 /// What a read brought.

@@ -91,10 +91,7 @@ impl Recording {
                 totals.overhead_bytes,
             )
         };
-        [
-            line("client -> gateway", decoded.to_server),
-            line("gateway -> client", decoded.to_client),
-        ]
+        [line("client -> gateway", decoded.to_server), line("gateway -> client", decoded.to_client)]
     }
 
     fn row(&self, at: Instant, lane: Lane, what: &str) -> Row {
@@ -246,15 +243,11 @@ fn describe(message: &Message, now_unix_s: i64) -> (String, String) {
             let count = plural(extensions.len(), "extension");
             named("EncryptedExtensions", format!("{chosen}; {count}"))
         }
-        Body::CertificateRequest {
-            schemes,
-            authorities,
-        } => named("CertificateRequest", request(schemes, authorities)),
+        Body::CertificateRequest { schemes, authorities } => {
+            named("CertificateRequest", request(schemes, authorities))
+        }
         Body::Certificate(chain) => named("Certificate", chain_text(chain, now_unix_s)),
-        Body::CertificateVerify {
-            scheme,
-            signature_bytes,
-        } => {
+        Body::CertificateVerify { scheme, signature_bytes } => {
             let scheme = scheme_name(*scheme);
             let details = format!("{scheme}, signature {signature_bytes} bytes");
             named("CertificateVerify", details)
@@ -272,10 +265,7 @@ fn describe(message: &Message, now_unix_s: i64) -> (String, String) {
         Body::ClientKeyExchange { share_bytes } => {
             named("ClientKeyExchange", format!("share {share_bytes} bytes"))
         }
-        Body::NewSessionTicket {
-            lifetime_s,
-            ticket_bytes,
-        } => {
+        Body::NewSessionTicket { lifetime_s, ticket_bytes } => {
             let details = format!("ticket {ticket_bytes} bytes, good for {lifetime_s} s");
             named("NewSessionTicket", details)
         }
@@ -292,10 +282,7 @@ fn describe_other(body: &Body, message: &Message) -> (String, String) {
                 name.unwrap_or_else(|| format!("number {description}")),
             );
         }
-        Body::OtherHandshake {
-            message_type,
-            malformed,
-        } => {
+        Body::OtherHandshake { message_type, malformed } => {
             let how = ["", ", malformed"][usize::from(*malformed)];
             let name = handshake_name(*message_type);
             return (name.to_owned(), format!("type {message_type}{how}"));
@@ -311,10 +298,7 @@ fn describe_other(body: &Body, message: &Message) -> (String, String) {
                 22 => "handshake",
                 _ => "record",
             };
-            return (
-                name.to_owned(),
-                String::from("not readable: encrypted, or malformed"),
-            );
+            return (name.to_owned(), String::from("not readable: encrypted, or malformed"));
         }
         Body::ChangeCipherSpec => ("ChangeCipherSpec", ""),
         Body::ApplicationData if !message.encrypted => ("application data", "NOT ENCRYPTED"),
@@ -366,28 +350,19 @@ fn client_hello(hello: &ClientHello) -> String {
 }
 
 fn server_hello(hello: &ServerHello) -> String {
-    let mut parts = vec![
-        version_name(hello.version).to_string(),
-        suite_name(hello.suite).to_string(),
-    ];
+    let mut parts =
+        vec![version_name(hello.version).to_string(), suite_name(hello.suite).to_string()];
     match hello.share {
         Some(share) if hello.retry => {
             parts.push(format!("wants a share of {}", group_name(share.group)));
         }
-        Some(share) => parts.push(format!(
-            "{} share {} bytes",
-            group_name(share.group),
-            share.bytes
-        )),
+        Some(share) => {
+            parts.push(format!("{} share {} bytes", group_name(share.group), share.bytes))
+        }
         None if hello.version == TLS13 => parts.push(String::from("no share")),
         None => {}
     }
-    parts.extend(
-        hello
-            .alpn
-            .iter()
-            .map(|protocol| format!("ALPN {}", text(protocol))),
-    );
+    parts.extend(hello.alpn.iter().map(|protocol| format!("ALPN {}", text(protocol))));
     parts.join("; ")
 }
 
@@ -409,10 +384,7 @@ fn chain_text(chain: &[Certificate], now_unix_s: i64) -> String {
         let left_s = certificate.not_after_unix_s.saturating_sub(now_unix_s);
         let left = match left_s {
             0.. => format!("{} left", plural((left_s / DAY_S) as usize, "day")),
-            _ => format!(
-                "EXPIRED {} ago",
-                plural((left_s / DAY_S).unsigned_abs() as usize, "day")
-            ),
+            _ => format!("EXPIRED {} ago", plural((left_s / DAY_S).unsigned_abs() as usize, "day")),
         };
         let names = match certificate.names.is_empty() {
             true => String::new(),
@@ -426,10 +398,7 @@ fn chain_text(chain: &[Certificate], now_unix_s: i64) -> String {
 }
 
 fn list<T: ToString>(values: &[u16], name: impl Fn(u16) -> T) -> String {
-    let names: Vec<_> = values
-        .iter()
-        .map(|value| name(*value).to_string())
-        .collect();
+    let names: Vec<_> = values.iter().map(|value| name(*value).to_string()).collect();
     names.join(", ")
 }
 

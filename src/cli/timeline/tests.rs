@@ -56,13 +56,7 @@ impl Pki {
         };
         let (server, server_pem) = issue(named(&[NAME], "gateway"));
         let (client, _) = issue(named(&["client.example"], "client"));
-        Self {
-            ca: ca.der().clone(),
-            server,
-            client,
-            server_pem,
-            ca_pem: ca.pem(),
-        }
+        Self { ca: ca.der().clone(), server, client, server_pem, ca_pem: ca.pem() }
     }
 
     fn roots(&self) -> Arc<RootCertStore> {
@@ -72,10 +66,7 @@ impl Pki {
     }
 
     fn client_certificate(&self) -> ClientCertificate {
-        ClientCertificate {
-            chain: vec![self.client.0.clone()],
-            key: self.client.1.clone_key(),
-        }
+        ClientCertificate { chain: vec![self.client.0.clone()], key: self.client.1.clone_key() }
     }
 
     fn options(&self, address: SocketAddr) -> RecordOptions<'static> {
@@ -130,10 +121,7 @@ impl Pki {
 }
 
 fn provider(groups: &[&'static dyn SupportedKxGroup]) -> Arc<CryptoProvider> {
-    Arc::new(CryptoProvider {
-        kx_groups: groups.to_vec(),
-        ..aws_lc_rs::default_provider()
-    })
+    Arc::new(CryptoProvider { kx_groups: groups.to_vec(), ..aws_lc_rs::default_provider() })
 }
 
 /// A server that does `act` to its one connection, then waits for the client to close.
@@ -203,14 +191,8 @@ fn hello(decoded: &Decoded) -> &ServerHello {
     found.expect("a ServerHello")
 }
 
-const CLIENT_13: [&str; 6] = [
-    "ClientHello",
-    "Certificate",
-    "CertificateVerify",
-    "Finished",
-    "ApplicationData",
-    "Alert",
-];
+const CLIENT_13: [&str; 6] =
+    ["ClientHello", "Certificate", "CertificateVerify", "Finished", "ApplicationData", "Alert"];
 const SERVER_13: [&str; 8] = [
     "ServerHello",
     "EncryptedExtensions",
@@ -225,10 +207,8 @@ const SERVER_13: [&str; 8] = [
 #[test]
 fn every_message_of_a_tls_1_3_handshake_is_listed_in_order() {
     let pki = Pki::new();
-    let groups: [(&'static dyn SupportedKxGroup, _, _); 2] = [
-        (kx_group::X25519, 0x001d, (32, 32)),
-        (kx_group::X25519MLKEM768, 0x11ec, (1216, 1120)),
-    ];
+    let groups: [(&'static dyn SupportedKxGroup, _, _); 2] =
+        [(kx_group::X25519, 0x001d, (32, 32)), (kx_group::X25519MLKEM768, 0x11ec, (1216, 1120))];
     for (group, code, (client_share, server_share)) in groups {
         let (address, server) = pki.serve(&TLS13, &[group]);
         let mut options = pki.options(address);
@@ -239,19 +219,13 @@ fn every_message_of_a_tls_1_3_handshake_is_listed_in_order() {
         let decoded = check_bytes_and_times(&recording);
         assert_eq!(names(&decoded, CLIENT), CLIENT_13);
         assert_eq!(names(&decoded, SERVER), SERVER_13);
-        let share = Share {
-            group: code,
-            bytes: server_share,
-        };
+        let share = Share { group: code, bytes: server_share };
         assert_eq!(hello(&decoded).share, Some(share));
         assert_eq!(hello(&decoded).version, 0x0304);
         let rows = recording.timeline(&[]);
         let exchange = rows.iter().find(|row| row.what == "key exchange");
         let said = &exchange.expect("a key exchange").details;
-        assert!(
-            said.contains(&format!("client's share {client_share} bytes")),
-            "{said}"
-        );
+        assert!(said.contains(&format!("client's share {client_share} bytes")), "{said}");
     }
 }
 
@@ -284,14 +258,8 @@ fn a_hello_retry_request_and_both_client_hellos_are_listed() {
     options.provider = provider(&[kx_group::X25519, kx_group::SECP384R1]);
     let recording = record(&options).expect("the server answers");
     let decoded = check_bytes_and_times(&recording);
-    assert_eq!(
-        names(&decoded, CLIENT)[..3],
-        ["ClientHello", "ClientHello", "Certificate"]
-    );
-    assert_eq!(
-        names(&decoded, SERVER)[..2],
-        ["HelloRetryRequest", "ServerHello"]
-    );
+    assert_eq!(names(&decoded, CLIENT)[..3], ["ClientHello", "ClientHello", "Certificate"]);
+    assert_eq!(names(&decoded, SERVER)[..2], ["HelloRetryRequest", "ServerHello"]);
     assert_eq!(names(&decoded, SERVER)[2..], SERVER_13[1..]);
 }
 
@@ -328,10 +296,7 @@ fn a_tls_1_2_handshake_is_listed_in_clear_and_its_finished_as_encrypted() {
     let rows = recording.timeline(&[]);
     let exchange = rows.iter().find(|row| row.what == "key exchange");
     let said = &exchange.expect("a key exchange").details;
-    assert!(
-        said.ends_with("client's share 32 bytes, gateway's share 32 bytes"),
-        "{said}"
-    );
+    assert!(said.ends_with("client's share 32 bytes, gateway's share 32 bytes"), "{said}");
 }
 
 #[test]
@@ -365,28 +330,13 @@ fn the_timeline_has_the_clients_checks_and_the_gateways_events_by_time() {
     ];
     assert!(order.map(at).is_sorted(), "{rows:#?}");
     for check in ["certificate chain", "handshake signature"] {
-        assert!(
-            rows[at(check)]
-                .duration
-                .is_some_and(|took| took > Duration::ZERO)
-        );
+        assert!(rows[at(check)].duration.is_some_and(|took| took > Duration::ZERO));
         assert!(!rows[at(check)].alarm);
     }
     let chain = &rows[at("Certificate")].details;
-    assert!(
-        chain.contains("CN=gateway, DNS:gateway.example, P-256"),
-        "{chain}"
-    );
-    assert!(
-        rows[at("CertificateRequest")]
-            .details
-            .contains("CN=Test CA")
-    );
-    assert!(
-        rows[at("ClientHello")]
-            .details
-            .contains("SNI gateway.example; ALPN http/1.1")
-    );
+    assert!(chain.contains("CN=gateway, DNS:gateway.example, P-256"), "{chain}");
+    assert!(rows[at("CertificateRequest")].details.contains("CN=Test CA"));
+    assert!(rows[at("ClientHello")].details.contains("SNI gateway.example; ALPN http/1.1"));
     println!("{}{}", table(&rows, false), recording.summary().join("\n"));
 }
 
@@ -397,30 +347,15 @@ fn a_client_without_a_certificate_is_refused_after_its_own_finished() {
     let mut options = pki.options(address);
     options.client_cert = None;
     let error = record(&options).expect_err("a certificate is required");
-    assert!(
-        error.to_string().contains("certificate_required (116)"),
-        "{error}"
-    );
-    assert!(matches!(
-        error.cause,
-        Cause::Refused {
-            phase: Phase::Response,
-            alert: 116
-        }
-    ));
+    assert!(error.to_string().contains("certificate_required (116)"), "{error}");
+    assert!(matches!(error.cause, Cause::Refused { phase: Phase::Response, alert: 116 }));
     let recording = error.recording.expect("much was recorded");
     let decoded = check_bytes_and_times(&recording);
-    assert_eq!(
-        names(&decoded, CLIENT)[..3],
-        ["ClientHello", "Certificate", "Finished"]
-    );
+    assert_eq!(names(&decoded, CLIENT)[..3], ["ClientHello", "Certificate", "Finished"]);
     assert_eq!(names(&decoded, SERVER).last(), Some(&"Alert"));
     let rows = recording.timeline(&[]);
     let alert = rows.iter().find(|row| row.alarm).expect("an alert");
-    assert_eq!(
-        (&*alert.what, &*alert.details),
-        ("alert", "certificate_required")
-    );
+    assert_eq!((&*alert.what, &*alert.details), ("alert", "certificate_required"));
     println!("{}", table(&rows, false));
 }
 
@@ -433,10 +368,7 @@ fn a_client_without_a_certificate_is_refused_though_it_sends_nothing() {
     options.request = b"";
     options.response_end = ResponseEnd::Quiet(Duration::from_secs(3));
     let error = record(&options).expect_err("a certificate is required");
-    assert!(
-        matches!(error.cause, Cause::Refused { alert: 116, .. }),
-        "{error}"
-    );
+    assert!(matches!(error.cause, Cause::Refused { alert: 116, .. }), "{error}");
 }
 
 #[test]
@@ -468,19 +400,13 @@ fn a_server_under_another_root_is_refused_and_its_chain_is_shown() {
     let mut options = pki.options(address);
     options.roots = Pki::new().roots();
     let error = record(&options).expect_err("the root is another");
-    assert!(
-        error.to_string().contains("certificate does not verify"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("certificate does not verify"), "{error}");
     let recording = error.recording.expect("much was recorded");
     check_bytes_and_times(&recording);
     let rows = recording.timeline(&[]);
     let failed = rows.iter().find(|row| row.what == "certificate chain");
     assert!(failed.is_some_and(|row| row.alarm && row.details.starts_with("FAILED")));
-    assert!(
-        rows.iter()
-            .any(|row| row.lane == Lane::Wire(CLIENT) && row.what == "alert")
-    );
+    assert!(rows.iter().any(|row| row.lane == Lane::Wire(CLIENT) && row.what == "alert"));
 }
 
 #[test]
@@ -495,10 +421,7 @@ fn servers_that_close_stall_or_talk_garbage_give_clear_errors() {
     let (address, _server) = serve_raw(move |mut socket| read_hello(&mut socket));
     let error = record(&pki.options(address)).expect_err("the server closes");
     let phase = Phase::Handshake;
-    assert!(
-        matches!(error.cause, Cause::Closed { phase: of } if of == phase),
-        "{error}"
-    );
+    assert!(matches!(error.cause, Cause::Closed { phase: of } if of == phase), "{error}");
 
     let (address, _server) = serve_raw(move |mut socket| {
         read_hello(&mut socket);
@@ -508,31 +431,18 @@ fn servers_that_close_stall_or_talk_garbage_give_clear_errors() {
     options.handshake_timeout = Duration::from_millis(80);
     let began = Instant::now();
     let error = record(&options).expect_err("the server stalls");
-    assert!(
-        error.to_string().contains("timed out after 80 ms"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("timed out after 80 ms"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(2));
 
     let (address, _server) = serve_raw(move |mut socket| {
         read_hello(&mut socket);
-        socket
-            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-            .expect("the client reads");
+        socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").expect("the client reads");
         socket.read(&mut [0; 10])
     });
     let error = record(&pki.options(address)).expect_err("the server talks garbage");
-    assert!(
-        error.to_string().contains("does not answer in TLS"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("does not answer in TLS"), "{error}");
     let recording = error.recording.expect("much was recorded");
-    assert!(
-        recording
-            .timeline(&[])
-            .iter()
-            .any(|row| row.what == "not TLS")
-    );
+    assert!(recording.timeline(&[]).iter().any(|row| row.what == "not TLS"));
     check_bytes_and_times(&recording);
 }
 
@@ -546,10 +456,7 @@ fn a_port_where_nobody_listens_is_named() {
     let address = held.local_addr().expect("bound");
     let address = address.as_socket().expect("an IPv4 address");
     let error = record(&pki.options(address)).expect_err("nobody listens");
-    assert!(
-        error.to_string().starts_with(&address.to_string()),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with(&address.to_string()), "{error}");
     assert!(error.recording.is_none());
 }
 
@@ -567,28 +474,18 @@ fn a_response_of_so_many_bytes_is_complete_though_the_server_stays() {
     options.response_end = ResponseEnd::Bytes(RESPONSE.len() + 1);
     let error = record(&options).expect_err("the server says no more");
     let phase = Phase::Response;
-    assert!(
-        matches!(error.cause, Cause::Closed { phase: of } if of == phase),
-        "{error}"
-    );
+    assert!(matches!(error.cause, Cause::Closed { phase: of } if of == phase), "{error}");
 }
 
 #[test]
 fn more_than_a_recording_holds_ends_it() {
     let mut wire = record::Wire::default();
     let bytes = vec![0; crate::limits::TIMELINE_WIRE_BYTES_MAX];
-    wire.add(&bytes, Instant::now())
-        .expect("just within the bound");
-    assert!(matches!(
-        wire.add(&[0], Instant::now()),
-        Err(Cause::TooMuch { .. })
-    ));
+    wire.add(&bytes, Instant::now()).expect("just within the bound");
+    assert!(matches!(wire.add(&[0], Instant::now()), Err(Cause::TooMuch { .. })));
     let mut wire = record::Wire::default();
     for _ in 0..crate::limits::TIMELINE_PIECES_MAX {
         wire.add(&[0], Instant::now()).expect("within the bound");
     }
-    assert!(matches!(
-        wire.add(&[0], Instant::now()),
-        Err(Cause::TooMuch { .. })
-    ));
+    assert!(matches!(wire.add(&[0], Instant::now()), Err(Cause::TooMuch { .. })));
 }

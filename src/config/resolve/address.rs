@@ -17,6 +17,9 @@ const TARGET_EXPECTED: &str =
 /// An address to listen on, and whether it takes IPv4 clients on an IPv6 socket.
 pub(super) fn listen(text: &str) -> Result<(SocketAddr, bool), Complaint> {
     let complaint = |fix: &str| Complaint::new("is not one to listen on", LISTEN_EXPECTED, fix);
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Err(complaint("put the IPv6 address in brackets and add a port"));
+    }
     if let Some(port) = text.strip_prefix(':') {
         let port = port_number(port).ok_or_else(|| complaint("write a port from 1 to 65535"))?;
         return Ok((SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port), true));
@@ -24,9 +27,6 @@ pub(super) fn listen(text: &str) -> Result<(SocketAddr, bool), Complaint> {
     match text.parse::<SocketAddr>() {
         Ok(address) if address.port() == 0 => Err(complaint("write a port from 1 to 65535")),
         Ok(address) => Ok((address, false)),
-        Err(_) if text.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6()) => {
-            Err(complaint("put the IPv6 address in brackets and add a port"))
-        }
         Err(_) => Err(complaint("write an IP address, not a name, and a port")),
     }
 }
@@ -171,10 +171,7 @@ mod tests {
     fn targets_are_addresses_names_and_unix_sockets() {
         let folder = Path::new("/etc/ringfort");
         let parsed = |text| target(text, folder).expect(text);
-        assert_eq!(
-            parsed("[::1]:9000"),
-            Target::Socket("[::1]:9000".parse().expect("an address"))
-        );
+        assert_eq!(parsed("[::1]:9000"), Target::Socket("[::1]:9000".parse().expect("an address")));
         assert_eq!(parsed("unix:app.sock"), Target::Unix("/etc/ringfort/app.sock".into()));
         assert_eq!(
             parsed("App_1.internal.:9000"),
@@ -182,8 +179,21 @@ mod tests {
         );
         let long = format!("unix:/{}", "x".repeat(UNIX_PATH_BYTES_MAX));
         for text in [
-            "", "app", "app:", "app:0", "app:x", ":9000", "-a:1", "a..b:1", "127.0.0.256:1",
-            "127.0.0.1", "::1", "unix:", "http://a:1", &long, "127.0.0.1:0",
+            "",
+            "app",
+            "app:",
+            "app:0",
+            "app:x",
+            ":9000",
+            "-a:1",
+            "a..b:1",
+            "127.0.0.256:1",
+            "127.0.0.1",
+            "::1",
+            "unix:",
+            "http://a:1",
+            &long,
+            "127.0.0.1:0",
         ] {
             assert!(target(text, folder).is_err(), "{text}");
         }

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use rustls::crypto::CryptoProvider;
 use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use toml::Spanned;
@@ -14,7 +14,7 @@ use crate::config::model::{self, OneOrMore, Text};
 use crate::identity::{KeyType, Pattern};
 use crate::limits::{ALLOW_PATTERNS_MAX, CLIENT_CA_FILES_MAX, PEM_BYTES_MAX};
 use crate::policy::Rules;
-use crate::tls::verify::{ClientAuth, ClientVerifier, KeyRules};
+use crate::tls::verify::{ClientAuth, ClientVerifier, KeyRules, VerifierError};
 
 /// What `client_auth` may be.
 const CLIENT_AUTHS: &[(&str, ClientAuth)] = &[
@@ -74,23 +74,29 @@ impl Resolver<'_> {
         let chain_max = chain_certificates_max as usize;
         let verifier =
             ClientVerifier::new(Arc::new(roots), auth, chain_max, keys, Arc::clone(provider));
-        let verifier = match verifier {
-            Ok(verifier) => verifier,
-            Err(error) => {
+        Some(Clients { auth, rules, verifier: self.verifier(written, verifier)? })
+    }
+
+    fn verifier(
+        &mut self,
+        written: &Spanned<model::Listener>,
+        built: Result<ClientVerifier, VerifierError>,
+    ) -> Option<Arc<dyn ClientCertVerifier>> {
+        match (built, &self.context.observer) {
+            (Ok(verifier), Some(observer)) => {
+                Some(Arc::new(verifier.observed(Arc::clone(observer))))
+            }
+            (Ok(verifier), None) => Some(Arc::new(verifier)),
+            (Err(error), _) => {
                 self.refuse(
                     &written.span(),
                     &format!("no verifier of clients can be built: {error}"),
                     "roots and bounds with which a client can be verified",
                     "correct `client_ca` and the `client_` keys of this listener",
                 );
-                return None;
+                None
             }
-        };
-        let verifier: Arc<dyn ClientCertVerifier> = match &self.context.observer {
-            Some(observer) => Arc::new(verifier.observed(Arc::clone(observer))),
-            None => Arc::new(verifier),
-        };
-        Some(Clients { auth, rules, verifier })
+        }
     }
 
     /// What is said about clients' certificates where none is asked for has no effect, and who
@@ -99,10 +105,7 @@ impl Resolver<'_> {
         let written: [(&str, Option<Range<usize>>); 5] = [
             ("client_ca", listener.client_ca.as_ref().map(Spanned::span)),
             ("allow", listener.allow.as_ref().map(Spanned::span)),
-            (
-                "chain_certificates_max",
-                listener.chain_certificates_max.as_ref().map(Spanned::span),
-            ),
+            ("chain_certificates_max", listener.chain_certificates_max.as_ref().map(Spanned::span)),
             ("client_key_types", listener.client_key_types.as_ref().map(Spanned::span)),
             ("client_rsa_bits_min", listener.client_rsa_bits_min.as_ref().map(Spanned::span)),
         ];

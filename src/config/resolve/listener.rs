@@ -72,21 +72,15 @@ impl Resolver<'_> {
         let key_log = listener.key_log.as_ref().and_then(|text| self.key_log(text));
         let handshake_timeout =
             self.millis(listener.handshake_timeout_ms.as_ref(), &bounds::HANDSHAKE_TIMEOUT_MS);
-        let idle_timeout =
-            self.millis(listener.idle_timeout_ms.as_ref(), &bounds::IDLE_TIMEOUT_MS);
+        let idle_timeout = self.millis(listener.idle_timeout_ms.as_ref(), &bounds::IDLE_TIMEOUT_MS);
         let connection_age_max = self.optional_millis(
             listener.connection_age_max_ms.as_ref(),
             &bounds::CONNECTION_AGE_MAX_MS,
         );
         let socket = self.socket_options(listener, dual_stack);
         let clients = clients?;
-        let options = ListenerTlsOptions {
-            provider,
-            versions,
-            verifier: clients.verifier,
-            alpn,
-            key_log,
-        };
+        let options =
+            ListenerTlsOptions { provider, versions, verifier: clients.verifier, alpn, key_log };
         Some(Listener {
             name: name.into(),
             address,
@@ -191,7 +185,8 @@ impl Resolver<'_> {
             "suites",
             SUITES.iter().map(|(name, _)| *name),
             |text| {
-                provider::suite_by_name(text).map(|suite| (provider::suite_name(suite.suite()), suite))
+                provider::suite_by_name(text)
+                    .map(|suite| (provider::suite_name(suite.suite()), suite))
             },
         );
         let groups = self.known_list(
@@ -199,7 +194,8 @@ impl Resolver<'_> {
             "groups",
             GROUPS.iter().map(|(name, _)| *name),
             |text| {
-                provider::group_by_name(text).map(|group| (provider::group_name(group.name()), group))
+                provider::group_by_name(text)
+                    .map(|group| (provider::group_name(group.name()), group))
             },
         );
         provider::provider(&suites.unwrap_or_default(), &groups.unwrap_or_default())
@@ -215,7 +211,6 @@ impl Resolver<'_> {
             .known_list(listener.tls_versions.as_ref(), "tls_versions", names, parse)
             .unwrap_or_else(|| VERSIONS.iter().map(|(_, version)| *version).collect());
         let suites = listener.suites.as_ref();
-        let written = listener.tls_versions.as_ref().map(Spanned::span);
         for version in &versions {
             let name = provider::version_name(version.version);
             let of_version = |suite: &rustls::SupportedCipherSuite| suite.version() == *version;
@@ -246,10 +241,10 @@ impl Resolver<'_> {
         let has_tls12 = versions.iter().any(|version| version.version == ProtocolVersion::TLSv1_2);
         if let Some(groups) = &listener.groups
             && has_tls12
-            && !provider.kx_groups.iter().any(|group| classic(group))
+            && !provider.kx_groups.iter().any(classic)
         {
             self.refuse(
-                &written.unwrap_or_else(|| groups.span()),
+                &groups.span(),
                 "groups lists X25519MLKEM768 alone, which TLS 1.2 cannot use",
                 "a group for each of `tls_versions`",
                 "add \"X25519\" to `groups`, or write `tls_versions = [\"1.3\"]`",
@@ -296,9 +291,7 @@ impl Resolver<'_> {
         });
         let key = key_text.and_then(|text| {
             let bytes = self.read("key", text, PEM_BYTES_MAX)?;
-            pem::private_key(&bytes)
-                .map_err(|complaint| self.complain("key", text, complaint))
-                .ok()
+            pem::private_key(&bytes).map_err(|complaint| self.complain("key", text, complaint)).ok()
         });
         let (chain, key, chain_text, key_text) = (chain?, key?, chain_text?, key_text?);
         if chain.len() > SERVER_CHAIN_CERTIFICATES_MAX {

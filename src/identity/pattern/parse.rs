@@ -77,9 +77,8 @@ pub(super) fn ip(text: &str) -> Result<Kind, String> {
         Some((address, prefix)) => (address, Some(prefix)),
         None => (text, None),
     };
-    let network: IpAddr = address
-        .parse()
-        .map_err(|_| format!("{address:?} is not an IP address; {EXPECTED}"))?;
+    let network: IpAddr =
+        address.parse().map_err(|_| format!("{address:?} is not an IP address; {EXPECTED}"))?;
     let bits = address_bits(network);
     let prefix_bits = match prefix {
         None => bits,
@@ -90,10 +89,7 @@ pub(super) fn ip(text: &str) -> Result<Kind, String> {
             .ok_or_else(|| format!("/{digits} is not a prefix of 0 to {bits} bits; {EXPECTED}"))?,
     };
     match masked(network, prefix_bits) {
-        Some(base) if base == network => Ok(Kind::Ip {
-            network,
-            prefix_bits,
-        }),
+        Some(base) if base == network => Ok(Kind::Ip { network, prefix_bits }),
         Some(base) => Err(format!(
             "{network} has bits beyond its prefix of {prefix_bits}; expected \
              ip:{base}/{prefix_bits}"
@@ -104,27 +100,23 @@ pub(super) fn ip(text: &str) -> Result<Kind, String> {
 
 pub(super) fn uri(text: &str) -> Result<Kind, String> {
     if name::is_spiffe(text) {
-        return Err(format!(
-            "expected a SPIFFE ID without the prefix 'uri:', as {text}"
-        ));
+        return Err(format!("expected a SPIFFE ID without the prefix 'uri:', as {text}"));
     }
     match name::check_uri(text) {
         Ok(()) => Ok(Kind::Uri(text.into())),
-        Err(problem) => Err(format!(
-            "{problem}; expected the exact URI, such as uri:urn:example:device-7"
-        )),
+        Err(problem) => {
+            Err(format!("{problem}; expected the exact URI, such as uri:urn:example:device-7"))
+        }
     }
 }
 
 pub(super) fn dn(text: &str, prefix: &str) -> Result<Box<str>, String> {
-    distinguished_name::canonical(text)
-        .map(String::into_boxed_str)
-        .map_err(|problem| {
-            format!(
-                "{problem}; expected the exact name as RFC 4514 writes it, last RDN first, such as \
+    distinguished_name::canonical(text).map(String::into_boxed_str).map_err(|problem| {
+        format!(
+            "{problem}; expected the exact name as RFC 4514 writes it, last RDN first, such as \
              {prefix}:CN=api,O=Example; 'openssl x509 -noout -{prefix} -nameopt RFC2253' shows it"
-            )
-        })
+        )
+    })
 }
 
 pub(super) fn serial(text: &str) -> Result<Kind, String> {
@@ -146,11 +138,9 @@ pub(super) fn serial(text: &str) -> Result<Kind, String> {
 }
 
 pub(super) fn hash(text: &str, prefix: &str) -> Result<[u8; 32], String> {
-    hex_bytes(text)
-        .and_then(|bytes| bytes.try_into().ok())
-        .ok_or_else(|| {
-            format!("expected the 64 hex digits of a SHA-256, colons allowed, after '{prefix}:'")
-        })
+    hex_bytes(text).and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
+        format!("expected the 64 hex digits of a SHA-256, colons allowed, after '{prefix}:'")
+    })
 }
 
 /// Pairs of hex digits, either all joined or all with one colon between them.

@@ -58,15 +58,11 @@ fn openssl_hello(arguments: &[&str]) -> Vec<u8> {
         .spawn()
         .expect("this test needs the openssl command");
     let (mut stream, _) = listener.accept().expect("openssl connects");
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .expect("not zero");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("not zero");
     let mut bytes = Vec::new();
     while parse(&bytes) == Ok(Progress::NeedMore) {
         let mut buffer = [0; 4096];
-        let count = stream
-            .read(&mut buffer)
-            .expect("openssl sends a whole hello");
+        let count = stream.read(&mut buffer).expect("openssl sends a whole hello");
         assert!(count > 0, "openssl closed after {} bytes", bytes.len());
         bytes.extend_from_slice(&buffer[..count]);
     }
@@ -92,9 +88,7 @@ fn fragmented(bytes: &[u8], size: usize) -> Vec<u8> {
 }
 
 fn record_of(fragment: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(fragment.len())
-        .expect("a record")
-        .to_be_bytes();
+    let length = u16::try_from(fragment.len()).expect("a record").to_be_bytes();
     [&[22, 3, 1, length[0], length[1]], fragment].concat()
 }
 
@@ -145,29 +139,16 @@ fn the_hello_of_rustls_is_read() {
     assert!(share.is_none_or(|share| share.1 == 32) && !hello.key_shares.is_empty());
     assert_eq!((hello.session_id_len, hello.bytes), (32, bytes.len()));
     assert!(!hello.has_pre_shared_key && !hello.has_early_data && !hello.has_session_ticket);
-    assert_eq!(
-        complete(&unbuffered_hello()).server_name.as_deref(),
-        Some("un.example")
-    );
+    assert_eq!(complete(&unbuffered_hello()).server_name.as_deref(), Some("un.example"));
 }
 
 #[test]
 fn the_hello_of_openssl_is_read() {
-    let arguments = [
-        "-servername",
-        "db.example",
-        "-alpn",
-        "h2,http/1.1",
-        "-groups",
-        "P-256",
-    ];
+    let arguments = ["-servername", "db.example", "-alpn", "h2,http/1.1", "-groups", "P-256"];
     let hello = complete(&openssl_hello(&arguments));
     assert_eq!(hello.server_name.as_deref(), Some("db.example"));
     assert_eq!(hello.alpn, [b"h2".to_vec(), b"http/1.1".to_vec()]);
-    assert_eq!(
-        (hello.groups, hello.key_shares),
-        (vec![0x0017], vec![(0x0017, 65)])
-    );
+    assert_eq!((hello.groups, hello.key_shares), (vec![0x0017], vec![(0x0017, 65)]));
     assert!(hello.versions.contains(&TLS13) && hello.suites.contains(&0x1302));
     let old = complete(&openssl_hello(&["-tls1_2", "-noservername"]));
     assert_eq!((old.versions, old.server_name), (vec![TLS12], None));
@@ -177,11 +158,7 @@ fn the_hello_of_openssl_is_read() {
 #[test]
 fn a_hello_cut_at_any_byte_needs_more() {
     let openssl = openssl_hello(&["-servername", "db.example"]);
-    for bytes in [
-        rustls_hello("a.example", &[b"h2"]),
-        unbuffered_hello(),
-        openssl,
-    ] {
+    for bytes in [rustls_hello("a.example", &[b"h2"]), unbuffered_hello(), openssl] {
         for sent in [bytes.clone(), fragmented(&bytes, 100)] {
             for cut in 0..sent.len() {
                 assert_eq!(parse(&sent[..cut]), Ok(Progress::NeedMore), "cut at {cut}");
@@ -197,10 +174,7 @@ fn a_hello_in_records_of_one_byte_is_the_same_hello() {
     let whole = complete(&bytes);
     for size in [1, 2, 3, 7, 50] {
         let mut sent = fragmented(&bytes, size);
-        let expected = ClientHello {
-            bytes: sent.len(),
-            ..whole.clone()
-        };
+        let expected = ClientHello { bytes: sent.len(), ..whole.clone() };
         sent.extend_from_slice(b"\x17\x03\x03 what follows is not looked at");
         assert_eq!(complete(&sent), expected);
     }
@@ -208,34 +182,15 @@ fn a_hello_in_records_of_one_byte_is_the_same_hello() {
 
 #[test]
 fn other_protocols_are_told_apart() {
-    for text in [
-        "GET / HTTP/1.1",
-        "PRI * HTTP/2.0",
-        "POST /",
-        "M-SEARCH * ",
-        "get /",
-    ] {
+    for text in ["GET / HTTP/1.1", "PRI * HTTP/2.0", "POST /", "M-SEARCH * ", "get /"] {
         assert_eq!(error(text.as_bytes()), HelloError::PlainHttp, "{text}");
     }
     assert_eq!(parse(b"GET"), Ok(Progress::NeedMore));
     assert_eq!(parse(b""), Ok(Progress::NeedMore));
-    for text in [
-        "SSH-2.0-OpenSSH_9.9 x",
-        "PROXY TCP4 ",
-        "\0\0\0\x08",
-        "GET\r\n",
-        "\x05\x01",
-    ] {
-        assert_eq!(
-            error(text.as_bytes()),
-            HelloError::NotTls(text.as_bytes()[0]),
-            "{text}"
-        );
+    for text in ["SSH-2.0-OpenSSH_9.9 x", "PROXY TCP4 ", "\0\0\0\x08", "GET\r\n", "\x05\x01"] {
+        assert_eq!(error(text.as_bytes()), HelloError::NotTls(text.as_bytes()[0]), "{text}");
     }
-    assert_eq!(
-        error(&[b'A'; HTTP_METHOD_BYTES_MAX + 1]),
-        HelloError::NotTls(b'A')
-    );
+    assert_eq!(error(&[b'A'; HTTP_METHOD_BYTES_MAX + 1]), HelloError::NotTls(b'A'));
     assert_eq!(error(&[0x80, 0x2e, 0x01, 0x03, 0x01]), HelloError::Ssl2);
     assert_eq!(error(&[0x80, 0x2e, 0x02]), HelloError::NotTls(0x80));
     assert_eq!(error(&[21, 3, 1, 0, 2, 1, 0]), HelloError::NotHandshake(21));
@@ -245,19 +200,10 @@ fn other_protocols_are_told_apart() {
 #[test]
 fn a_hello_that_announces_too_much_is_refused_at_once() {
     // 64 KiB of message: its header is enough.
-    assert_eq!(
-        error(&[22, 3, 1, 0x3f, 0, 1, 1, 0, 0]),
-        HelloError::TooLarge
-    );
-    assert_eq!(
-        error(&[22, 3, 1, 0x40, 1]),
-        HelloError::RecordOverflow(0x4001)
-    );
+    assert_eq!(error(&[22, 3, 1, 0x3f, 0, 1, 1, 0, 0]), HelloError::TooLarge);
+    assert_eq!(error(&[22, 3, 1, 0x40, 1]), HelloError::RecordOverflow(0x4001));
     // The headers of 1-byte records count too.
-    let long = fragmented(
-        &record_of(&[&[1, 0, 0x30, 0][..], &[0; 0x3000]].concat()),
-        1,
-    );
+    let long = fragmented(&record_of(&[&[1, 0, 0x30, 0][..], &[0; 0x3000]].concat()), 1);
     let cut = &long[..CLIENT_HELLO_BYTES_MAX];
     assert_eq!(error(cut), HelloError::TooLarge);
     // It would fit in one record, and not with the header of a second.
@@ -303,50 +249,28 @@ fn a_tls_12_hello_may_end_without_extensions() {
     sent[4] -= 2;
     sent[8] -= 2;
     let hello = complete(&sent);
-    assert_eq!(
-        (hello.versions, hello.suites),
-        (vec![TLS12], vec![0x1301, 0x0a0a])
-    );
+    assert_eq!((hello.versions, hello.suites), (vec![TLS12], vec![0x1301, 0x0a0a]));
     assert!(is_grease(0x0a0a) && !is_grease(0x1301));
 }
 
 #[test]
 fn compression_is_refused_where_null_is_not_offered() {
     let tls13 = [extension(43, &TLS13_OFFERED)];
-    assert!(matches!(
-        error(&hello_of(TLS12, &[1, 0], &tls13)),
-        HelloError::Illegal(_)
-    ));
-    assert!(matches!(
-        error(&hello_of(TLS12, &[1], &[])),
-        HelloError::Illegal(_)
-    ));
+    assert!(matches!(error(&hello_of(TLS12, &[1, 0], &tls13)), HelloError::Illegal(_)));
+    assert!(matches!(error(&hello_of(TLS12, &[1], &[])), HelloError::Illegal(_)));
     complete(&hello_of(TLS12, &[1, 0], &[]));
 }
 
 #[test]
 fn server_names_against_rfc_6066_are_refused() {
     assert_eq!(
-        complete(&with_name(b"A.b-c.Example"))
-            .server_name
-            .as_deref(),
+        complete(&with_name(b"A.b-c.Example")).server_name.as_deref(),
         Some("a.b-c.example")
     );
-    let bad: [&[u8]; 8] = [
-        b"example.",
-        b"10.0.0.1",
-        b"::1",
-        b"[::1]",
-        b"",
-        b"a b",
-        b"\xff\xfe",
-        b"a..b",
-    ];
+    let bad: [&[u8]; 8] =
+        [b"example.", b"10.0.0.1", b"::1", b"[::1]", b"", b"a b", b"\xff\xfe", b"a..b"];
     for name in bad {
-        assert!(
-            matches!(error(&with_name(name)), HelloError::Illegal(_)),
-            "{name:?}"
-        );
+        assert!(matches!(error(&with_name(name)), HelloError::Illegal(_)), "{name:?}");
     }
     let name = [&[0][..], &vector16(b"a.example")].concat();
     let twice = with_extensions(&[extension(0, &vector16(&[&name[..], &name].concat()))]);
@@ -354,10 +278,7 @@ fn server_names_against_rfc_6066_are_refused() {
     let other = [&[9][..], &vector16(b"\0\0"), &name].concat();
     let skipped = complete(&with_extensions(&[extension(0, &vector16(&other))]));
     assert_eq!(skipped.server_name.as_deref(), Some("a.example"));
-    assert_eq!(
-        error(&with_extensions(&[extension(0, &[0, 0])])).alert(),
-        Some(50)
-    );
+    assert_eq!(error(&with_extensions(&[extension(0, &[0, 0])])).alert(), Some(50));
 }
 
 #[test]
@@ -371,10 +292,7 @@ fn extensions_against_the_standard_are_refused() {
         vec![extension(51, &vector16(&[0, 29, 0, 1, 5, 0, 29, 0, 1, 6]))],
     ];
     for extensions in illegal {
-        assert!(matches!(
-            error(&with_extensions(&extensions)),
-            HelloError::Illegal(_)
-        ));
+        assert!(matches!(error(&with_extensions(&extensions)), HelloError::Illegal(_)));
     }
     let lone = with_extensions(std::slice::from_ref(&psk));
     assert!(matches!(error(&lone), HelloError::MissingExtension(_)));
@@ -389,10 +307,7 @@ fn extensions_against_the_standard_are_refused() {
     ];
     for extension in malformed {
         let sent = with_extensions(std::slice::from_ref(&extension));
-        assert!(
-            matches!(error(&sent), HelloError::Malformed(_)),
-            "{extension:?}"
-        );
+        assert!(matches!(error(&sent), HelloError::Malformed(_)), "{extension:?}");
     }
     let sound = [extension(42, &[]), extension(35, &[1]), modes, psk];
     let hello = complete(&with_extensions(&sound));
@@ -402,9 +317,7 @@ fn extensions_against_the_standard_are_refused() {
 #[test]
 fn lists_are_bounded() {
     let bounded = |count, make: &dyn Fn(u16) -> Vec<Vec<u8>>| {
-        parse(&with_extensions(
-            &(0..count).flat_map(make).collect::<Vec<_>>(),
-        ))
+        parse(&with_extensions(&(0..count).flat_map(make).collect::<Vec<_>>()))
     };
     let many = |kind| vec![extension(0x4000 + kind, &[])];
     assert!(bounded(HELLO_EXTENSIONS_MAX as u16, &many).is_ok());
@@ -415,10 +328,7 @@ fn lists_are_bounded() {
     let shares = |count: u16| {
         let entries = (0..count).flat_map(|group| [group.to_be_bytes(), [0, 1]].concat());
         let entries: Vec<u8> = entries.collect();
-        let list: Vec<u8> = entries
-            .chunks(4)
-            .flat_map(|entry| [entry, &[7]].concat())
-            .collect();
+        let list: Vec<u8> = entries.chunks(4).flat_map(|entry| [entry, &[7]].concat()).collect();
         parse(&with_extensions(&[extension(51, &vector16(&list))]))
     };
     assert!(shares(HELLO_KEY_SHARES_MAX as u16).is_ok());
@@ -428,10 +338,7 @@ fn lists_are_bounded() {
 #[test]
 fn an_error_says_what_was_found_and_has_its_alert() {
     let text = HelloError::UnsupportedVersion(0x0301).to_string();
-    assert!(
-        text.contains("TLS 1.0") && text.contains("TLS 1.2"),
-        "{text}"
-    );
+    assert!(text.contains("TLS 1.0") && text.contains("TLS 1.2"), "{text}");
     assert_eq!(HelloError::UnsupportedVersion(0x0301).alert(), Some(70));
     assert_eq!(HelloError::PlainHttp.alert(), None);
 }

@@ -61,19 +61,13 @@ struct Ca {
 impl Ca {
     fn root(params: CertificateParams, key: KeyPair) -> Self {
         let certificate = params.self_signed(&key).expect("a root").der().clone();
-        Self {
-            issuer: Issuer::new(params, key),
-            chain: vec![certificate],
-        }
+        Self { issuer: Issuer::new(params, key), chain: vec![certificate] }
     }
 
     fn below(&self, params: CertificateParams, key: KeyPair) -> Self {
         let mut chain = vec![self.sign(&params, &key)];
         chain.extend_from_slice(&self.chain);
-        Self {
-            issuer: Issuer::new(params, key),
-            chain,
-        }
+        Self { issuer: Issuer::new(params, key), chain }
     }
 
     fn sign(&self, params: &CertificateParams, key: &KeyPair) -> CertificateDer<'static> {
@@ -94,10 +88,7 @@ impl Ca {
 }
 
 fn keys(types: &[KeyType]) -> KeyRules {
-    KeyRules {
-        types: types.to_vec(),
-        rsa_bits_min: 2048,
-    }
+    KeyRules { types: types.to_vec(), rsa_bits_min: 2048 }
 }
 
 fn verifier(root: &Ca, mode: ClientAuth, keys: KeyRules) -> ClientVerifier {
@@ -153,29 +144,16 @@ fn an_unknown_authority_is_told_from_a_self_signed_leaf_and_from_a_forged_name()
 
     let stranger = Ca::root(ca_params("stranger"), key(P256));
     let chain = stranger.chain_of(&leaf_params(), &key(P256));
-    assert_eq!(
-        verify(&verifier, &chain, noon()),
-        Err(Refusal::UnknownAnchor)
-    );
+    assert_eq!(verify(&verifier, &chain, noon()), Err(Refusal::UnknownAnchor));
 
     for params in [leaf_params(), ca_params("alone")] {
-        let alone = params
-            .self_signed(&key(P256))
-            .expect("a certificate")
-            .der()
-            .clone();
-        assert_eq!(
-            verify(&verifier, &[alone], noon()),
-            Err(Refusal::SelfSigned)
-        );
+        let alone = params.self_signed(&key(P256)).expect("a certificate").der().clone();
+        assert_eq!(verify(&verifier, &[alone], noon()), Err(Refusal::SelfSigned));
     }
 
     let namesake = p256_root();
     let chain = namesake.chain_of(&leaf_params(), &key(P256));
-    assert_eq!(
-        verify(&verifier, &chain, noon()),
-        Err(Refusal::BadSignature)
-    );
+    assert_eq!(verify(&verifier, &chain, noon()), Err(Refusal::BadSignature));
 }
 
 #[test]
@@ -185,10 +163,7 @@ fn the_purpose_of_the_chain_must_include_client_authentication() {
     let mut server_only = leaf_params();
     server_only.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let chain = root.chain_of(&server_only, &key(P256));
-    assert_eq!(
-        verify(&verifier, &chain, noon()),
-        Err(Refusal::EkuLacksClientAuth)
-    );
+    assert_eq!(verify(&verifier, &chain, noon()), Err(Refusal::EkuLacksClientAuth));
 }
 
 #[test]
@@ -196,14 +171,8 @@ fn an_authority_is_no_leaf_and_a_leaf_is_no_authority() {
     let root = p256_root();
     let verifier = p256_verifier(&root);
     let issuing = root.below(ca_params("issuing"), key(P256));
-    assert_eq!(
-        verify(&verifier, &issuing.chain[..1], noon()),
-        Err(Refusal::CaAsLeaf)
-    );
-    assert_eq!(
-        verify(&verifier, &[root.anchor().clone()], noon()),
-        Err(Refusal::CaAsLeaf)
-    );
+    assert_eq!(verify(&verifier, &issuing.chain[..1], noon()), Err(Refusal::CaAsLeaf));
+    assert_eq!(verify(&verifier, &[root.anchor().clone()], noon()), Err(Refusal::CaAsLeaf));
 
     let impostor = root.below(leaf_params(), key(P256));
     let mut below = leaf_params();
@@ -219,9 +188,7 @@ fn constraints_of_the_issuers_are_kept() {
 
     let mut last = ca_params("last");
     last.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    let beyond = root
-        .below(last, key(P256))
-        .below(ca_params("beyond"), key(P256));
+    let beyond = root.below(last, key(P256)).below(ca_params("beyond"), key(P256));
     let chain = beyond.chain_of(&leaf_params(), &key(P256));
     assert_eq!(verify(&verifier, &chain, noon()), Err(Refusal::PathLength));
 
@@ -232,10 +199,7 @@ fn constraints_of_the_issuers_are_kept() {
     });
     let constrained = root.below(elsewhere, key(P256));
     let chain = constrained.chain_of(&leaf_params(), &key(P256));
-    assert_eq!(
-        verify(&verifier, &chain, noon()),
-        Err(Refusal::NameConstraint)
-    );
+    assert_eq!(verify(&verifier, &chain, noon()), Err(Refusal::NameConstraint));
 }
 
 #[test]
@@ -292,14 +256,8 @@ fn key_types_and_sizes_are_checked_on_leaf_and_intermediates_but_not_on_anchors(
     assert_eq!(verify(&with_rsa, &rsa_leaf, noon()), Ok(()));
     rules.rsa_bits_min = 3072;
     let with_long_rsa = verifier(&root, ClientAuth::Require, rules);
-    assert_eq!(
-        verify(&with_long_rsa, &rsa_leaf, noon()),
-        Err(Refusal::KeyTooSmall)
-    );
-    assert_eq!(
-        verify(&with_long_rsa, &below_rsa, noon()),
-        Err(Refusal::KeyTooSmall)
-    );
+    assert_eq!(verify(&with_long_rsa, &rsa_leaf, noon()), Err(Refusal::KeyTooSmall));
+    assert_eq!(verify(&with_long_rsa, &below_rsa, noon()), Err(Refusal::KeyTooSmall));
     assert_eq!(verify(&with_long_rsa, &p256_leaf, noon()), Ok(()));
 }
 
@@ -309,37 +267,17 @@ fn settings_that_no_client_could_fulfil_are_refused() {
     let mut anchors = RootCertStore::empty();
     let new = |anchors: &RootCertStore, mode, chain_max, types: &[KeyType]| {
         let provider = Arc::new(default_provider());
-        let made = ClientVerifier::new(
-            Arc::new(anchors.clone()),
-            mode,
-            chain_max,
-            keys(types),
-            provider,
-        );
+        let made =
+            ClientVerifier::new(Arc::new(anchors.clone()), mode, chain_max, keys(types), provider);
         made.map(|_| ())
     };
     let (require, p256) = (ClientAuth::Require, [KeyType::EcdsaP256]);
-    assert_eq!(
-        new(&anchors, require, 3, &p256),
-        Err(VerifierError::NoAnchors)
-    );
+    assert_eq!(new(&anchors, require, 3, &p256), Err(VerifierError::NoAnchors));
     anchors.add(root.anchor().clone()).expect("an anchor");
-    assert_eq!(
-        new(&anchors, require, 3, &[]),
-        Err(VerifierError::NoKeyTypes)
-    );
-    assert_eq!(
-        new(&anchors, require, 0, &p256),
-        Err(VerifierError::ChainBound(0))
-    );
-    assert_eq!(
-        new(&anchors, require, 17, &p256),
-        Err(VerifierError::ChainBound(17))
-    );
-    assert_eq!(
-        new(&anchors, ClientAuth::Off, 3, &p256),
-        Err(VerifierError::Off)
-    );
+    assert_eq!(new(&anchors, require, 3, &[]), Err(VerifierError::NoKeyTypes));
+    assert_eq!(new(&anchors, require, 0, &p256), Err(VerifierError::ChainBound(0)));
+    assert_eq!(new(&anchors, require, 17, &p256), Err(VerifierError::ChainBound(17)));
+    assert_eq!(new(&anchors, ClientAuth::Off, 3, &p256), Err(VerifierError::Off));
     assert_eq!(new(&anchors, require, 3, &p256), Ok(()));
 }
 
@@ -427,10 +365,7 @@ fn handshake(
 }
 
 fn run(mut client: Connection, mut server: Connection) -> Handshake {
-    let mut results = Handshake {
-        server: Ok(()),
-        client: Ok(()),
-    };
+    let mut results = Handshake { server: Ok(()), client: Ok(()) };
     // More flights than any handshake has; tickets and alerts included.
     for _ in 0..6 {
         move_bytes(&mut client, &mut server, &mut results.server);
@@ -465,10 +400,7 @@ fn the_observer_sees_the_chain_and_the_signature_of_a_good_handshake() {
         let done = handshake(verifier, &root, Some((chain.clone(), &client_key)), version);
         assert_eq!((done.server, done.client), (Ok(()), Ok(())));
         let lines = journal.0.lock().expect("no panic while writing");
-        assert_eq!(
-            *lines,
-            ["chain", "chain Ok(())", "signature", "signature Ok(())"]
-        );
+        assert_eq!(*lines, ["chain", "chain Ok(())", "signature", "signature Ok(())"]);
     }
 }
 
@@ -511,9 +443,7 @@ fn the_refusal_of_a_chain_survives_the_connection_and_an_alert_says_so() {
     let client_key = key(P256);
     let mut expired = leaf_params();
     expired.not_after = expired.not_before + DAY / 2;
-    let alone = leaf_params()
-        .self_signed(&client_key)
-        .expect("a certificate");
+    let alone = leaf_params().self_signed(&client_key).expect("a certificate");
     for (chain, refusal, alert) in [
         (
             root.chain_of(&expired, &client_key),
@@ -525,11 +455,7 @@ fn the_refusal_of_a_chain_survives_the_connection_and_an_alert_says_so() {
             Refusal::BadSignature,
             AlertDescription::CertificateUnknown,
         ),
-        (
-            vec![alone.der().clone()],
-            Refusal::SelfSigned,
-            AlertDescription::CertificateUnknown,
-        ),
+        (vec![alone.der().clone()], Refusal::SelfSigned, AlertDescription::CertificateUnknown),
     ] {
         let client = Some((chain, &client_key));
         let done = handshake(p256_verifier(&root), &root, client, &rustls::version::TLS13);
@@ -546,12 +472,6 @@ fn the_anchors_are_sent_as_hints_and_other_errors_are_no_refusals() {
     assert_eq!(verifier.root_hint_subjects().len(), 1);
     assert!(verifier.client_auth_mandatory() && verifier.offer_client_auth());
     assert_eq!(refusal_of(&Error::DecryptError), None);
-    assert_eq!(
-        refusal_of_webpki("MaximumPathDepthExceeded"),
-        Refusal::PathTooComplex
-    );
-    assert_eq!(
-        refusal_of_webpki("TrailingData(Certificate)"),
-        Refusal::Other
-    );
+    assert_eq!(refusal_of_webpki("MaximumPathDepthExceeded"), Refusal::PathTooComplex);
+    assert_eq!(refusal_of_webpki("TrailingData(Certificate)"), Refusal::Other);
 }

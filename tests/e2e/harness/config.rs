@@ -51,6 +51,12 @@ impl Setup {
         self
     }
 
+    /// Other endpoints than it began with.
+    pub(crate) fn endpoints(mut self, endpoints: &[impl ToString]) -> Self {
+        self.endpoints = endpoints.iter().map(ToString::to_string).collect();
+        self
+    }
+
     /// A table of its own: `[limits]`, `[ring]` or `[log]` with its keys.
     pub(crate) fn table(mut self, lines: &str) -> Self {
         let _ = writeln!(self.tables, "{lines}");

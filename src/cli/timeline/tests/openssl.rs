@@ -95,13 +95,7 @@ fn openssl_s_server_refuses_a_client_without_a_certificate() {
     options.client_cert = None;
     options.alpn.clear();
     let error = record(&options).expect_err("a certificate is required");
-    assert!(
-        error.to_string().contains("certificate_required"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("certificate_required"), "{error}");
     let recording = error.recording.expect("much was recorded");
-    assert_eq!(
-        names(&check_bytes_and_times(&recording), SERVER).last(),
-        Some(&"Alert")
-    );
+    assert_eq!(names(&check_bytes_and_times(&recording), SERVER).last(), Some(&"Alert"));
 }

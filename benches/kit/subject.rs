@@ -1,0 +1,146 @@
+//! The programs that are measured, each on the first CPU with one worker.
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::load::Origin;
+use super::{Pki, cpu_ns, resident_bytes};
+
+/// A proxy under load.
+pub trait Subject {
+    fn name(&self) -> &'static str;
+    fn address(&self) -> SocketAddr;
+    fn pids(&self) -> Vec<u32>;
+
+    fn cpu_ns(&self) -> u64 {
+        cpu_ns(&self.pids())
+    }
+
+    fn resident_bytes(&self) -> u64 {
+        resident_bytes(&self.pids())
+    }
+}
+
+fn free_address() -> SocketAddr {
+    let probe = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    probe.local_addr().expect("an address")
+}
+
+fn first_cpu() -> String {
+    // The threads of this program are pinned to the last CPU; their parent may use all.
+    "0".to_string()
+}
+
+fn wait_for(address: SocketAddr) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while TcpStream::connect(address).is_err() {
+        assert!(Instant::now() < deadline, "nothing listens on {address}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The gateway itself.
+pub struct Ringfort {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Ringfort {
+    pub fn start(pki: &Pki, origin: &Origin) -> Self {
+        let address = free_address();
+        let mut child = Command::new("taskset")
+            .args(["--cpu-list", &first_cpu(), env!("CARGO_BIN_EXE_ringfort"), "run"])
+            .args(["--listen", &address.to_string(), "--to", &origin.address.to_string()])
+            .args(["--cert", &pki.file("server.pem"), "--key", &pki.file("server.key")])
+            .args(["--client-ca", &pki.file("root.pem"), "--log", &pki.file("log")])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the gateway starts");
+        drop(BufReader::new(child.stderr.take().expect("piped")).lines());
+        wait_for(address);
+        Self { child, address }
+    }
+}
+
+impl Subject for Ringfort {
+    fn name(&self) -> &'static str {
+        "ringfort"
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        vec![self.child.id()]
+    }
+}
+
+impl Drop for Ringfort {
+    fn drop(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+}
+
+/// Debian's nginx as a TLS-terminating TCP proxy.
+pub struct Nginx {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Nginx {
+    pub fn start(pki: &Pki, origin: &Origin) -> Self {
+        let address = free_address();
+        let folder = pki.folder.display();
+        let module = "/usr/lib/nginx/modules/ngx_stream_module.so";
+        let conf = format!(
+            "load_module {module}; daemon off; worker_processes 1; pid {folder}/nginx.pid;\n\
+             error_log {folder}/nginx.error crit; events {{ worker_connections 16384; }}\n\
+             stream {{ access_log off; server {{ listen {address} ssl reuseport backlog=4096;\n\
+             ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.key;\n\
+             ssl_client_certificate {folder}/root.pem; ssl_verify_client on; ssl_verify_depth 3;\n\
+             ssl_protocols TLSv1.3; ssl_session_cache off; ssl_session_tickets off;\n\
+             ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256; ssl_ecdh_curve X25519;\n\
+             proxy_pass {origin}; tcp_nodelay on; proxy_buffer_size 64k; }} }}\n",
+            origin = origin.address
+        );
+        std::fs::write(pki.file("nginx.conf"), conf).expect("a temporary file");
+        let child = Command::new("taskset")
+            .args(["--cpu-list", &first_cpu(), "nginx", "-c", &pki.file("nginx.conf")])
+            .spawn()
+            .expect("nginx starts; apt-get install nginx libnginx-mod-stream");
+        wait_for(address);
+        Self { child, address }
+    }
+}
+
+impl Subject for Nginx {
+    fn name(&self) -> &'static str {
+        "nginx"
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The master and its worker.
+    fn pids(&self) -> Vec<u32> {
+        let master = self.child.id();
+        let path = format!("/proc/{master}/task/{master}/children");
+        let children = std::fs::read_to_string(path).expect("nginx runs");
+        let workers = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        std::iter::once(master).chain(workers).collect()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // SIGTERM by its own means: the master ends its worker.
+        let pid = self.child.id().to_string();
+        Command::new("kill").arg(pid).status().expect("kill(1)");
+        self.child.wait().expect("it ends");
+    }
+}
