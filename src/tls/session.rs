@@ -75,6 +75,8 @@ pub struct Session {
     /// Plaintext that came in one flight with the end of the handshake.
     early: Vec<u8>,
     peer_closed: bool,
+    /// It ended with an error: rustls may hold places in bytes that are gone.
+    failed: bool,
 }
 
 impl std::fmt::Debug for Session {
@@ -96,6 +98,7 @@ impl Session {
             partial: Vec::new(),
             early: Vec::new(),
             peer_closed: false,
+            failed: false,
         })
     }
 
@@ -193,7 +196,13 @@ impl Session {
             match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(record) = traffic.next_record() {
-                        let record = record.map_err(SessionError::Tls)?;
+                        let record = match record {
+                            Ok(record) => record,
+                            Err(error) => {
+                                self.failed = true;
+                                return Err(SessionError::Tls(error));
+                            }
+                        };
                         consumed += record.discard;
                         plain.extend_from_slice(record.payload);
                     }
@@ -207,19 +216,25 @@ impl Session {
                 // Early data is never accepted (max_early_data_size is 0).
                 Ok(_) => return Ok(consumed),
                 Err(error) => {
-                    self.collect_alert(out);
+                    self.collect_alert(&mut tls[consumed..], out);
+                    self.failed = true;
                     return Err(SessionError::Tls(error));
                 }
             }
         }
     }
 
-    /// After an error rustls has the alert ready; it comes out of the next call.
-    fn collect_alert(&mut self, out: &mut Vec<u8>) {
-        while let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
-            self.connection.process_tls_records(&mut [])
+    /// After an error rustls has the alert ready; it comes out of the next call. rustls may hold
+    /// places in `rest`, of messages behind the refused one, and panics where it is not there.
+    fn collect_alert(&mut self, mut rest: &mut [u8], out: &mut Vec<u8>) {
+        while let UnbufferedStatus {
+            discard,
+            state: Ok(ConnectionState::EncodeTlsData(mut data)),
+        } = self.connection.process_tls_records(rest)
         {
             encode(&mut data, out);
+            drop(data);
+            rest = &mut rest[discard..];
         }
     }
 
@@ -260,20 +275,42 @@ impl Session {
     fn with_write_traffic(
         &mut self,
         out: &mut Vec<u8>,
-        act: impl FnOnce(
+        mut act: impl FnMut(
             &mut WriteTraffic<'_, ServerConnectionData>,
             &mut Vec<u8>,
         ) -> Result<(), SessionError>,
     ) -> Result<(), SessionError> {
+        if self.failed {
+            return Err(SessionError::Tls(rustls::Error::HandshakeNotComplete));
+        }
         loop {
-            match self.connection.process_tls_records(&mut []).state {
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => return act(&mut traffic, out),
-                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, out),
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+            // Not an empty buffer: rustls keeps its place in a message that came in part.
+            let UnbufferedStatus { discard, state } =
+                self.connection.process_tls_records(&mut self.partial);
+            let done = match state {
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => Some(act(&mut traffic, out)),
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    encode(&mut data, out);
+                    None
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => {
+                    data.done();
+                    None
+                }
                 // Told once; the write side stays open (RFC 8446, 6.1).
-                Ok(ConnectionState::PeerClosed) => self.peer_closed = true,
-                Ok(_) => return Err(SessionError::Tls(rustls::Error::HandshakeNotComplete)),
-                Err(error) => return Err(SessionError::Tls(error)),
+                Ok(ConnectionState::PeerClosed) => {
+                    self.peer_closed = true;
+                    None
+                }
+                Ok(_) => Some(Err(SessionError::Tls(rustls::Error::HandshakeNotComplete))),
+                Err(error) => {
+                    self.failed = true;
+                    Some(Err(SessionError::Tls(error)))
+                }
+            };
+            self.partial.drain(..discard);
+            if let Some(done) = done {
+                return done;
             }
         }
     }
@@ -311,3 +348,7 @@ fn append(
         }
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
