@@ -212,7 +212,7 @@ impl Session {
                 // Early data is never accepted (max_early_data_size is 0).
                 Ok(_) => return Ok(used),
                 Err(error) => {
-                    collect_alert(connection, out);
+                    collect_alert(connection, &mut tls[used..], out);
                     return Err(SessionError::Tls(error));
                 }
             }
@@ -465,12 +465,18 @@ fn records_max(suite: SupportedCipherSuite) -> u64 {
     }
 }
 
-/// After an error rustls has the alert ready; it comes out of the next call.
-fn collect_alert(connection: &mut UnbufferedServerConnection, out: &mut Vec<u8>) {
-    while let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
-        connection.process_tls_records(&mut [])
+/// After an error rustls has the alert ready; it comes out of the next call. rustls may hold
+/// places in `rest`, of messages behind the refused one, and panics where it is not there.
+fn collect_alert(
+    connection: &mut UnbufferedServerConnection,
+    mut rest: &mut [u8],
+    out: &mut Vec<u8>,
+) {
+    while let UnbufferedStatus { discard, state: Ok(ConnectionState::EncodeTlsData(mut data)) } =
+        connection.process_tls_records(rest)
     {
         encode(&mut data, out);
+        rest = &mut rest[discard..];
     }
 }
 
@@ -481,3 +487,7 @@ fn encode(data: &mut EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>)
         out.resize(start + more.required_size, 0);
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
