@@ -43,8 +43,9 @@ pub const RING_ENTRIES_MAX: u32 = 32768;
 /// Completion queue entries per submission queue entry.
 pub const CQ_ENTRIES_PER_SQ_ENTRY: u32 = 4;
 
-/// Tasks polled in one turn of a worker's loop before completions are looked at again.
-pub const TASK_POLLS_PER_TURN_MAX: usize = 256;
+/// Microseconds that tasks may run in one turn of a worker's loop before completions are looked
+/// at again; the task that exceeds it ends its poll.
+pub const TASK_TIME_PER_TURN_US_MAX: u64 = 1_000;
 
 /// Bytes of a ClientHello, its record headers included. RFC 8446 allows 16 MiB; browsers send 2
 /// KiB.
