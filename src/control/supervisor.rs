@@ -104,8 +104,7 @@ impl Gateway {
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub fn start(snapshot: Snapshot) -> Result<Self, StartError> {
-        let cpus = place(snapshot.cpus.as_deref(), snapshot.workers, &cpu::allowed(), cpu::quota())
-            .map_err(StartError::Placement)?;
+        let cpus = placement(&snapshot)?;
         let writer = LogWriter::open(&snapshot.log).map_err(StartError::Log)?;
         let bell = Bell::new().map_err(StartError::Ring)?;
         warm_up().map_err(StartError::Crypto)?;
@@ -253,6 +252,24 @@ impl Gateway {
         self.write_log();
         errors
     }
+}
+
+/// Whether workers could start: their CPUs, and an io_uring as configured.
+///
+/// # Errors
+/// What [`Gateway::start`] would say.
+pub fn preflight(snapshot: &Snapshot) -> Result<(), StartError> {
+    let cpus = placement(snapshot)?;
+    let options = snapshot.ring.clone();
+    // On a thread of its own, for it is pinned.
+    let probe =
+        thread::spawn(move || cpus.iter().try_for_each(|&cpu| prepare(&options, cpu).map(drop)));
+    probe.join().unwrap_or(Err(StartError::WorkerLost))
+}
+
+fn placement(snapshot: &Snapshot) -> Result<Vec<usize>, StartError> {
+    place(snapshot.cpus.as_deref(), snapshot.workers, &cpu::allowed(), cpu::quota())
+        .map_err(StartError::Placement)
 }
 
 type Ready = Result<Outbox<Message>, StartError>;
