@@ -26,9 +26,6 @@ pub const SOURCE_ACQUIRE_TRIES_MAX: usize = 16;
 pub const ZERO_COPY_BYTES_MIN: usize = 16 * 1024;
 /// Bytes that are thrown away from a socket that is being closed, before it is cut off.
 pub const CLOSE_DRAIN_BYTES_MAX: usize = 1024 * 1024;
-/// Room for connections from which on a listener accepts in one go all that its backlog holds;
-/// below it takes them one by one.
-pub const MULTISHOT_ACCEPT_ROOM_MIN: u32 = 4096;
 /// Milliseconds after which a listener that is full looks again: other workers do not tell.
 pub const ADMISSION_RETRY_MS: u64 = 20;
 /// Milliseconds after which a listener that ran out of descriptors tries again.

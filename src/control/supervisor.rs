@@ -107,7 +107,6 @@ impl Gateway {
         let cpus = placement(&snapshot)?;
         let writer = LogWriter::open(&snapshot.log).map_err(StartError::Log)?;
         let bell = Bell::new().map_err(StartError::Ring)?;
-        warm_up().map_err(StartError::Crypto)?;
         let mut gateway = Self {
             workers: Vec::with_capacity(cpus.len()),
             receivers: Vec::new(),
@@ -296,11 +295,13 @@ fn spawn(parts: Parts, cpu: usize) -> io::Result<(JoinHandle<io::Result<()>>, Re
 
 type Prepared = (Driver, crate::rt::inbox::Inbox<Message>, Outbox<Message>);
 
-/// What must happen on the worker's own thread: pinning, and the ring, which has one issuer.
+/// What must happen on the worker's own thread: pinning, the ring, which has one issuer, and the
+/// first use of the crypto backend, which takes milliseconds per thread.
 fn prepare(options: &RingOptions, cpu: usize) -> Result<Prepared, StartError> {
     if !cpu::pin(cpu) {
         return Err(StartError::Pin(cpu));
     }
+    warm_up().map_err(StartError::Crypto)?;
     let uring = Uring::new(&ring::RingOptions {
         entries: options.entries,
         recv_buffers: options.recv_buffers,
