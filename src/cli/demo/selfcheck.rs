@@ -34,6 +34,7 @@ const CERTIFICATE_REQUIRED: u8 = 116;
 const RESPONSE_BYTES_MAX: usize = 4096;
 /// Columns of a verdict's label.
 const LABEL_COLUMNS: usize = 4;
+const SCHEMES_SHOWN: usize = 2;
 
 /// What the demo's client offers: enough to leave the gateway a choice, and short enough to read.
 const SUITES_OFFERED: [&str; 2] = ["TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256"];
@@ -59,9 +60,7 @@ impl SelfCheck<'_> {
         let mut verdicts = Verdicts::default();
         self.served(&mut verdicts, gateway, log)?;
         interrupted(self.is_ending)?;
-        say(
-            "\nThe same from a client that has no certificate, from where it is asked for one:\n\n",
-        )?;
+        say("\nThe same without a certificate, from where the client is asked for one:\n\n")?;
         self.refused(&mut verdicts, gateway, log)?;
         interrupted(self.is_ending)?;
         if verdicts.problems.is_empty() { Ok(()) } else { Err(DemoError::Check(verdicts.problems)) }
@@ -81,7 +80,8 @@ impl SelfCheck<'_> {
         let connection = self.logged(gateway, log)?;
         let account = self.journal.take();
         if let Some(recording) = recording_of(&outcome) {
-            let rows = recording.timeline(&account.events);
+            let mut rows = recording.timeline(&account.events);
+            rows.iter_mut().for_each(shorten);
             let [up, down] = recording.summary();
             say(&format!("{}\n{up}\n{down}\n\n", table(&rows, colour_wanted())))?;
         }
@@ -117,7 +117,9 @@ impl SelfCheck<'_> {
             let rows = recording.timeline(&self.journal.take().events);
             let is_asked = |row: &Row| row.lane == Lane::Client && row.what == "certificate asked";
             let from = rows.iter().position(is_asked).unwrap_or(0);
-            say(&format!("{}\n", table(&rows[from..], colour_wanted())))?;
+            let is_new = |row: &Row| row.lane != Lane::ClientVerifies;
+            let rows: Vec<Row> = rows.into_iter().skip(from).filter(is_new).collect();
+            say(&format!("{}\n", table(&rows, colour_wanted())))?;
         }
         verdicts.judge(match outcome {
             Err(RecordError { cause: Cause::Refused { alert, .. }, .. })
@@ -218,6 +220,18 @@ fn answered(outcome: &Result<Recording, RecordError>) -> Result<String, String> 
         Ok(format!("the service answered: {status}, \"{GREETING}\""))
     } else {
         Err(format!("the service answered {status:?}; expected HTTP/1.1 200 and \"{GREETING}\""))
+    }
+}
+
+/// A gateway accepts more signature schemes than anybody likes to read.
+fn shorten(row: &mut Row) {
+    let Some((start, schemes)) = row.details.split_once("; schemes ") else { return };
+    let schemes: Vec<&str> = schemes.split(", ").collect();
+    if let Some((shown, more)) = schemes.split_at_checked(SCHEMES_SHOWN)
+        && more.len() > 1
+    {
+        let (shown, more) = (shown.join(", "), more.len());
+        row.details = format!("{start}; schemes {shown} and {more} more");
     }
 }
 
