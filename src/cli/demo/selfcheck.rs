@@ -3,6 +3,7 @@
 //!
 //! It reports what it found, never what should have been.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -17,7 +18,7 @@ use super::connections::{Connection, LogReader};
 use super::error::DemoError;
 use super::journal::Journal;
 use super::origin::{GREETING, Origin};
-use super::{CLIENT_SPIFFE, SERVER_NAME, Stage, interrupted, say};
+use super::{CLIENT_SPIFFE, SERVER_NAME, Stage, interrupted};
 use crate::cli::timeline::{
     Cause, ClientCertificate, Lane, RecordError, RecordOptions, Recording, ResponseEnd, Row,
     alert_name, colour_wanted, printable, record, table,
@@ -56,11 +57,17 @@ impl SelfCheck<'_> {
     /// # Errors
     ///
     /// [`DemoError::Check`] with all that was not as it must be.
-    pub(super) fn run(&self, gateway: &mut Gateway, log: &mut LogReader) -> Result<(), DemoError> {
-        let mut verdicts = Verdicts::default();
+    pub(super) fn run(
+        &self,
+        gateway: &mut Gateway,
+        log: &mut LogReader,
+        out: &mut dyn Write,
+    ) -> Result<(), DemoError> {
+        let mut verdicts = Verdicts { out, problems: Vec::new() };
         self.served(&mut verdicts, gateway, log)?;
         interrupted(self.is_ending)?;
-        say("\nThe same without a certificate, from where the client is asked for one:\n\n")?;
+        verdicts
+            .say("\nThe same without a certificate, from where the client is asked for one:\n\n")?;
         self.refused(&mut verdicts, gateway, log)?;
         interrupted(self.is_ending)?;
         if verdicts.problems.is_empty() { Ok(()) } else { Err(DemoError::Check(verdicts.problems)) }
@@ -69,7 +76,7 @@ impl SelfCheck<'_> {
     /// A request with the client's certificate, message by message.
     fn served(
         &self,
-        verdicts: &mut Verdicts,
+        verdicts: &mut Verdicts<'_>,
         gateway: &mut Gateway,
         log: &mut LogReader,
     ) -> Result<(), DemoError> {
@@ -83,7 +90,7 @@ impl SelfCheck<'_> {
             let mut rows = recording.timeline(&account.events);
             rows.iter_mut().for_each(shorten);
             let [up, down] = recording.summary();
-            say(&format!("{}\n{up}\n{down}\n\n", table(&rows, colour_wanted())))?;
+            verdicts.say(&format!("{}\n{up}\n{down}\n\n", table(&rows, colour_wanted())))?;
         }
         verdicts.judge(answered(&outcome))?;
         verdicts.judge(match (account.events.len(), account.refusals) {
@@ -107,7 +114,7 @@ impl SelfCheck<'_> {
     /// A request without a certificate: how it is refused.
     fn refused(
         &self,
-        verdicts: &mut Verdicts,
+        verdicts: &mut Verdicts<'_>,
         gateway: &mut Gateway,
         log: &mut LogReader,
     ) -> Result<(), DemoError> {
@@ -119,7 +126,7 @@ impl SelfCheck<'_> {
             let from = rows.iter().position(is_asked).unwrap_or(0);
             let is_new = |row: &Row| row.lane != Lane::ClientVerifies;
             let rows: Vec<Row> = rows.into_iter().skip(from).filter(is_new).collect();
-            say(&format!("{}\n", table(&rows, colour_wanted())))?;
+            verdicts.say(&format!("{}\n", table(&rows, colour_wanted())))?;
         }
         verdicts.judge(match outcome {
             Err(RecordError { cause: Cause::Refused { alert, .. }, .. })
@@ -242,20 +249,25 @@ fn described(connection: Option<&Connection>) -> String {
     }
 }
 
-/// What was found so far.
-#[derive(Default)]
-struct Verdicts {
+/// What was found so far, and where it is shown.
+struct Verdicts<'a> {
+    out: &'a mut dyn Write,
     problems: Vec<String>,
 }
 
-impl Verdicts {
+impl Verdicts<'_> {
+    fn say(&mut self, text: &str) -> Result<(), DemoError> {
+        let said = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        said.map_err(DemoError::Output)
+    }
+
     /// Shows one finding, and keeps it where it is a problem.
     fn judge(&mut self, finding: Result<String, String>) -> Result<(), DemoError> {
         let (label, text) = match &finding {
             Ok(text) => ("ok", text),
             Err(text) => ("FAIL", text),
         };
-        say(&format!("{label:<LABEL_COLUMNS$}  {text}\n"))?;
+        self.say(&format!("{label:<LABEL_COLUMNS$}  {text}\n"))?;
         self.problems.extend(finding.err());
         Ok(())
     }
