@@ -260,7 +260,7 @@ fn try_commands(serving: &Serving, folder: &Path) {
         assert!(answer.contains("Hello from behind ringfort."), "{command}\n{answer}");
         assert!(answer.contains("Your request: GET /,"), "{answer}");
         let line = serving.until("spiffe://ringfort.demo/client");
-        assert!(line.contains("finished"), "{line}");
+        assert!(line.contains(" B in, ") && line.trim_end().ends_with(" B out"), "{line}");
     }
     let refused = shell(without);
     assert!(!refused.status.success());

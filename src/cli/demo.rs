@@ -279,8 +279,8 @@ fn invite(address: SocketAddr, stage: &Stage, folder: &Folder) -> Result<(), Dem
     let log = &stage.log;
     say(&format!(
         "\nTry it from another terminal:\n\n{curl}\n{openssl}\nand without a certificate, to be \
-         refused:\n\n{without}\nConnections are shown here when they end, and in full in {log}\n\
-         Ctrl-C ends the demo{fate}.\n\n"
+         refused:\n\n{without}\nConnections are shown here when they end; the gateway's own log \
+         is\n{log}\n\nCtrl-C ends the demo{fate}.\n\n"
     ))
 }
 

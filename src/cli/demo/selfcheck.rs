@@ -14,7 +14,7 @@ use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::version::TLS13;
 use rustls::{RootCertStore, SupportedProtocolVersion};
 
-use super::connections::{Connection, LogReader};
+use super::connections::{Connection, FINISHED, LogReader};
 use super::error::DemoError;
 use super::journal::Journal;
 use super::origin::{GREETING, Origin};
@@ -101,11 +101,11 @@ impl SelfCheck<'_> {
             )),
         })?;
         verdicts.judge(match connection {
-            Some(log) if log.spiffe() == Some(CLIENT_SPIFFE) && log.reason() == "finished" => {
-                Ok(format!("in the gateway's log: {CLIENT_SPIFFE}, finished"))
+            Some(log) if log.spiffe() == Some(CLIENT_SPIFFE) && log.reason() == FINISHED => {
+                Ok(format!("in the gateway's log: {CLIENT_SPIFFE}, {FINISHED}"))
             }
             other => Err(format!(
-                "the gateway's log has {}; expected {CLIENT_SPIFFE}, finished",
+                "the gateway's log has {}; expected {CLIENT_SPIFFE}, {FINISHED}",
                 described(other.as_ref())
             )),
         })
