@@ -1,7 +1,8 @@
 //! Writes the log: lines of JSON on standard error or in a file.
 //!
 //! A target that fails (a full disk, a closed pipe) or hangs (a pipe that nobody reads) loses
-//! lines, which are counted; the gateway goes on. The loss is told once in the log itself when writing works again.
+//! lines, which are counted; the gateway goes on. The loss is told once in the log itself when
+//! writing works again.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
