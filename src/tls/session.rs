@@ -212,7 +212,7 @@ impl Session {
                 // Early data is never accepted (max_early_data_size is 0).
                 Ok(_) => return Ok(used),
                 Err(error) => {
-                    collect_alert(connection, out);
+                    collect_alert(connection, &mut tls[used..], out);
                     return Err(SessionError::Tls(error));
                 }
             }
@@ -466,9 +466,12 @@ fn records_max(suite: SupportedCipherSuite) -> u64 {
 }
 
 /// After an error rustls has the alert ready; it comes out of the next call.
-fn collect_alert(connection: &mut UnbufferedServerConnection, out: &mut Vec<u8>) {
+///
+/// `tls` is what rustls was not done with. It may remember places in there, of messages that share
+/// a record with the one at fault, and panics where they are gone.
+fn collect_alert(connection: &mut UnbufferedServerConnection, tls: &mut [u8], out: &mut Vec<u8>) {
     while let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
-        connection.process_tls_records(&mut [])
+        connection.process_tls_records(tls)
     {
         encode(&mut data, out);
     }
