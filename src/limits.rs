@@ -43,8 +43,9 @@ pub const RING_ENTRIES_MAX: u32 = 32768;
 /// Completion queue entries per submission queue entry.
 pub const CQ_ENTRIES_PER_SQ_ENTRY: u32 = 4;
 
-/// Tasks polled in one turn of a worker's loop before completions are looked at again.
-pub const TASK_POLLS_PER_TURN_MAX: usize = 256;
+/// Microseconds that tasks may run in one turn of a worker's loop before completions are looked
+/// at again; the task that exceeds it ends its poll.
+pub const TASK_TIME_PER_TURN_US_MAX: u64 = 1_000;
 
 /// Bytes of a ClientHello, its record headers included. RFC 8446 allows 16 MiB; browsers send 2
 /// KiB.
@@ -196,6 +197,22 @@ pub const TIMELINE_MESSAGES_MAX: usize = 1024;
 pub const TIMELINE_LIST_MAX: usize = 64;
 /// Traffic secrets that a recording keeps.
 pub const TIMELINE_SECRETS_MAX: usize = 16;
+
+/// Bytes of a request's head that the demo's origin reads.
+pub const DEMO_HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of a request's body that the demo's origin reads, and throws away.
+pub const DEMO_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Connections that the demo's origin serves at a time, a thread each.
+pub const DEMO_CONNECTIONS_MAX: usize = 64;
+/// Milliseconds that the demo's origin waits for the next request of a connection, and for the
+/// rest of one that has begun.
+pub const DEMO_REQUEST_TIMEOUT_MS: u64 = 10_000;
+/// Milliseconds that connections get to end by themselves when the demo is told to stop.
+pub const DEMO_DRAIN_TIMEOUT_MS: u64 = 3_000;
+/// Verifications that the demo keeps the time of.
+pub const DEMO_CHECKS_MAX: usize = 16;
+/// Connections that the demo shows at a time; it counts the others.
+pub const DEMO_LINES_MAX: usize = 10;
 
 const _: () = assert!(RECV_BUFFERS_DEFAULT.is_power_of_two());
 const _: () = assert!(RECV_BUFFERS_MIN as usize >= 2 * RECV_QUEUE_BUFFERS_MAX);

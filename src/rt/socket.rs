@@ -201,7 +201,7 @@ impl State {
             socket.receive = Receive::Off;
         }
         match (completion.result, completion.payload) {
-            (Ok(_), Payload::Received(buffer)) => match socket.phase {
+            (Ok(1..), Payload::Received(buffer)) => match socket.phase {
                 Phase::Open | Phase::HalfClosed => {
                     socket.queue.push_back(RecvBuf::Ring(buffer));
                     socket.recv_waker.take().into_iter().for_each(Waker::wake);

@@ -484,3 +484,7 @@ fn encode(data: &mut EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>)
         out.resize(start + more.required_size, 0);
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
