@@ -111,8 +111,10 @@ pub const IDLE_TIMEOUT_MS_DEFAULT: u64 = 3_600_000;
 pub const CONNECT_TIMEOUT_MS_DEFAULT: u64 = 5_000;
 /// Milliseconds that connections get to end by themselves on SIGTERM, by default.
 pub const DRAIN_TIMEOUT_MS_DEFAULT: u64 = 30_000;
-/// Milliseconds that a closed socket's peer gets to read what was sent and close its own side.
+/// Milliseconds that a closed socket's peer gets, from our FIN on, to close its own side.
 pub const CLOSE_TIMEOUT_MS: u64 = 2_000;
+/// Milliseconds that a closed socket's peer gets to make room for what is still to be sent.
+pub const CLOSE_FLUSH_TIMEOUT_MS: u64 = 60_000;
 /// Milliseconds that workers get to close what is left when they are told to stop.
 pub const EXIT_TIMEOUT_MS: u64 = CLOSE_TIMEOUT_MS + 1_000;
 /// Milliseconds between two resolutions of an upstream's names, by default.

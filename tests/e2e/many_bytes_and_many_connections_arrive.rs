@@ -114,7 +114,7 @@ fn keys_may_be_updated_at_any_time() {
     let mut client = ClientOptions::default().tls13().connect(gateway.address()).expect("let in");
     for round in 0..50_u8 {
         client.tls.refresh_traffic_keys().expect("TLS 1.3 has KeyUpdate");
-         client.echo(&[round; 5_000]);
+        client.echo(&[round; 5_000]);
     }
     client.end();
     gateway.terminate().assert_clean();
