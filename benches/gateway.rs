@@ -15,7 +15,7 @@ use kit::{Pki, floor, median, probe};
 
 const ROUNDS: usize = 5;
 const HANDSHAKES: u64 = 500;
-const ROUND_TRIPS: u64 = 30_000;
+const ROUND_TRIPS: u64 = 100_000;
 const BULK_BYTES: u64 = 512 * 1024 * 1024;
 const IDLE_CONNECTIONS: u64 = 1000;
 
@@ -48,7 +48,7 @@ fn main() {
         for _ in 0..ROUNDS {
             for (subject, costs) in subjects.iter_mut().zip(&mut costs) {
                 let before = subject.cpu_ns();
-                let operations = load.run(subject.address(), &pki);
+                let operations = load.run(subject.address(), &origin, &pki);
                 costs.push((subject.cpu_ns() - before) as f64 / operations as f64);
             }
         }

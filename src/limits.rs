@@ -26,9 +26,6 @@ pub const SOURCE_ACQUIRE_TRIES_MAX: usize = 16;
 pub const ZERO_COPY_BYTES_MIN: usize = 16 * 1024;
 /// Bytes that are thrown away from a socket that is being closed, before it is cut off.
 pub const CLOSE_DRAIN_BYTES_MAX: usize = 1024 * 1024;
-/// Room for connections from which on a listener accepts in one go all that its backlog holds;
-/// below it takes them one by one.
-pub const MULTISHOT_ACCEPT_ROOM_MIN: u32 = 4096;
 /// Milliseconds after which a listener that is full looks again: other workers do not tell.
 pub const ADMISSION_RETRY_MS: u64 = 20;
 /// Milliseconds after which a listener that ran out of descriptors tries again.
@@ -43,8 +40,9 @@ pub const RING_ENTRIES_MAX: u32 = 32768;
 /// Completion queue entries per submission queue entry.
 pub const CQ_ENTRIES_PER_SQ_ENTRY: u32 = 4;
 
-/// Tasks polled in one turn of a worker's loop before completions are looked at again.
-pub const TASK_POLLS_PER_TURN_MAX: usize = 256;
+/// Microseconds that tasks may run in one turn of a worker's loop before completions are looked
+/// at again; the task that exceeds it ends its poll.
+pub const TASK_TIME_PER_TURN_US_MAX: u64 = 1_000;
 
 /// Bytes of a ClientHello, its record headers included. RFC 8446 allows 16 MiB; browsers send 2
 /// KiB.
@@ -113,8 +111,10 @@ pub const IDLE_TIMEOUT_MS_DEFAULT: u64 = 3_600_000;
 pub const CONNECT_TIMEOUT_MS_DEFAULT: u64 = 5_000;
 /// Milliseconds that connections get to end by themselves on SIGTERM, by default.
 pub const DRAIN_TIMEOUT_MS_DEFAULT: u64 = 30_000;
-/// Milliseconds that a closed socket's peer gets to read what was sent and close its own side.
+/// Milliseconds that a closed socket's peer gets, from our FIN on, to close its own side.
 pub const CLOSE_TIMEOUT_MS: u64 = 2_000;
+/// Milliseconds that a closed socket's peer gets to make room for what is still to be sent.
+pub const CLOSE_FLUSH_TIMEOUT_MS: u64 = 60_000;
 /// Milliseconds that workers get to close what is left when they are told to stop.
 pub const EXIT_TIMEOUT_MS: u64 = CLOSE_TIMEOUT_MS + 1_000;
 /// Milliseconds between two resolutions of an upstream's names, by default.

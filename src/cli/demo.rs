@@ -118,7 +118,7 @@ fn demo(args: &DemoArgs) -> Result<Ended, DemoError> {
     let stage = Stage::set(&mut folder, &args.listen)?;
     let origin = Origin::start(Arc::clone(&is_ending)).map_err(DemoError::Resources)?;
     let journal = Arc::new(Journal::default());
-    let snapshot = stage.load(&args.listen, origin.address(), &journal)?;
+    let snapshot = load(&stage.flags(&args.listen, origin.address()), &journal)?;
     let address = reachable(&snapshot);
     interrupted(&is_ending)?;
     let mut gateway = Gateway::start(snapshot).map_err(DemoError::Start)?;
@@ -138,7 +138,7 @@ fn demo(args: &DemoArgs) -> Result<Ended, DemoError> {
         journal: &journal,
         is_ending: &is_ending,
     }
-    .run(&mut gateway, &mut log);
+    .run(&mut gateway, &mut log, &mut io::stdout());
     journal.close();
     if args.once || checked.is_err() {
         let ended = end(gateway);
@@ -191,15 +191,10 @@ impl Stage {
         })
     }
 
-    /// The gateway's configuration, by the way that the flags of `run` take.
-    fn load(
-        &self,
-        listen: &str,
-        origin: SocketAddr,
-        journal: &Arc<Journal>,
-    ) -> Result<Snapshot, DemoError> {
+    /// The flags that `run` would be given for the same gateway.
+    fn flags(&self, listen: &str, origin: SocketAddr) -> RunArgs {
         let [cert, key] = self.server_files.clone();
-        let flags = RunArgs {
+        RunArgs {
             listen: Some(listen.to_owned()),
             to: vec![origin.to_string()],
             cert: Some(cert),
@@ -207,25 +202,29 @@ impl Stage {
             client_ca: vec![self.ca_file.clone()],
             log: Some(self.log.clone()),
             ..RunArgs::default()
-        };
-        let mut model = flags.model().map_err(|error| DemoError::Config(vec![error]))?;
-        let drain_timeout_ms = i64::try_from(DEMO_DRAIN_TIMEOUT_MS).unwrap_or(i64::MAX);
-        model.drain_timeout_ms = Some(Spanned::new(0..0, drain_timeout_ms));
-        let loaded = load::load_model_observed(&model, Some(Arc::clone(journal) as _));
-        let Loaded { snapshot, warnings } = loaded.map_err(DemoError::Config)?;
-        for warning in &warnings {
-            eprintln!("warning: {warning}");
         }
-        for listener in &snapshot.listeners {
-            load::probe_address(listener).map_err(|error| DemoError::Listen(error.found))?;
-        }
-        Ok(snapshot)
     }
 
     fn names(&self) -> Names<'_> {
         let [certificate, key] = &self.client_files;
         Names { ca: &self.ca_file, certificate, key }
     }
+}
+
+/// The gateway's configuration, as `run` would have it; the address is free.
+fn load(flags: &RunArgs, journal: &Arc<Journal>) -> Result<Snapshot, DemoError> {
+    let mut model = flags.model().map_err(|error| DemoError::Config(vec![error]))?;
+    let drain_timeout_ms = i64::try_from(DEMO_DRAIN_TIMEOUT_MS).unwrap_or(i64::MAX);
+    model.drain_timeout_ms = Some(Spanned::new(0..0, drain_timeout_ms));
+    let loaded = load::load_model_observed(&model, Some(Arc::clone(journal) as _));
+    let Loaded { snapshot, warnings } = loaded.map_err(DemoError::Config)?;
+    for warning in &warnings {
+        eprintln!("warning: {warning}");
+    }
+    for listener in &snapshot.listeners {
+        load::probe_address(listener).map_err(|error| DemoError::Listen(error.found))?;
+    }
+    Ok(snapshot)
 }
 
 /// The names of the server: those of this machine, and the address asked for where it is one.
@@ -280,8 +279,8 @@ fn invite(address: SocketAddr, stage: &Stage, folder: &Folder) -> Result<(), Dem
     let log = &stage.log;
     say(&format!(
         "\nTry it from another terminal:\n\n{curl}\n{openssl}\nand without a certificate, to be \
-         refused:\n\n{without}\nConnections are shown here when they end, and in full in {log}\n\
-         Ctrl-C ends the demo{fate}.\n\n"
+         refused:\n\n{without}\nConnections are shown here when they end; the gateway's own log \
+         is\n{log}\n\nCtrl-C ends the demo{fate}.\n\n"
     ))
 }
 
@@ -338,4 +337,71 @@ fn end(mut gateway: Gateway) -> Ended {
         }
     }
     ended
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// The problems that the self-check finds where the gateway's flags were changed by `change`.
+    fn problems(change: impl FnOnce(&mut RunArgs)) -> Vec<String> {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let listen = free.local_addr().expect("bound").to_string();
+        drop(free);
+        let is_ending = Arc::new(AtomicBool::new(false));
+        let mut folder = Folder::temporary().expect("a folder");
+        let stage = Stage::set(&mut folder, &listen).expect("certificates");
+        let origin = Origin::start(Arc::clone(&is_ending)).expect("a port");
+        let journal = Arc::new(Journal::default());
+        let mut flags = stage.flags(&listen, origin.address());
+        change(&mut flags);
+        let snapshot = load(&flags, &journal).expect("good flags");
+        let address = reachable(&snapshot);
+        let mut gateway = Gateway::start(snapshot).expect("it starts");
+        let mut log = LogReader::open(Path::new(&stage.log)).expect("it is there");
+        let (origin, journal, is_ending) = (&origin, &*journal, &*is_ending);
+        let check = SelfCheck { address, stage: &stage, origin, journal, is_ending };
+        let mut shown = Vec::new();
+        let checked = check.run(&mut gateway, &mut log, &mut shown);
+        assert_eq!(end(gateway), Ended::Drained);
+        let shown = String::from_utf8(shown).expect("UTF-8");
+        match checked {
+            Ok(()) => Vec::new(),
+            Err(DemoError::Check(problems)) => {
+                assert_eq!(shown.matches("FAIL").count(), problems.len(), "{shown}");
+                problems
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_self_check_of_a_good_gateway_finds_nothing() {
+        assert_eq!(problems(|_| {}), [""; 0]);
+    }
+
+    #[test]
+    fn a_gateway_that_serves_clients_without_a_certificate_fails_the_self_check() {
+        let found = problems(|flags| flags.client_auth = Some(String::from("optional")));
+        assert!(found.contains(&String::from("a client without a certificate was served")));
+        assert!(found.iter().any(|problem| problem.contains("saw 2 connections")), "{found:?}");
+    }
+
+    #[test]
+    fn a_service_that_does_not_answer_fails_the_self_check() {
+        let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let nobody = closed.local_addr().expect("bound").to_string();
+        drop(closed);
+        let found = problems(|flags| flags.to = vec![nobody]);
+        assert!(found.iter().any(|problem| problem.starts_with("no answer: ")), "{found:?}");
+        assert!(found.iter().any(|problem| problem.contains("connect_refused")), "{found:?}");
+    }
+
+    #[test]
+    fn a_gateway_that_refuses_the_client_fails_the_self_check() {
+        let found = problems(|flags| flags.allow = vec![String::from("dns:other.test")]);
+        assert!(found.iter().any(|problem| problem.contains("denied")), "{found:?}");
+    }
 }

@@ -186,7 +186,7 @@ mod tests {
         let mut last = 0;
         while !worker.is_finished() {
             let seen = counters.bytes_up.get();
-            assert!(seen >= last && seen % 3 == 0);
+            assert!(seen >= last && seen.is_multiple_of(3));
             last = seen;
         }
         worker.join().expect("the writer does not panic");

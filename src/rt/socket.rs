@@ -12,15 +12,18 @@ use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::task::Waker;
+use std::time::Duration;
 
 use super::buffer::RecvBuf;
 use super::core::{State, TimerEvent};
 use super::op::{Kind, OpId};
 use super::timer::TimerKey;
-use crate::limits::{CLOSE_DRAIN_BYTES_MAX, RECV_QUEUE_BUFFERS_MAX, ZERO_COPY_BYTES_MIN};
+use crate::limits::{
+    CLOSE_DRAIN_BYTES_MAX, CLOSE_FLUSH_TIMEOUT_MS, CLOSE_TIMEOUT_MS, RECV_QUEUE_BUFFERS_MAX,
+    ZERO_COPY_BYTES_MIN,
+};
 use crate::sys::ops::{Completion, Op, Payload, SendBuf};
 use crate::sys::sockopt;
-use crate::time::Instant;
 
 /// Where a socket is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,7 +204,7 @@ impl State {
             socket.receive = Receive::Off;
         }
         match (completion.result, completion.payload) {
-            (Ok(_), Payload::Received(buffer)) => match socket.phase {
+            (Ok(1..), Payload::Received(buffer)) => match socket.phase {
                 Phase::Open | Phase::HalfClosed => {
                     socket.queue.push_back(RecvBuf::Ring(buffer));
                     socket.recv_waker.take().into_iter().for_each(Waker::wake);
@@ -342,24 +345,34 @@ impl State {
         if socket.shut_when_flushed && !socket.fin_sent && socket.flushed() {
             sockopt::shut_write(socket.fd());
             socket.fin_sent = true;
-            if socket.phase == Phase::Open {
-                socket.phase = Phase::HalfClosed;
+            match socket.phase {
+                Phase::Open => socket.phase = Phase::HalfClosed,
+                Phase::Draining => self.set_close_timer(key, CLOSE_TIMEOUT_MS),
+                _ => {}
             }
         }
     }
 
-    /// The owner is done: what is pending will be sent, then FIN, then close, within
-    /// `deadline`.
-    pub(super) fn close(&mut self, key: u32, deadline: Instant) {
-        let timer = self.timers.insert(deadline, TimerEvent::CloseDeadline(key));
+    /// The owner is done: what is pending will be sent, then FIN, then close.
+    pub(super) fn close(&mut self, key: u32) {
         let socket = self.socket(key);
         socket.phase = Phase::Draining;
-        socket.close_timer = Some(timer);
+        let timeout_ms = if socket.fin_sent { CLOSE_TIMEOUT_MS } else { CLOSE_FLUSH_TIMEOUT_MS };
+        self.set_close_timer(key, timeout_ms);
+        let socket = self.socket(key);
         socket.queue = VecDeque::new();
         (socket.recv_waker, socket.send_waker) = (None, None);
         self.shut_write(key);
         self.settle_receive(key);
         self.advance_close(key);
+    }
+
+    fn set_close_timer(&mut self, key: u32, timeout_ms: u64) {
+        let deadline = self.driver.now() + Duration::from_millis(timeout_ms);
+        let timer = self.timers.insert(deadline, TimerEvent::CloseDeadline(key));
+        if let Some(former) = self.socket(key).close_timer.replace(timer) {
+            self.timers.cancel(former);
+        }
     }
 
     /// The owner gives up: RST where the connection is up.

@@ -212,7 +212,7 @@ impl Session {
                 // Early data is never accepted (max_early_data_size is 0).
                 Ok(_) => return Ok(used),
                 Err(error) => {
-                    collect_alert(connection, &mut tls[used..], out);
+                    collect_alert(connection, out);
                     return Err(SessionError::Tls(error));
                 }
             }
@@ -465,18 +465,15 @@ fn records_max(suite: SupportedCipherSuite) -> u64 {
     }
 }
 
-/// After an error rustls has the alert ready; it comes out of the next call. rustls may hold
-/// places in `rest`, of messages behind the refused one, and panics where it is not there.
-fn collect_alert(
-    connection: &mut UnbufferedServerConnection,
-    mut rest: &mut [u8],
-    out: &mut Vec<u8>,
-) {
-    while let UnbufferedStatus { discard, state: Ok(ConnectionState::EncodeTlsData(mut data)) } =
-        connection.process_tls_records(rest)
-    {
+/// After an error rustls has the alert ready; it comes out of the next call.
+///
+/// Not one call more: rustls would go on with its input, and panics both where that is gone
+/// (messages that shared a record with the one at fault) and where it is at fault again.
+fn collect_alert(connection: &mut UnbufferedServerConnection, out: &mut Vec<u8>) {
+    while connection.wants_write() {
+        let UnbufferedStatus { state, .. } = connection.process_tls_records(&mut []);
+        let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { return };
         encode(&mut data, out);
-        rest = &mut rest[discard..];
     }
 }
 

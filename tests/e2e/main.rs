@@ -6,6 +6,8 @@ mod harness;
 
 mod clients_with_a_bad_certificate_are_refused;
 mod clients_with_a_certificate_reach_the_upstream;
+mod many_bytes_and_many_connections_arrive;
 mod only_allowed_identities_pass;
 mod orderly_ends_are_told_from_truncation;
+mod upstreams_that_fail_are_survived;
 mod what_is_not_tls_is_refused;

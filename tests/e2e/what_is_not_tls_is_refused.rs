@@ -47,7 +47,7 @@ fn other_protocols_are_named() {
         (b"SSH-2.0-OpenSSH_9.2\r\n", "not_tls"),
         (&random, "not_tls"),
         (&[0; 64], "not_tls"),
-        (&[22, 3, 1, 0xff, 0xff, 1, 0, 0, 0, 0], "hello_too_large"),
+        (&[22, 3, 1, 0xff, 0xff, 1, 0, 0, 0, 0], "hello_malformed"),
         (&endless, "hello_too_large"),
         (&[22, 3, 1, 0, 8, 1, 0, 0, 4, 3, 3, 0, 0], "hello_malformed"),
     ];
@@ -219,6 +219,30 @@ fn a_record_that_was_tampered_with_ends_the_connection() {
         assert_eq!((served.bytes, served.orderly), (2, false));
     }
     gateway.terminate().assert_clean();
+}
+
+#[test]
+fn a_bad_certificate_followed_by_garbage_is_refused_once() {
+    // Refused at the Certificate, while the rest of the flight and a broken record wait.
+    let origin = Origin::echo();
+    let mut gateway = Setup::to(origin.address()).start();
+    for options in [ClientOptions::anonymous().tls13(), ClientOptions::anonymous().tls12()] {
+        let tampering = relay_records(gateway.address(), |number, mut record| {
+            if number == 1 {
+                let garbage = [&[23, 3, 3, 0, 40][..], &[0x55; 40]].concat();
+                record.extend(garbage.repeat(3));
+            }
+            Some(record)
+        });
+        let mut client = options.open(tampering).expect("the relay is there");
+        client
+            .shake_hands()
+            .and_then(|()| client.read(&mut [0; 1]))
+            .expect_err("the gateway must refuse");
+        let record = gateway.wait_for_record(|_| true);
+        assert_ne!(record["close_reason"], "finished", "{record}");
+    }
+    assert_untouched(gateway, &origin);
 }
 
 #[test]

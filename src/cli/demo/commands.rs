@@ -14,7 +14,8 @@ pub(super) fn lines(address: SocketAddr, names: &Names<'_>) -> [String; 3] {
     let curl_certificate = quote(&curl_escape(names.certificate));
     [
         format!(
-            "  curl --cacert {ca} \\\n    --cert {curl_certificate} \\\n    --key {key} \\\n    {url}\n"
+            "  curl --cacert {ca} \\\n    --cert {curl_certificate} \\\n    \
+             --key {key} \\\n    {url}\n"
         ),
         format!(
             "  printf 'GET / HTTP/1.1\\r\\nHost: {host}\\r\\nConnection: close\\r\\n\\r\\n' |\n    \

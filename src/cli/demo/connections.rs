@@ -4,12 +4,17 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use serde_json::Value;
 
 use crate::cli::timeline::printable;
+use crate::error::CloseKind;
 use crate::limits::DEMO_LINES_MAX;
+
+/// The reason of a connection that both sides ended in order.
+pub(super) const FINISHED: &str = CloseKind::Finished.as_str();
 
 /// The log from its beginning, or from where the last call left off.
 #[derive(Debug)]
@@ -77,19 +82,30 @@ impl Connection {
         self.text("refusal").or(self.text("close_reason")).unwrap_or("unknown")
     }
 
+    /// The client's address; that of an IPv4 client on an IPv6 socket as it knows it itself.
+    fn peer(&self) -> String {
+        let peer = self.text("peer").unwrap_or("gone");
+        match peer.parse::<SocketAddr>() {
+            Ok(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).to_string(),
+            Err(_) => peer.to_owned(),
+        }
+    }
+
     /// The connection in one line, fit for a terminal.
     pub(super) fn line(&self) -> String {
         // RFC 3339 in UTC: the date ends at the T.
         let time = self.text("time").and_then(|time| time.get(11..19)).unwrap_or("");
         let who = self.spiffe().or(self.0["identity"]["subject"].as_str());
-        let mut parts = vec![self.text("peer").unwrap_or("gone").to_owned()];
+        let mut parts = vec![self.peer()];
         match self.handshake_us() {
             Some(handshake) => {
                 parts.push(who.unwrap_or("no certificate").to_owned());
                 parts.push(format!("handshake {handshake} us"));
                 let bytes = |field: &str| self.0[field].as_u64().unwrap_or(0);
                 parts.push(format!("{} B in, {} B out", bytes("bytes_up"), bytes("bytes_down")));
-                parts.push(self.reason().to_owned());
+                if self.reason() != FINISHED {
+                    parts.push(self.reason().to_owned());
+                }
             }
             None => parts.push(format!("not let in: {}", self.reason())),
         }
@@ -107,9 +123,9 @@ mod tests {
     const SERVED: &str = r#"{"event":"connection","time":"2031-02-03T04:05:06.7Z","peer":"[::1]:9",
         "identity":{"subject":"CN=x","spiffe":"spiffe://a/b"},"bytes_up":1,"bytes_down":2,
         "handshake_us":3,"close_reason":"finished"}"#;
-    const REFUSED: &str = r#"{"event":"connection","time":"2031-02-03T04:05:06.7Z","peer":"1.2.3.4:5",
-        "identity":null,"handshake_us":null,"close_reason":"certificate_refused",
-        "refusal":"expired"}"#;
+    const REFUSED: &str = r#"{"event":"connection","time":"2031-02-03T04:05:06.7Z",
+        "peer":"[::ffff:1.2.3.4]:5","identity":null,"handshake_us":null,
+        "close_reason":"certificate_refused","refusal":"expired"}"#;
 
     fn one_line(text: &str) -> String {
         text.replace('\n', "") + "\n"
@@ -129,7 +145,7 @@ mod tests {
         assert_eq!((read.len(), more), (1, 0));
         assert_eq!(
             read[0].line(),
-            "04:05:06Z  [::1]:9  spiffe://a/b  handshake 3 us  1 B in, 2 B out  finished"
+            "04:05:06Z  [::1]:9  spiffe://a/b  handshake 3 us  1 B in, 2 B out"
         );
         log.write_all(&second.as_bytes()[30..]).expect("room");
         let (read, _) = reader.read().expect("readable");

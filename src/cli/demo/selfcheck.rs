@@ -3,6 +3,7 @@
 //!
 //! It reports what it found, never what should have been.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,11 +14,11 @@ use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::version::TLS13;
 use rustls::{RootCertStore, SupportedProtocolVersion};
 
-use super::connections::{Connection, LogReader};
+use super::connections::{Connection, FINISHED, LogReader};
 use super::error::DemoError;
 use super::journal::Journal;
 use super::origin::{GREETING, Origin};
-use super::{CLIENT_SPIFFE, SERVER_NAME, Stage, interrupted, say};
+use super::{CLIENT_SPIFFE, SERVER_NAME, Stage, interrupted};
 use crate::cli::timeline::{
     Cause, ClientCertificate, Lane, RecordError, RecordOptions, Recording, ResponseEnd, Row,
     alert_name, colour_wanted, printable, record, table,
@@ -34,6 +35,7 @@ const CERTIFICATE_REQUIRED: u8 = 116;
 const RESPONSE_BYTES_MAX: usize = 4096;
 /// Columns of a verdict's label.
 const LABEL_COLUMNS: usize = 4;
+const SCHEMES_SHOWN: usize = 2;
 
 /// What the demo's client offers: enough to leave the gateway a choice, and short enough to read.
 const SUITES_OFFERED: [&str; 2] = ["TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256"];
@@ -55,13 +57,17 @@ impl SelfCheck<'_> {
     /// # Errors
     ///
     /// [`DemoError::Check`] with all that was not as it must be.
-    pub(super) fn run(&self, gateway: &mut Gateway, log: &mut LogReader) -> Result<(), DemoError> {
-        let mut verdicts = Verdicts::default();
+    pub(super) fn run(
+        &self,
+        gateway: &mut Gateway,
+        log: &mut LogReader,
+        out: &mut dyn Write,
+    ) -> Result<(), DemoError> {
+        let mut verdicts = Verdicts { out, problems: Vec::new() };
         self.served(&mut verdicts, gateway, log)?;
         interrupted(self.is_ending)?;
-        say(
-            "\nThe same from a client that has no certificate, from where it is asked for one:\n\n",
-        )?;
+        verdicts
+            .say("\nThe same without a certificate, from where the client is asked for one:\n\n")?;
         self.refused(&mut verdicts, gateway, log)?;
         interrupted(self.is_ending)?;
         if verdicts.problems.is_empty() { Ok(()) } else { Err(DemoError::Check(verdicts.problems)) }
@@ -70,7 +76,7 @@ impl SelfCheck<'_> {
     /// A request with the client's certificate, message by message.
     fn served(
         &self,
-        verdicts: &mut Verdicts,
+        verdicts: &mut Verdicts<'_>,
         gateway: &mut Gateway,
         log: &mut LogReader,
     ) -> Result<(), DemoError> {
@@ -81,9 +87,10 @@ impl SelfCheck<'_> {
         let connection = self.logged(gateway, log)?;
         let account = self.journal.take();
         if let Some(recording) = recording_of(&outcome) {
-            let rows = recording.timeline(&account.events);
+            let mut rows = recording.timeline(&account.events);
+            rows.iter_mut().for_each(shorten);
             let [up, down] = recording.summary();
-            say(&format!("{}\n{up}\n{down}\n\n", table(&rows, colour_wanted())))?;
+            verdicts.say(&format!("{}\n{up}\n{down}\n\n", table(&rows, colour_wanted())))?;
         }
         verdicts.judge(answered(&outcome))?;
         verdicts.judge(match (account.events.len(), account.refusals) {
@@ -94,11 +101,11 @@ impl SelfCheck<'_> {
             )),
         })?;
         verdicts.judge(match connection {
-            Some(log) if log.spiffe() == Some(CLIENT_SPIFFE) && log.reason() == "finished" => {
-                Ok(format!("in the gateway's log: {CLIENT_SPIFFE}, finished"))
+            Some(log) if log.spiffe() == Some(CLIENT_SPIFFE) && log.reason() == FINISHED => {
+                Ok(format!("in the gateway's log: {CLIENT_SPIFFE}, {FINISHED}"))
             }
             other => Err(format!(
-                "the gateway's log has {}; expected {CLIENT_SPIFFE}, finished",
+                "the gateway's log has {}; expected {CLIENT_SPIFFE}, {FINISHED}",
                 described(other.as_ref())
             )),
         })
@@ -107,7 +114,7 @@ impl SelfCheck<'_> {
     /// A request without a certificate: how it is refused.
     fn refused(
         &self,
-        verdicts: &mut Verdicts,
+        verdicts: &mut Verdicts<'_>,
         gateway: &mut Gateway,
         log: &mut LogReader,
     ) -> Result<(), DemoError> {
@@ -117,7 +124,9 @@ impl SelfCheck<'_> {
             let rows = recording.timeline(&self.journal.take().events);
             let is_asked = |row: &Row| row.lane == Lane::Client && row.what == "certificate asked";
             let from = rows.iter().position(is_asked).unwrap_or(0);
-            say(&format!("{}\n", table(&rows[from..], colour_wanted())))?;
+            let is_new = |row: &Row| row.lane != Lane::ClientVerifies;
+            let rows: Vec<Row> = rows.into_iter().skip(from).filter(is_new).collect();
+            verdicts.say(&format!("{}\n", table(&rows, colour_wanted())))?;
         }
         verdicts.judge(match outcome {
             Err(RecordError { cause: Cause::Refused { alert, .. }, .. })
@@ -221,6 +230,18 @@ fn answered(outcome: &Result<Recording, RecordError>) -> Result<String, String> 
     }
 }
 
+/// A gateway accepts more signature schemes than anybody likes to read.
+fn shorten(row: &mut Row) {
+    let Some((start, schemes)) = row.details.split_once("; schemes ") else { return };
+    let schemes: Vec<&str> = schemes.split(", ").collect();
+    if let Some((shown, more)) = schemes.split_at_checked(SCHEMES_SHOWN)
+        && more.len() > 1
+    {
+        let (shown, more) = (shown.join(", "), more.len());
+        row.details = format!("{start}; schemes {shown} and {more} more");
+    }
+}
+
 fn described(connection: Option<&Connection>) -> String {
     match connection {
         Some(connection) => format!("\"{}\"", connection.line()),
@@ -228,20 +249,25 @@ fn described(connection: Option<&Connection>) -> String {
     }
 }
 
-/// What was found so far.
-#[derive(Default)]
-struct Verdicts {
+/// What was found so far, and where it is shown.
+struct Verdicts<'a> {
+    out: &'a mut dyn Write,
     problems: Vec<String>,
 }
 
-impl Verdicts {
+impl Verdicts<'_> {
+    fn say(&mut self, text: &str) -> Result<(), DemoError> {
+        let said = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        said.map_err(DemoError::Output)
+    }
+
     /// Shows one finding, and keeps it where it is a problem.
     fn judge(&mut self, finding: Result<String, String>) -> Result<(), DemoError> {
         let (label, text) = match &finding {
             Ok(text) => ("ok", text),
             Err(text) => ("FAIL", text),
         };
-        say(&format!("{label:<LABEL_COLUMNS$}  {text}\n"))?;
+        self.say(&format!("{label:<LABEL_COLUMNS$}  {text}\n"))?;
         self.problems.extend(finding.err());
         Ok(())
     }

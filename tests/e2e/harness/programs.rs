@@ -44,7 +44,8 @@ impl OpenSsl {
     /// Sends a line and returns the next one that comes.
     pub(crate) fn ask(&mut self, line: &str) -> String {
         let stdin = self.stdin.as_mut().expect("open");
-        writeln!(stdin, "{line}").expect("openssl reads");
+        // It may have ended upon an alert, which the answer shows.
+        let _ = writeln!(stdin, "{line}");
         let mut answer = String::new();
         self.stdout.read_line(&mut answer).expect("text");
         answer.trim_end().to_string()
