@@ -202,11 +202,11 @@ impl Core {
             }
             self.run_tasks();
             self.expire_timers();
-            self.state().feed_starved();
+            let is_feeding = self.state().feed_starved();
             if finished() {
                 return Ok(());
             }
-            let busy = self.inner.executor.has_ready() || !inbox.prepare_sleep();
+            let busy = is_feeding || self.inner.executor.has_ready() || !inbox.prepare_sleep();
             let sleep = if busy { Sleep::No } else { self.sleep_time() };
             let turned = self.state().driver.turn(sleep);
             inbox.awake();

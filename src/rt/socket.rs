@@ -248,9 +248,12 @@ impl State {
 
     /// Arms starved sockets again as far as buffers have come back. Where all are still lent,
     /// sockets whose tasks do not take their bytes hold them: those bytes move to the heap.
-    pub(super) fn feed_starved(&mut self) {
+    ///
+    /// Returns whether there is more to feed in the next turn, which must not be slept away: those
+    /// that were armed may be idle, and then no completion would end the sleep.
+    pub(super) fn feed_starved(&mut self) -> bool {
         if self.starved.is_empty() {
-            return;
+            return false;
         }
         let (free, _) = self.driver.recv_buffers();
         if free == 0 {
@@ -269,6 +272,7 @@ impl State {
                 self.advance_close(key);
             }
         }
+        free > 0 && !self.starved.is_empty()
     }
 
     /// Sends what is pending, unless a send is in flight: its completion will.
