@@ -209,10 +209,18 @@ impl Session {
                     self.peer_closed = true;
                     return Ok(tls.len());
                 }
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                    // A KeyUpdate may have come in one flight with the end of the handshake. rustls
+                    // keeps its answer back until there is data; data for which there is no room
+                    // releases the answer, and nothing else.
+                    let _no_room = traffic.encrypt(&[0], &mut []);
+                    collect_output(connection, out);
+                    return Ok(used);
+                }
                 // Early data is never accepted (max_early_data_size is 0).
                 Ok(_) => return Ok(used),
                 Err(error) => {
-                    collect_alert(connection, out);
+                    collect_output(connection, out);
                     return Err(SessionError::Tls(error));
                 }
             }
@@ -465,11 +473,11 @@ fn records_max(suite: SupportedCipherSuite) -> u64 {
     }
 }
 
-/// After an error rustls has the alert ready; it comes out of the next call.
+/// What rustls has ready: after an error the alert.
 ///
-/// Not one call more: rustls would go on with its input, and panics both where that is gone
+/// Not one call more than needed: rustls would go on with its input, and panics both where that is gone
 /// (messages that shared a record with the one at fault) and where it is at fault again.
-fn collect_alert(connection: &mut UnbufferedServerConnection, out: &mut Vec<u8>) {
+fn collect_output(connection: &mut UnbufferedServerConnection, out: &mut Vec<u8>) {
     while connection.wants_write() {
         let UnbufferedStatus { state, .. } = connection.process_tls_records(&mut []);
         let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { return };

@@ -113,6 +113,7 @@ fn keys_may_be_updated_at_any_time() {
     let gateway = Setup::to(origin.address()).start();
     let mut client = ClientOptions::default().tls13().connect(gateway.address()).expect("let in");
     for round in 0..50_u8 {
+        // The first may share a flight with the end of the handshake.
         client.tls.refresh_traffic_keys().expect("TLS 1.3 has KeyUpdate");
         client.echo(&[round; 5_000]);
     }

@@ -166,6 +166,7 @@ fn a_name_that_does_not_resolve_ends_the_connection_and_says_so() {
 #[test]
 fn a_slow_reader_of_an_upstream_stops_the_client_and_costs_bounded_memory() {
     const CLIENTS: usize = 16;
+    const EACH_MIB: usize = 16;
     let (release, released) = channel::<()>();
     let released = Mutex::new(released);
     let origin = Origin::new(move |stream, tally| {
@@ -173,14 +174,14 @@ fn a_slow_reader_of_an_upstream_stops_the_client_and_costs_bounded_memory() {
         let _ = released.lock().expect("no panic").recv();
         tally.drain(&stream)
     });
-    let gateway = Setup::to(origin.address()).start();
+    let gateway = Setup::to(origin.address()).table("[ring]\nrecv_buffers = 16").start();
     let mut warm = Client::connect(gateway.address());
     let before = gateway.process().resident_kib();
     let senders: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let mut client = Client::connect(gateway.address());
             std::thread::spawn(move || {
-                client.send(&vec![3; 4 * MIB]);
+                client.send(&vec![3; EACH_MIB * MIB]);
                 client.finish();
             })
         })
@@ -194,13 +195,13 @@ fn a_slow_reader_of_an_upstream_stops_the_client_and_costs_bounded_memory() {
         stalled
     });
     let grown = gateway.process().resident_kib().saturating_sub(before) / 1024;
-    // At most the receive queue and what is pending and in flight: 6 buffers of 64 KiB, twice.
+    // At most the receive queue and what is pending and in flight: some 10 buffers of 64 KiB.
     assert!(grown < 24, "{grown} MiB for {CLIENTS} stalled connections");
     drop(release);
     senders.into_iter().for_each(|sender| sender.join().expect("all is taken"));
     for _ in 0..CLIENTS {
         let served = origin.next_served();
-        assert_eq!((served.bytes as usize, served.orderly), (4 * MIB, true));
+        assert_eq!((served.bytes as usize, served.orderly), (EACH_MIB * MIB, true));
     }
     warm.finish();
     drop(warm);
@@ -210,8 +211,9 @@ fn a_slow_reader_of_an_upstream_stops_the_client_and_costs_bounded_memory() {
 #[test]
 fn a_slow_client_stops_the_upstream_and_costs_bounded_memory() {
     const CLIENTS: usize = 16;
-    let origin = Origin::source(vec![5; MIB], 4);
-    let gateway = Setup::to(origin.address()).start();
+    const EACH_MIB: usize = 16;
+    let origin = Origin::source(vec![5; MIB], EACH_MIB);
+    let gateway = Setup::to(origin.address()).table("[ring]\nrecv_buffers = 16").start();
     let before = gateway.process().resident_kib();
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::connect(gateway.address())).collect();
     let mut last = gateway.process().cpu_time();
@@ -224,7 +226,7 @@ fn a_slow_client_stops_the_upstream_and_costs_bounded_memory() {
     let grown = gateway.process().resident_kib().saturating_sub(before) / 1024;
     assert!(grown < 24, "{grown} MiB for {CLIENTS} stalled connections");
     for client in &mut clients {
-        assert_eq!(client.read_to_end().expect("close_notify ends it").len(), 4 * MIB);
+        assert_eq!(client.read_to_end().expect("close_notify ends it").len(), EACH_MIB * MIB);
         client.finish();
     }
     gateway.terminate().assert_clean();
