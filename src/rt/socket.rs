@@ -19,8 +19,8 @@ use super::core::{State, TimerEvent};
 use super::op::{Kind, OpId};
 use super::timer::TimerKey;
 use crate::limits::{
-    CLOSE_DRAIN_BYTES_MAX, CLOSE_FLUSH_TIMEOUT_MS, CLOSE_TIMEOUT_MS, RECV_QUEUE_BUFFERS_MAX,
-    ZERO_COPY_BYTES_MIN,
+    CLOSE_DRAIN_BYTES_MAX, CLOSE_FLUSH_TIMEOUT_MS, CLOSE_HURRIED_TIMEOUT_MS, CLOSE_TIMEOUT_MS,
+    RECV_QUEUE_BUFFERS_MAX, ZERO_COPY_BYTES_MIN,
 };
 use crate::sys::ops::{Completion, Op, Payload, SendBuf};
 use crate::sys::sockopt;
@@ -368,6 +368,7 @@ impl State {
     }
 
     fn set_close_timer(&mut self, key: u32, timeout_ms: u64) {
+        let timeout_ms = timeout_ms.min(self.close_timeout_ms_max);
         let deadline = self.driver.now() + Duration::from_millis(timeout_ms);
         let timer = self.timers.insert(deadline, TimerEvent::CloseDeadline(key));
         if let Some(former) = self.socket(key).close_timer.replace(timer) {
@@ -385,6 +386,21 @@ impl State {
         let unsent = std::mem::take(&mut socket.pending);
         self.pool.put(unsent);
         self.advance_close(key);
+    }
+
+    /// From now on sockets that are being closed get [`CLOSE_HURRIED_TIMEOUT_MS`] at the most.
+    pub(super) fn hurry_closing(&mut self) {
+        self.close_timeout_ms_max = CLOSE_HURRIED_TIMEOUT_MS;
+        let draining: Vec<u32> = self
+            .sockets
+            .iter()
+            .filter(|(_, socket)| socket.phase == Phase::Draining)
+            // invariant: `add_socket` made sure that keys fit.
+            .map(|(key, _)| key as u32)
+            .collect();
+        for key in draining {
+            self.set_close_timer(key, CLOSE_HURRIED_TIMEOUT_MS);
+        }
     }
 
     /// The peer did not end its side in time.

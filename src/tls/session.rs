@@ -232,6 +232,11 @@ impl Session {
         std::mem::take(&mut self.early)
     }
 
+    /// Bytes that wait for the rest of their record.
+    pub fn partial_bytes(&self) -> usize {
+        self.partial.len()
+    }
+
     /// Whether the peer has sent close_notify: nothing more will come.
     pub fn peer_closed(&self) -> bool {
         self.peer_closed
@@ -475,8 +480,8 @@ fn records_max(suite: SupportedCipherSuite) -> u64 {
 
 /// What rustls has ready: after an error the alert.
 ///
-/// Not one call more than needed: rustls would go on with its input, and panics both where that is gone
-/// (messages that shared a record with the one at fault) and where it is at fault again.
+/// Not one call more than needed: rustls would go on with its input, and panics both where that is
+/// gone (messages that shared a record with the one at fault) and where it is at fault again.
 fn collect_output(connection: &mut UnbufferedServerConnection, out: &mut Vec<u8>) {
     while connection.wants_write() {
         let UnbufferedStatus { state, .. } = connection.process_tls_records(&mut []);
