@@ -79,6 +79,11 @@ impl Relay {
         self.relayed.bytes_up += early.len() as u64;
         self.upstream.append(&early);
         self.upstream.flush();
+        if self.client.peer_closed() {
+            // close_notify came along: no other read will tell.
+            self.client_ended = true;
+            self.upstream.shut_write();
+        }
     }
 
     /// Relays as much as can be; ready with the reason when the relay is over.

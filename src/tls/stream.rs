@@ -38,6 +38,8 @@ pub async fn read_hello(stream: &Stream) -> Result<(ClientHello, RecvBuf), Hands
         match hello::parse(&received) {
             Ok(Progress::Complete(hello)) => return Ok((hello, received)),
             Ok(Progress::NeedMore) => {
+                // Whoever is slow must not hold a buffer of the ring meanwhile.
+                received.spill();
                 let more = next_bytes(stream).await?;
                 // The parser bounds what it asks more of, so this cannot grow.
                 let mut joined = received.to_vec();
@@ -114,6 +116,11 @@ impl TlsStream {
     /// Plaintext that came in one flight with the end of the handshake.
     pub fn take_early(&mut self) -> Vec<u8> {
         self.session.take_early()
+    }
+
+    /// Whether the peer has sent close_notify.
+    pub fn peer_closed(&self) -> bool {
+        self.session.peer_closed()
     }
 
     /// Decrypts `received` and appends the plaintext to `plain`. Returns whether the peer has sent
