@@ -86,6 +86,7 @@ impl Relay {
         self.upstream.append(&early);
         self.upstream.flush();
         if self.client.peer_closed() {
+            // close_notify came along: no other read will tell.
             self.client_ended = true;
             self.upstream.shut_write();
         }
