@@ -1,6 +1,7 @@
 //! Signals, deadlines, timeouts, CPUs, and a log that cannot be written.
 
-use std::io::{ErrorKind, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -189,6 +190,55 @@ fn a_full_disk_loses_log_lines_and_nothing_else() {
     let stopped = gateway.terminate();
     assert_eq!(stopped.status, Some(0));
     assert!(stopped.records.is_empty(), "the log went elsewhere: {:?}", stopped.records);
+}
+
+#[test]
+fn lost_log_lines_are_counted_and_told_when_writing_works_again() {
+    // A pipe fails while nobody reads it, and works again when somebody does.
+    let pipe = temp_dir().join("log");
+    let made = Command::new("mkfifo").arg(&pipe).status().expect("coreutils are installed");
+    assert!(made.success());
+    let origin = Origin::echo();
+    let target = format!("[log]\ntarget = {:?}", pipe.display().to_string());
+    let setup = Setup::to(origin.address()).table(&target);
+    let file = setup.write();
+    let gateway = Gateway::spawn(&[], &["--config", &file.display().to_string()]);
+    let open = || BufReader::new(std::fs::File::open(&pipe).expect("the pipe"));
+    let next = |reader: &mut BufReader<std::fs::File>| -> serde_json::Value {
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("text");
+        serde_json::from_str(&line).expect("JSON")
+    };
+    let mut reader = open();
+    assert_eq!(next(&mut reader)["event"], "start");
+    drop(reader);
+    let served = || {
+        let mut client = Client::connect(setup.address);
+        client.echo(b"hello");
+        client.end();
+    };
+    for _ in 0..10 {
+        served();
+    }
+    // Much longer than the log is written at; nothing shows that it failed until it works again.
+    std::thread::sleep(Duration::from_millis(700));
+    let mut reader = open();
+    served();
+    let told = next(&mut reader);
+    assert_eq!(told["event"], "log_lost", "{told}");
+    assert_eq!(told["lines"], 10, "{told}");
+    assert_eq!(next(&mut reader)["event"], "connection");
+    gateway.signal(Signal::TERM);
+    let events: Vec<_> = std::iter::from_fn(|| {
+        let event = next(&mut reader);
+        (event["event"] != "stop").then_some(event.clone()).or_else(|| {
+            assert_eq!(event["log_lines_lost"], 10, "{event}");
+            None
+        })
+    })
+    .collect();
+    assert_eq!(events.len(), 1, "the event drain, and no more: {events:?}");
+    assert_eq!(gateway.wait().status, Some(0));
 }
 
 #[test]

@@ -113,13 +113,21 @@ fn a_source_beyond_its_limit_is_closed_at_once() {
 #[test]
 fn without_descriptors_accepting_pauses_and_goes_on() {
     let origin = Origin::echo();
-    let gateway = Setup::to(origin.address()).top("workers = 1").start();
+    let setup = Setup::to(origin.address()).top("workers = 1");
+    let mut gateway = setup.table("[limits]\nconnections_max = 100").start();
     let process = gateway.process();
     let mut held: Vec<_> = (0..4).map(|_| Client::connect(gateway.address())).collect();
     held.iter_mut().for_each(|client| client.echo(b"hello"));
-    let used = process.descriptors();
     // Below every number that is not taken, holes among them included.
+    let used = process.descriptors();
     process.limit_descriptors(3, 20_000);
+    // The accept that is armed already has the old limit; the socket to the upstream has not.
+    let mut unlucky = Client::connect(gateway.address());
+    unlucky.read_to_end().expect_err("no upstream can be connected to");
+    let record = gateway.record_of(unlucky.local_address());
+    assert_eq!(record["close_reason"], "connect_failed", "{record}");
+    assert_eq!(record["close_source"], "internal", "{record}");
+    drop(unlucky);
     let mut waiting: Vec<_> = (0..8)
         .map(|_| {
             let mut client = ClientOptions::default().open(gateway.address()).expect("backlog");
@@ -143,7 +151,7 @@ fn without_descriptors_accepting_pauses_and_goes_on() {
     let stopped = gateway.terminate();
     stopped.assert_clean();
     assert!(stopped.counter("accept_paused") > 0);
-    assert_eq!(stopped.counter("handshakes_done"), 12);
+    assert_eq!(stopped.counter("handshakes_done"), 13);
 }
 
 #[test]

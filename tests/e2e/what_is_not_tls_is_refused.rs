@@ -32,7 +32,7 @@ fn assert_untouched(gateway: Gateway, origin: &Origin) {
 fn other_protocols_are_named() {
     let origin = Origin::echo();
     let mut gateway = Setup::to(origin.address()).start();
-    let random: Vec<u8> = (0..4096_u32).map(|index| (index * 7919 >> 3) as u8 | 0x80).collect();
+    let random: Vec<u8> = (0..4096_u32).map(|index| ((index * 7919) >> 3) as u8 | 0x80).collect();
     // A record header that announces 64 KiB, and a ClientHello of 64 KiB in legal records.
     let mut endless = Vec::new();
     let mut message = vec![1, 1, 0, 0];

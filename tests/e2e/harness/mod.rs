@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use client::{Client, ClientOptions};
 pub(crate) use config::Setup;
-pub(crate) use gateway::{Gateway, Stopped};
+pub(crate) use gateway::Gateway;
 pub(crate) use origin::Origin;
 pub(crate) use pki::{Credentials, pki};
 

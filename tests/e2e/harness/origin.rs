@@ -13,7 +13,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{Context, SHA256};
 use socket2::SockRef;
 
-use super::{PATIENCE, temp_dir, wait_until};
+use super::{PATIENCE, temp_dir};
 
 /// Stack of a thread that serves one connection.
 const STACK_BYTES: usize = 128 * 1024;
@@ -171,11 +171,6 @@ impl Origin {
     /// Bytes received so far, over all connections.
     pub(crate) fn received(&self) -> u64 {
         self.received.load(Ordering::SeqCst)
-    }
-
-    /// Waits until so many bytes have come.
-    pub(crate) fn wait_received(&self, bytes: u64) {
-        wait_until("bytes at the origin", || self.received() >= bytes);
     }
 
     /// How the next connection that ends has ended.
