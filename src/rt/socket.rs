@@ -4,8 +4,9 @@
 //! Open -> HalfClosed -> Draining -> Cancelling -> Closing -> (slot free)
 //! ```
 //! `docs/architecture.md` has the table. Invariants: close(2) is submitted only when no operation
-//! of the socket is in flight (it would not stop an armed receive); at most one send and one
-//! receive are in flight; a paused or idle socket pins no buffer of the ring under pressure.
+//! of the socket is in flight (it would not stop an armed receive), but for a zero-copy send that
+//! is done and whose notification is to come; at most one send and one receive are in flight; a
+//! paused or idle socket pins no buffer of the ring under pressure.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -37,7 +38,7 @@ pub(super) enum Phase {
     Draining,
     /// Operations in flight are being cancelled.
     Cancelling,
-    /// close(2) is submitted.
+    /// close(2) is submitted; it, or the notification of a zero-copy send, is awaited.
     Closing,
 }
 
@@ -289,6 +290,7 @@ impl State {
         let socket = &mut self.sockets[key as usize];
         if completion.more {
             socket.zero_copy_result = Some(completion.result);
+            self.advance_close(key);
             return;
         }
         socket.in_flight -= 1;
@@ -303,7 +305,12 @@ impl State {
             Ok(count) if count > 0 => {
                 data.advance(count as usize);
                 self.counters.bytes_sent.add(u64::from(count));
-                self.sent(key, data);
+                if matches!(self.socket(key).phase, Phase::Cancelling | Phase::Closing) {
+                    // A cancelled send tells how far it came; the rest is not sent.
+                    self.pool.put(data);
+                } else {
+                    self.sent(key, data);
+                }
             }
             failed => {
                 socket.send_error = Some(failed.err().unwrap_or(libc::EPIPE));
@@ -428,9 +435,20 @@ impl State {
         }
         if self.socket(key).phase == Phase::Cancelling {
             self.cancel_all(key);
-            if self.socket(key).in_flight == 0 {
+            let socket = self.socket(key);
+            // The notification of a zero-copy send comes when the peer has read, or when close(2)
+            // has thrown the bytes away: waiting for it would be waiting for the peer.
+            if socket.in_flight == u8::from(socket.zero_copy_result.is_some()) {
                 self.start_close(key);
             }
+        }
+        self.free_if_done(key);
+    }
+
+    fn free_if_done(&mut self, key: u32) {
+        let socket = self.socket(key);
+        if socket.phase == Phase::Closing && socket.in_flight == 0 {
+            self.sockets.remove(key as usize);
         }
     }
 
@@ -465,8 +483,11 @@ impl State {
 
     pub(super) fn on_close(&mut self, key: u32) {
         // The descriptor is gone whatever close(2) returned (close(2), NOTES).
-        self.sockets.remove(key as usize);
         self.counters.sockets_live.decrement();
+        let socket = self.socket(key);
+        socket.in_flight -= 1;
+        socket.kept = None;
+        self.free_if_done(key);
         self.descriptor_freed();
     }
 }
