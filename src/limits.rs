@@ -96,8 +96,10 @@ pub const ENDPOINTS_MAX: usize = 256;
 pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a certificate, key or root bundle file.
 pub const PEM_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// File descriptors kept aside for what is not a connection: rings, listeners, log, control.
+/// File descriptors kept aside for what belongs to no worker: standard streams, log, control.
 pub const FDS_RESERVED: u64 = 64;
+/// File descriptors of a worker besides its listeners: its ring, and the control thread's copy.
+pub const FDS_PER_WORKER: u64 = 2;
 /// File descriptors of one relayed connection: the client's socket and the upstream's.
 pub const FDS_PER_CONNECTION: u64 = 2;
 /// Log records that may wait in one worker's buffer; what comes on top is counted as lost.
@@ -115,6 +117,8 @@ pub const DRAIN_TIMEOUT_MS_DEFAULT: u64 = 30_000;
 pub const CLOSE_TIMEOUT_MS: u64 = 2_000;
 /// Milliseconds that a closed socket's peer gets to make room for what is still to be sent.
 pub const CLOSE_FLUSH_TIMEOUT_MS: u64 = 60_000;
+/// Milliseconds that it gets for all of that when the worker must end.
+pub const CLOSE_HURRIED_TIMEOUT_MS: u64 = 1_000;
 /// Milliseconds that workers get to close what is left when they are told to stop.
 pub const EXIT_TIMEOUT_MS: u64 = CLOSE_TIMEOUT_MS + 1_000;
 /// Milliseconds between two resolutions of an upstream's names, by default.
@@ -222,6 +226,7 @@ const _: () = assert!(CHAIN_CERTIFICATES_MAX_DEFAULT <= CHAIN_CERTIFICATES_MAX);
 const _: () = assert!(SPIFFE_ID_BYTES_MAX <= IDENTITY_BYTES_MAX);
 const _: () = assert!(SPIFFE_TRUST_DOMAIN_BYTES_MAX < SPIFFE_ID_BYTES_MAX);
 const _: () = assert!(DNS_LABEL_BYTES_MAX <= DNS_NAME_BYTES_MAX);
+const _: () = assert!(CLOSE_HURRIED_TIMEOUT_MS < EXIT_TIMEOUT_MS);
 const _: () = assert!(RING_ENTRIES_MIN <= RING_ENTRIES_DEFAULT);
 const _: () = assert!(RING_ENTRIES_DEFAULT <= RING_ENTRIES_MAX);
 const _: () = assert!(WORKERS_MIN <= WORKERS_MAX && WORKERS_MAX <= CPUS_MAX);

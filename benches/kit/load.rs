@@ -11,7 +11,7 @@ use rustls::{ClientConnection, StreamOwned};
 
 use super::Pki;
 
-const MESSAGE_BYTES: usize = 128;
+pub const MESSAGE_BYTES: usize = 128;
 const CHUNK_BYTES: usize = 256 * 1024;
 
 type Tls = StreamOwned<ClientConnection, TcpStream>;

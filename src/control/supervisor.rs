@@ -240,8 +240,17 @@ impl Gateway {
 
     /// Waits until all workers have ended; returns the errors of those that failed.
     pub fn join(&mut self) -> Vec<io::Error> {
+        self.reap(|_| true)
+    }
+
+    /// The errors of the workers that have ended, each told once.
+    pub fn failures(&mut self) -> Vec<io::Error> {
+        self.reap(Handle::is_finished)
+    }
+
+    fn reap(&mut self, which: impl Fn(&Handle) -> bool) -> Vec<io::Error> {
         let mut errors = Vec::new();
-        for worker in &mut self.workers {
+        for worker in self.workers.iter_mut().filter(|worker| which(worker)) {
             match worker.thread.take().map(JoinHandle::join) {
                 Some(Ok(Ok(()))) | None => {}
                 Some(Ok(Err(error))) => errors.push(error),

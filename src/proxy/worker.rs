@@ -130,6 +130,7 @@ impl Worker {
             Message::CutOff(kind) => {
                 self.draining.set(true);
                 self.cut_off.set(Some(kind));
+                self.core.hurry_closing();
             }
         }
         self.core.wake_all();

@@ -56,6 +56,8 @@ pub(super) struct State {
     pub(super) starved: VecDeque<u32>,
     pub(super) pool: SendPool,
     pub(super) zero_copy_send: bool,
+    /// No socket gets longer than this to be closed.
+    pub(super) close_timeout_ms_max: u64,
     pub(super) counters: Arc<WorkerCounters>,
 }
 
@@ -91,6 +93,7 @@ impl Core {
             starved: VecDeque::new(),
             pool: SendPool::default(),
             zero_copy_send,
+            close_timeout_ms_max: u64::MAX,
             counters: Arc::clone(&counters),
         };
         let inner = Inner {
@@ -130,6 +133,11 @@ impl Core {
     /// Makes every task ready; for changes that concern all of them.
     pub fn wake_all(&self) {
         self.inner.executor.wake_all();
+    }
+
+    /// Shortens the time that sockets get to be closed in order, from now on.
+    pub fn hurry_closing(&self) {
+        self.state().hurry_closing();
     }
 
     /// Whether any task, socket or operation is left.

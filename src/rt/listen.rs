@@ -123,6 +123,8 @@ impl State {
             self.timers.cancel(timer);
         }
         listening.accept = Accept::Off;
+        // What came between the owner's end and the cancellation's.
+        listening.accepted.clear();
         // Dropping closes: a listener closes once in its life, and no operation is in flight.
         listening.fd = None;
     }

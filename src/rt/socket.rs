@@ -4,8 +4,9 @@
 //! Open -> HalfClosed -> Draining -> Cancelling -> Closing -> (slot free)
 //! ```
 //! `docs/architecture.md` has the table. Invariants: close(2) is submitted only when no operation
-//! of the socket is in flight (it would not stop an armed receive); at most one send and one
-//! receive are in flight; a paused or idle socket pins no buffer of the ring under pressure.
+//! of the socket is in flight (it would not stop an armed receive), but for a zero-copy send that
+//! is done and whose notification is to come; at most one send and one receive are in flight; a
+//! paused or idle socket pins no buffer of the ring under pressure.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -19,8 +20,8 @@ use super::core::{State, TimerEvent};
 use super::op::{Kind, OpId};
 use super::timer::TimerKey;
 use crate::limits::{
-    CLOSE_DRAIN_BYTES_MAX, CLOSE_FLUSH_TIMEOUT_MS, CLOSE_TIMEOUT_MS, RECV_QUEUE_BUFFERS_MAX,
-    ZERO_COPY_BYTES_MIN,
+    CLOSE_DRAIN_BYTES_MAX, CLOSE_FLUSH_TIMEOUT_MS, CLOSE_HURRIED_TIMEOUT_MS, CLOSE_TIMEOUT_MS,
+    RECV_QUEUE_BUFFERS_MAX, ZERO_COPY_BYTES_MIN,
 };
 use crate::sys::ops::{Completion, Op, Payload, SendBuf};
 use crate::sys::sockopt;
@@ -37,7 +38,7 @@ pub(super) enum Phase {
     Draining,
     /// Operations in flight are being cancelled.
     Cancelling,
-    /// close(2) is submitted.
+    /// close(2) is submitted; it, or the notification of a zero-copy send, is awaited.
     Closing,
 }
 
@@ -293,6 +294,7 @@ impl State {
         let socket = &mut self.sockets[key as usize];
         if completion.more {
             socket.zero_copy_result = Some(completion.result);
+            self.advance_close(key);
             return;
         }
         socket.in_flight -= 1;
@@ -307,7 +309,12 @@ impl State {
             Ok(count) if count > 0 => {
                 data.advance(count as usize);
                 self.counters.bytes_sent.add(u64::from(count));
-                self.sent(key, data);
+                if matches!(self.socket(key).phase, Phase::Cancelling | Phase::Closing) {
+                    // A cancelled send tells how far it came; the rest is not sent.
+                    self.pool.put(data);
+                } else {
+                    self.sent(key, data);
+                }
             }
             failed => {
                 socket.send_error = Some(failed.err().unwrap_or(libc::EPIPE));
@@ -372,6 +379,7 @@ impl State {
     }
 
     fn set_close_timer(&mut self, key: u32, timeout_ms: u64) {
+        let timeout_ms = timeout_ms.min(self.close_timeout_ms_max);
         let deadline = self.driver.now() + Duration::from_millis(timeout_ms);
         let timer = self.timers.insert(deadline, TimerEvent::CloseDeadline(key));
         if let Some(former) = self.socket(key).close_timer.replace(timer) {
@@ -389,6 +397,21 @@ impl State {
         let unsent = std::mem::take(&mut socket.pending);
         self.pool.put(unsent);
         self.advance_close(key);
+    }
+
+    /// From now on sockets that are being closed get [`CLOSE_HURRIED_TIMEOUT_MS`] at the most.
+    pub(super) fn hurry_closing(&mut self) {
+        self.close_timeout_ms_max = CLOSE_HURRIED_TIMEOUT_MS;
+        let draining: Vec<u32> = self
+            .sockets
+            .iter()
+            .filter(|(_, socket)| socket.phase == Phase::Draining)
+            // invariant: `add_socket` made sure that keys fit.
+            .map(|(key, _)| key as u32)
+            .collect();
+        for key in draining {
+            self.set_close_timer(key, CLOSE_HURRIED_TIMEOUT_MS);
+        }
     }
 
     /// The peer did not end its side in time.
@@ -416,9 +439,20 @@ impl State {
         }
         if self.socket(key).phase == Phase::Cancelling {
             self.cancel_all(key);
-            if self.socket(key).in_flight == 0 {
+            let socket = self.socket(key);
+            // The notification of a zero-copy send comes when the peer has read, or when close(2)
+            // has thrown the bytes away: waiting for it would be waiting for the peer.
+            if socket.in_flight == u8::from(socket.zero_copy_result.is_some()) {
                 self.start_close(key);
             }
+        }
+        self.free_if_done(key);
+    }
+
+    fn free_if_done(&mut self, key: u32) {
+        let socket = self.socket(key);
+        if socket.phase == Phase::Closing && socket.in_flight == 0 {
+            self.sockets.remove(key as usize);
         }
     }
 
@@ -453,8 +487,11 @@ impl State {
 
     pub(super) fn on_close(&mut self, key: u32) {
         // The descriptor is gone whatever close(2) returned (close(2), NOTES).
-        self.sockets.remove(key as usize);
         self.counters.sockets_live.decrement();
+        let socket = self.socket(key);
+        socket.in_flight -= 1;
+        socket.kept = None;
+        self.free_if_done(key);
         self.descriptor_freed();
     }
 }

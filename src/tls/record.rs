@@ -200,6 +200,10 @@ impl Keys {
             nonce[4..].copy_from_slice(explicit);
         }
         let content_bytes = sealed.len().checked_sub(TAG_BYTES).ok_or(RecordError::BadMac)?;
+        // RFC 8446, 5.4: padding does not lift the limit, which has one byte for the type.
+        if content_bytes > PLAINTEXT_BYTES_MAX + usize::from(self.layout == Layout::Tls13) {
+            return Err(RecordError::Overflow);
+        }
         let (ciphertext, tag) = sealed.split_at(content_bytes);
         let aad = self.additional_data(*header, content_bytes);
         let start = out.len();
@@ -216,15 +220,10 @@ impl Keys {
             Err(_) => Err(RecordError::BadMac),
         };
         match kind {
-            Ok(kind) if out.len() - start <= PLAINTEXT_BYTES_MAX => {
-                self.sequence += 1;
-                Ok(kind)
-            }
-            refused => {
-                out.truncate(start);
-                Err(refused.err().unwrap_or(RecordError::Overflow))
-            }
+            Ok(_) => self.sequence += 1,
+            Err(_) => out.truncate(start),
         }
+        kind
     }
 
     /// The type of the content at `start`; takes off what TLS 1.3 hides it behind: "the receiver

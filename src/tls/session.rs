@@ -118,6 +118,8 @@ struct Established {
 pub struct Session {
     state: State,
     partial: Vec<u8>,
+    /// Bytes at the front of `partial` that rustls has seen, and rewritten, in the handshake.
+    shown: usize,
     /// Plaintext that came in one flight with the end of the handshake.
     early: Vec<u8>,
     peer_closed: bool,
@@ -140,6 +142,7 @@ impl Session {
         Ok(Self {
             state: State::Handshaking(Box::new(connection)),
             partial: Vec::new(),
+            shown: 0,
             early: Vec::new(),
             peer_closed: false,
         })
@@ -160,18 +163,15 @@ impl Session {
             return Err(SessionError::Protocol("the handshake is over"));
         };
         let mut joined = std::mem::take(&mut self.partial);
-        let used = if joined.is_empty() {
-            let used = self.run_handshake(&mut connection, tls, out)?;
-            self.partial.extend_from_slice(&tls[used..]);
-            used
+        let bytes = if joined.is_empty() {
+            tls
         } else {
             joined.extend_from_slice(tls);
-            let used = self.run_handshake(&mut connection, &mut joined, out)?;
-            self.partial.extend_from_slice(&joined[used..]);
-            used
+            joined.as_mut_slice()
         };
-        debug_assert!(used <= tls.len() + joined.len());
+        let used = self.run_handshake(&mut connection, bytes, out)?;
         if connection.is_handshaking() {
+            self.partial.extend_from_slice(&bytes[used..]);
             if self.partial.len() > HANDSHAKE_BYTES_MAX {
                 return Err(SessionError::TooLarge);
             }
@@ -180,10 +180,17 @@ impl Session {
         }
         let (agreed, established) = Established::take_over(*connection)?;
         self.state = State::Established(Box::new(established));
+        let rest = &bytes[std::mem::take(&mut self.shown)..];
+        let mut early = Vec::new();
+        self.read(rest, &mut early, out)?;
+        self.early = early;
         Ok(Some(agreed))
     }
 
     /// Runs rustls over `tls` until it needs more; returns how many bytes it is done with.
+    ///
+    /// It sees one record at a time. What follows the one with Finished is not for it: it would
+    /// answer a KeyUpdate with its next data, which never comes, and change its keys at once.
     fn run_handshake(
         &mut self,
         connection: &mut UnbufferedServerConnection,
@@ -191,45 +198,58 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Result<usize, SessionError> {
         let mut used = 0;
+        let mut end = record_end(tls, self.shown);
         loop {
+            let visible = end.unwrap_or(tls.len());
             let UnbufferedStatus { discard, state } =
-                connection.process_tls_records(&mut tls[used..]);
+                connection.process_tls_records(&mut tls[used..visible]);
             used += discard;
             match state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, out),
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record.map_err(SessionError::Tls)?;
-                        used += record.discard;
-                        self.early.extend_from_slice(record.payload);
-                    }
-                }
                 Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
                     self.peer_closed = true;
+                    self.shown = 0;
                     return Ok(tls.len());
                 }
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    // A KeyUpdate may have come in one flight with the end of the handshake. rustls
-                    // keeps its answer back until there is data; data for which there is no room
-                    // releases the answer, and nothing else.
-                    let _no_room = traffic.encrypt(&[0], &mut []);
-                    collect_output(connection, out);
-                    return Ok(used);
-                }
                 // Early data is never accepted (max_early_data_size is 0).
-                Ok(_) => return Ok(used),
+                Ok(_) => {
+                    let Some(shown) = end else { break };
+                    self.shown = shown;
+                    if shown == tls.len() || !connection.is_handshaking() {
+                        break;
+                    }
+                    end = record_end(tls, shown);
+                }
                 Err(error) => {
-                    collect_output(connection, out);
+                    collect_alert(connection, out);
                     return Err(SessionError::Tls(error));
                 }
             }
         }
+        if connection.is_handshaking() {
+            self.shown -= used;
+        }
+        Ok(used)
     }
 
     /// Plaintext that came in one flight with the end of the handshake.
     pub fn take_early(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.early)
+    }
+
+    /// Bytes of storage that are held for what has arrived; 0 on an idle connection.
+    pub fn stored_bytes(&self) -> usize {
+        let fragment = match &self.state {
+            State::Established(established) => established.fragment.capacity(),
+            State::Handshaking(_) | State::Failed => 0,
+        };
+        self.partial.capacity() + self.early.capacity() + fragment
+    }
+
+    /// Bytes that wait for the rest of their record.
+    pub fn partial_bytes(&self) -> usize {
+        self.partial.len()
     }
 
     /// Whether the peer has sent close_notify: nothing more will come.
@@ -320,7 +340,7 @@ impl Session {
         }
     }
 
-    /// Appends a fatal alert to `out`, of an established session.
+    /// Appends a fatal alert to `out`, of an established session; none after close_notify.
     pub fn alert(&mut self, alert: AlertDescription, out: &mut Vec<u8>) {
         if let State::Established(established) = &mut self.state {
             established.alert(alert, out);
@@ -364,11 +384,16 @@ impl Established {
             Ok(kind) => kind,
             Err(error) => return Err(self.refuse(error, out)),
         };
-        if kind == ContentType::Data && plain.len() > start {
+        if kind == ContentType::Data && plain.len() > start && self.fragment.is_empty() {
             self.quiet = 0;
             return Ok(false);
         }
         let content = plain.split_off(start);
+        // RFC 8446, 5.4: no empty record of this type. 5.1: nothing else between its fragments.
+        let is_handshake = kind == ContentType::Handshake;
+        if is_handshake && content.is_empty() || !is_handshake && !self.fragment.is_empty() {
+            return Err(self.violation("a handshake message in parts that do not fit", out));
+        }
         self.quiet += 1;
         if self.quiet > QUIET_RECORDS_MAX {
             return Err(self.violation("too many records in a row without data", out));
@@ -420,7 +445,8 @@ impl Established {
         };
         let secrets = self.kernel.update_rx_secret().map_err(SessionError::Tls)?;
         self.read = self.next_keys(secrets)?;
-        if requested { self.renew_write_keys(out) } else { Ok(()) }
+        // What would be said after close_notify comes too late (RFC 8446, 6.1).
+        if requested && !self.close_sent { self.renew_write_keys(out) } else { Ok(()) }
     }
 
     /// Says that the next record has new keys, and makes them. TLS 1.2 has no such thing.
@@ -454,6 +480,9 @@ impl Established {
     }
 
     fn alert(&mut self, alert: AlertDescription, out: &mut Vec<u8>) {
+        if self.close_sent {
+            return;
+        }
         // Fails where the keys are used up: then FIN has to say it.
         let _ = self.write.seal(ContentType::Alert, &[ALERT_FATAL, u8::from(alert)], out);
     }
@@ -473,11 +502,18 @@ fn records_max(suite: SupportedCipherSuite) -> u64 {
     }
 }
 
-/// What rustls has ready: after an error the alert.
+/// Where the record that begins at `start` ends; `None` while it is not whole.
+fn record_end(tls: &[u8], start: usize) -> Option<usize> {
+    let &[_, _, _, high, low] = tls[start..].first_chunk::<HEADER_BYTES>()?;
+    let end = start + HEADER_BYTES + usize::from(u16::from_be_bytes([high, low]));
+    (end <= tls.len()).then_some(end)
+}
+
+/// After an error rustls has the alert ready; it comes out of the next calls.
 ///
-/// Not one call more than needed: rustls would go on with its input, and panics both where that is
-/// gone (messages that shared a record with the one at fault) and where it is at fault again.
-fn collect_output(connection: &mut UnbufferedServerConnection, out: &mut Vec<u8>) {
+/// Only while it has some: a call beyond that would look for more records, where rustls remembers
+/// to have seen bytes, and panics when they are not there.
+fn collect_alert(connection: &mut UnbufferedServerConnection, out: &mut Vec<u8>) {
     while connection.wants_write() {
         let UnbufferedStatus { state, .. } = connection.process_tls_records(&mut []);
         let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { return };
@@ -492,7 +528,3 @@ fn encode(data: &mut EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>)
         out.resize(start + more.required_size, 0);
     }
 }
-
-#[cfg(test)]
-#[path = "session_tests.rs"]
-mod tests;

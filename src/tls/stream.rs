@@ -117,6 +117,11 @@ impl TlsStream {
         self.session.take_early()
     }
 
+    /// Bytes that wait for the rest of their record.
+    pub fn partial_bytes(&self) -> usize {
+        self.session.partial_bytes()
+    }
+
     /// Whether the peer has sent close_notify, be it in one flight with the end of the handshake.
     pub fn peer_closed(&self) -> bool {
         self.session.peer_closed()
