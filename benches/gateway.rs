@@ -15,54 +15,63 @@ use kit::{Pki, floor, median, probe};
 
 const ROUNDS: usize = 5;
 const HANDSHAKES: u64 = 500;
-const ROUND_TRIPS: u64 = 30_000;
 const BULK_BYTES: u64 = 512 * 1024 * 1024;
 const IDLE_CONNECTIONS: u64 = 1000;
+const LOADS: [Load; 6] = [
+    Load::Handshake(HANDSHAKES),
+    Load::RoundTrip { connections: 64, count: 100_000 },
+    Load::Down { connections: 1, bytes: BULK_BYTES },
+    Load::Down { connections: 8, bytes: BULK_BYTES },
+    Load::Up { connections: 1, bytes: BULK_BYTES },
+    Load::Up { connections: 8, bytes: BULK_BYTES },
+];
 
 fn main() {
-    let pki = Pki::issue();
-    let latency_ns = probe::cache_line_ns();
-    kit::pin_to_last_cpu();
-    let origin = load::Origin::start();
-    let mut subjects: Vec<Box<dyn Subject>> =
-        vec![Box::new(Ringfort::start(&pki, &origin)), Box::new(Nginx::start(&pki, &origin))];
-    let loads = [
-        Load::Handshake(HANDSHAKES),
-        Load::RoundTrip { connections: 64, count: ROUND_TRIPS },
-        Load::Down { connections: 1, bytes: BULK_BYTES },
-        Load::Down { connections: 8, bytes: BULK_BYTES },
-        Load::Up { connections: 1, bytes: BULK_BYTES },
-        Load::Up { connections: 8, bytes: BULK_BYTES },
-    ];
-    let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    println!("latency between the CPUs: {} ns, at the start", latency_ns);
-    println!(
-        "floor, a full handshake of rustls without sockets: {:.1} us",
-        floor::handshake_us(&pki)
-    );
-    for load in &loads {
-        if !only.is_empty() && !only.iter().any(|name| load.to_string().contains(name.as_str())) {
-            continue;
-        }
-        let mut costs = vec![Vec::new(); subjects.len()];
-        for _ in 0..ROUNDS {
-            for (subject, costs) in subjects.iter_mut().zip(&mut costs) {
-                let before = subject.cpu_ns();
-                let operations = load.run(subject.address(), &pki);
-                costs.push((subject.cpu_ns() - before) as f64 / operations as f64);
-            }
-        }
-        for (subject, costs) in subjects.iter().zip(costs) {
-            println!("{load:<32} {:<10} {}", subject.name(), load.show(median(costs)));
-        }
+    let args: Vec<String> = std::env::args().collect();
+    if let [_, serve, address, folder] = args.as_slice()
+        && serve == floor::SERVE
+    {
+        return floor::serve(address, folder);
     }
-    if only.is_empty() {
-        for subject in &mut subjects {
+    let only: Vec<&String> = args[1..].iter().filter(|arg| !arg.starts_with('-')).collect();
+    let is_wanted = |what: &str| only.is_empty() || only.iter().any(|name| what.contains(*name));
+    let pki = Pki::issue();
+    println!("latency of a cache line between the CPUs: {} ns", probe::cache_line_ns());
+    kit::pin_to_last_cpu();
+    println!("a full handshake of rustls in memory: {:.1} us", floor::handshake_us(&pki));
+    let origin = load::Origin::start();
+    let floor = floor::Blocking::start(&pki);
+    let ringfort = Ringfort::start(&pki, &origin);
+    let nginx = Nginx::start(&pki, &origin);
+    for load in LOADS.iter().filter(|load| is_wanted(&load.to_string())) {
+        let subjects: &[&dyn Subject] = match load {
+            Load::Handshake(_) => &[&floor, &ringfort, &nginx],
+            _ => &[&ringfort, &nginx],
+        };
+        compare(load, subjects, &origin, &pki);
+    }
+    if is_wanted("idle connections") {
+        for subject in [&ringfort as &dyn Subject, &nginx] {
             let before = subject.resident_bytes();
             let held = load::hold(subject.address(), &pki, IDLE_CONNECTIONS);
             let each = (subject.resident_bytes() - before) / IDLE_CONNECTIONS;
             println!("{:<32} {:<10} {each} B resident each", "idle connections", subject.name());
             drop(held);
         }
+    }
+}
+
+fn compare(load: &Load, subjects: &[&dyn Subject], origin: &load::Origin, pki: &Pki) {
+    let mut costs = vec![Vec::new(); subjects.len()];
+    for _ in 0..ROUNDS {
+        for (subject, costs) in subjects.iter().zip(&mut costs) {
+            let before = subject.cpu_ns();
+            let operations = load.run(subject.address(), origin, pki);
+            costs.push((subject.cpu_ns() - before) as f64 / operations as f64);
+        }
+    }
+    for (subject, costs) in subjects.iter().zip(costs) {
+        let spread = kit::spread(&costs);
+        println!("{load:<32} {:<10} {} +-{spread:.0} %", subject.name(), load.show(median(costs)));
     }
 }

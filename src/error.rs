@@ -218,6 +218,14 @@ pub enum CloseKind {
 }
 
 impl CloseKind {
+    /// The errno that says more, where there is one.
+    pub const fn errno(self) -> Option<i32> {
+        match self {
+            Self::Io(errno) | Self::ConnectFailed(errno) => Some(errno),
+            _ => None,
+        }
+    }
+
     /// The stable name in logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -2,7 +2,7 @@
 //!
 //! One worker thread per CPU, pinned, owns an io_uring, its sockets, its timers and its memory;
 //! workers share nothing on the hot path. `docs/architecture.md` is the map of this crate: which
-//! room holds what, who may import whom, and the life of a connection. `tests/tidy.rs` enforces
+//! room holds what, who may import whom, and the life of a connection. `tests/tidy` enforces
 //! it.
 //!
 //! ```text

@@ -26,9 +26,6 @@ pub const SOURCE_ACQUIRE_TRIES_MAX: usize = 16;
 pub const ZERO_COPY_BYTES_MIN: usize = 16 * 1024;
 /// Bytes that are thrown away from a socket that is being closed, before it is cut off.
 pub const CLOSE_DRAIN_BYTES_MAX: usize = 1024 * 1024;
-/// Room for connections from which on a listener accepts in one go all that its backlog holds;
-/// below it takes them one by one.
-pub const MULTISHOT_ACCEPT_ROOM_MIN: u32 = 4096;
 /// Milliseconds after which a listener that is full looks again: other workers do not tell.
 pub const ADMISSION_RETRY_MS: u64 = 20;
 /// Milliseconds after which a listener that ran out of descriptors tries again.
@@ -43,8 +40,9 @@ pub const RING_ENTRIES_MAX: u32 = 32768;
 /// Completion queue entries per submission queue entry.
 pub const CQ_ENTRIES_PER_SQ_ENTRY: u32 = 4;
 
-/// Tasks polled in one turn of a worker's loop before completions are looked at again.
-pub const TASK_POLLS_PER_TURN_MAX: usize = 256;
+/// Microseconds that tasks may run in one turn of a worker's loop before completions are looked
+/// at again; the task that exceeds it ends its poll.
+pub const TASK_TIME_PER_TURN_US_MAX: u64 = 1_000;
 
 /// Bytes of a ClientHello, its record headers included. RFC 8446 allows 16 MiB; browsers send 2
 /// KiB.
@@ -98,8 +96,10 @@ pub const ENDPOINTS_MAX: usize = 256;
 pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a certificate, key or root bundle file.
 pub const PEM_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// File descriptors kept aside for what is not a connection: rings, listeners, log, control.
+/// File descriptors kept aside for what belongs to no worker: standard streams, log, control.
 pub const FDS_RESERVED: u64 = 64;
+/// File descriptors of a worker besides its listeners: its ring, and the control thread's copy.
+pub const FDS_PER_WORKER: u64 = 2;
 /// File descriptors of one relayed connection: the client's socket and the upstream's.
 pub const FDS_PER_CONNECTION: u64 = 2;
 /// Log records that may wait in one worker's buffer; what comes on top is counted as lost.
@@ -113,8 +113,12 @@ pub const IDLE_TIMEOUT_MS_DEFAULT: u64 = 3_600_000;
 pub const CONNECT_TIMEOUT_MS_DEFAULT: u64 = 5_000;
 /// Milliseconds that connections get to end by themselves on SIGTERM, by default.
 pub const DRAIN_TIMEOUT_MS_DEFAULT: u64 = 30_000;
-/// Milliseconds that a closed socket's peer gets to read what was sent and close its own side.
+/// Milliseconds that a closed socket's peer gets, from our FIN on, to close its own side.
 pub const CLOSE_TIMEOUT_MS: u64 = 2_000;
+/// Milliseconds that a closed socket's peer gets to make room for what is still to be sent.
+pub const CLOSE_FLUSH_TIMEOUT_MS: u64 = 60_000;
+/// Milliseconds that it gets for all of that when the worker must end.
+pub const CLOSE_HURRIED_TIMEOUT_MS: u64 = 1_000;
 /// Milliseconds that workers get to close what is left when they are told to stop.
 pub const EXIT_TIMEOUT_MS: u64 = CLOSE_TIMEOUT_MS + 1_000;
 /// Milliseconds between two resolutions of an upstream's names, by default.
@@ -197,6 +201,22 @@ pub const TIMELINE_LIST_MAX: usize = 64;
 /// Traffic secrets that a recording keeps.
 pub const TIMELINE_SECRETS_MAX: usize = 16;
 
+/// Bytes of a request's head that the demo's origin reads.
+pub const DEMO_HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of a request's body that the demo's origin reads, and throws away.
+pub const DEMO_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Connections that the demo's origin serves at a time, a thread each.
+pub const DEMO_CONNECTIONS_MAX: usize = 64;
+/// Milliseconds that the demo's origin waits for the next request of a connection, and for the
+/// rest of one that has begun.
+pub const DEMO_REQUEST_TIMEOUT_MS: u64 = 10_000;
+/// Milliseconds that connections get to end by themselves when the demo is told to stop.
+pub const DEMO_DRAIN_TIMEOUT_MS: u64 = 3_000;
+/// Verifications that the demo keeps the time of.
+pub const DEMO_CHECKS_MAX: usize = 16;
+/// Connections that the demo shows at a time; it counts the others.
+pub const DEMO_LINES_MAX: usize = 10;
+
 const _: () = assert!(RECV_BUFFERS_DEFAULT.is_power_of_two());
 const _: () = assert!(RECV_BUFFERS_MIN as usize >= 2 * RECV_QUEUE_BUFFERS_MAX);
 const _: () = assert!(CLIENT_HELLO_BYTES_MAX <= HANDSHAKE_BYTES_MAX);
@@ -206,6 +226,7 @@ const _: () = assert!(CHAIN_CERTIFICATES_MAX_DEFAULT <= CHAIN_CERTIFICATES_MAX);
 const _: () = assert!(SPIFFE_ID_BYTES_MAX <= IDENTITY_BYTES_MAX);
 const _: () = assert!(SPIFFE_TRUST_DOMAIN_BYTES_MAX < SPIFFE_ID_BYTES_MAX);
 const _: () = assert!(DNS_LABEL_BYTES_MAX <= DNS_NAME_BYTES_MAX);
+const _: () = assert!(CLOSE_HURRIED_TIMEOUT_MS < EXIT_TIMEOUT_MS);
 const _: () = assert!(RING_ENTRIES_MIN <= RING_ENTRIES_DEFAULT);
 const _: () = assert!(RING_ENTRIES_DEFAULT <= RING_ENTRIES_MAX);
 const _: () = assert!(WORKERS_MIN <= WORKERS_MAX && WORKERS_MAX <= CPUS_MAX);

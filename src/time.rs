@@ -2,7 +2,7 @@
 //!
 //! An [`Instant`] is handed out by the runtime's driver, so that a simulated driver can run the
 //! same code in virtual time. It knows nothing of wall-clock time. `std::time::Instant` is banned
-//! outside the driver and the commands (`tests/tidy.rs`).
+//! outside the driver and the commands (`tests/tidy`).
 
 use std::ops::{Add, Sub};
 use std::time::Duration;

@@ -1,12 +1,86 @@
-//! What a handshake costs without ringfort and without sockets: rustls' buffered server in memory.
+//! What a handshake costs without ringfort: rustls' buffered server in memory, and the same behind
+//! a blocking accept loop, which is the least that sockets add. Neither has an upstream.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConnection, ServerConnection};
+use rustls::{ClientConnection, ServerConnection, StreamOwned};
 
+use super::load::MESSAGE_BYTES;
+use super::subject::{Subject, first_cpu, wait_for};
 use super::{Pki, median};
+
+/// The argument that makes this program serve as the floor.
+pub const SERVE: &str = "--serve-floor";
+
+/// The blocking loop, in a process of its own. It serves one connection at a time: handshakes
+/// with one exchange, nothing else.
+pub struct Blocking {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Blocking {
+    pub fn start(pki: &Pki) -> Self {
+        let probe = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = probe.local_addr().expect("an address");
+        drop(probe);
+        let program = std::env::current_exe().expect("this program");
+        let child = Command::new("taskset")
+            .args(["--cpu-list", &first_cpu()])
+            .arg(program)
+            .args([SERVE, &address.to_string(), &pki.file("")])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the floor starts");
+        wait_for(address);
+        Self { child, address }
+    }
+}
+
+impl Subject for Blocking {
+    fn name(&self) -> &'static str {
+        "floor"
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        vec![self.child.id()]
+    }
+}
+
+impl Drop for Blocking {
+    fn drop(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+}
+
+/// Serves until it is killed.
+pub fn serve(address: &str, folder: &str) {
+    let config = super::server_config_from(folder);
+    let listener = TcpListener::bind(address).expect("the port is free");
+    for socket in listener.incoming().flatten() {
+        socket.set_nodelay(true).expect("a TCP socket");
+        let server = ServerConnection::new(Arc::clone(&config)).expect("a server");
+        let mut tls = StreamOwned::new(server, socket);
+        let mut message = [0; MESSAGE_BYTES];
+        if tls.read_exact(&mut message).is_ok() {
+            tls.write_all(&message).expect("the client reads");
+            let rest = tls.read(&mut message);
+            assert!(matches!(rest, Ok(0)), "close_notify: {rest:?}");
+            tls.conn.send_close_notify();
+            tls.flush().expect("the client reads");
+        }
+    }
+}
 
 const HANDSHAKES: usize = 300;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use rustls::pki_types::ServerName;
@@ -11,7 +11,7 @@ use rustls::{ClientConnection, StreamOwned};
 
 use super::Pki;
 
-const MESSAGE_BYTES: usize = 128;
+pub const MESSAGE_BYTES: usize = 128;
 const CHUNK_BYTES: usize = 256 * 1024;
 
 type Tls = StreamOwned<ClientConnection, TcpStream>;
@@ -42,7 +42,7 @@ impl fmt::Display for Load {
 
 impl Load {
     /// Does the work; returns the number of operations, or of bytes.
-    pub fn run(&self, address: SocketAddr, pki: &Pki) -> u64 {
+    pub fn run(&self, address: SocketAddr, origin: &Origin, pki: &Pki) -> u64 {
         match *self {
             Self::Handshake(count) => {
                 in_parallel(4, || {
@@ -55,15 +55,10 @@ impl Load {
                 count / 4 * 4
             }
             Self::RoundTrip { connections, count } => {
-                let each = count / connections;
-                in_parallel(connections, || {
-                    let mut tls = connect(address, pki);
-                    for _ in 0..each {
-                        echo(&mut tls);
-                    }
-                    end(tls);
-                });
-                each * connections
+                let mut clients: Vec<Tls> =
+                    (0..connections).map(|_| connect(address, pki)).collect();
+                clients.iter_mut().for_each(sweep::enlist);
+                sweep::run(&mut clients, origin, count)
             }
             Self::Down { connections, bytes } => {
                 let each = bytes / connections;
@@ -104,8 +99,11 @@ fn connect(address: SocketAddr, pki: &Pki) -> Tls {
 }
 
 fn echo(tls: &mut Tls) {
-    let mut message = [7; MESSAGE_BYTES];
-    message[0] = b'E';
+    exchange(tls, b'E');
+}
+
+fn exchange(tls: &mut Tls, kind: u8) {
+    let mut message = [kind; MESSAGE_BYTES];
     tls.write_all(&message).expect("the proxy takes it");
     tls.read_exact(&mut message).expect("it comes back");
 }
@@ -161,29 +159,96 @@ pub fn hold(address: SocketAddr, pki: &Pki, connections: u64) -> Vec<impl Sized>
         .collect()
 }
 
-/// The upstream: by the first byte of a connection it echoes, sends or swallows.
+/// Round trips without a sleeping thread: one loop goes round over all clients and all sockets of
+/// the origin, so what is measured is not the waking of a thread for each message.
+mod sweep {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::TcpStream;
+
+    use super::{MESSAGE_BYTES, Origin, Tls, exchange};
+
+    /// Has the origin leave this connection's socket to the sweep.
+    pub fn enlist(client: &mut Tls) {
+        exchange(client, b'S');
+        client.sock.set_nonblocking(true).expect("a socket");
+    }
+
+    pub fn run(clients: &mut [Tls], origin: &Origin, count: u64) -> u64 {
+        let mut sockets = std::mem::take(&mut *origin.swept.lock().expect("no panic"));
+        for socket in &sockets {
+            socket.set_nonblocking(true).expect("a socket");
+        }
+        clients.iter_mut().for_each(send);
+        let mut done = 0;
+        while done < count {
+            sockets.iter_mut().for_each(answer);
+            for client in clients.iter_mut() {
+                if received(client) {
+                    done += 1;
+                    send(client);
+                }
+            }
+        }
+        done
+    }
+
+    fn send(client: &mut Tls) {
+        client.conn.writer().write_all(&[b'E'; MESSAGE_BYTES]).expect("memory");
+        while client.conn.wants_write() {
+            client.conn.write_tls(&mut client.sock).expect("room for a small message");
+        }
+    }
+
+    fn received(client: &mut Tls) -> bool {
+        match client.conn.read_tls(&mut client.sock) {
+            Ok(count) => assert!(count > 0, "the proxy ended the connection"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                return false;
+            }
+        }
+        let state = client.conn.process_new_packets().expect("good records");
+        assert!(matches!(state.plaintext_bytes_to_read(), 0 | MESSAGE_BYTES));
+        client.conn.reader().read(&mut [0; MESSAGE_BYTES]).is_ok_and(|count| count > 0)
+    }
+
+    fn answer(socket: &mut TcpStream) {
+        let mut message = [0; MESSAGE_BYTES];
+        match socket.read(&mut message) {
+            Ok(count) => socket.write_all(&message[..count]).expect("room"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+    }
+}
+
+/// The upstream: by the first byte of a connection it echoes, sends or swallows, or leaves the
+/// socket to the sweep.
 pub struct Origin {
     pub address: SocketAddr,
+    pub swept: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl Origin {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
+        let swept: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+        let enlisted = Arc::clone(&swept);
         thread::spawn(move || {
             for socket in listener.incoming().flatten() {
+                let swept = Arc::clone(&enlisted);
                 thread::Builder::new()
                     .stack_size(64 * 1024)
-                    .spawn(move || serve(socket))
+                    .spawn(move || serve(socket, &swept))
                     .expect("a thread");
             }
         });
-        Self { address }
+        Self { address, swept }
     }
 }
 
 /// An error means that the proxy is gone; then so is the connection.
-fn serve(mut socket: TcpStream) -> Option<()> {
+fn serve(mut socket: TcpStream, swept: &Mutex<Vec<TcpStream>>) -> Option<()> {
     socket.set_nodelay(true).ok()?;
     let mut first = [0; 9];
     socket.read_exact(&mut first).ok()?;
@@ -206,8 +271,14 @@ fn serve(mut socket: TcpStream) -> Option<()> {
         _ => {
             let mut rest = [0; MESSAGE_BYTES - 9];
             socket.read_exact(&mut rest).ok()?;
-            socket.write_all(&first).ok()?;
-            socket.write_all(&rest).ok()?;
+            if first[0] == b'S' {
+                // Before the answer: who has it finds the socket.
+                swept.lock().ok()?.push(socket.try_clone().ok()?);
+            }
+            socket.write_all(&[&first[..], &rest].concat()).ok()?;
+            if first[0] == b'S' {
+                return None;
+            }
             let mut small = [0; 4096];
             loop {
                 let count = socket.read(&mut small).ok().filter(|&count| count > 0)?;

@@ -11,7 +11,8 @@ use std::time::SystemTime;
 
 use ringfort::cli::pki::{Authority, Issued, KeyChoice, Names, Profile, Validity};
 use ringfort::tls::provider::provider;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
@@ -51,7 +52,7 @@ impl Pki {
         Self {
             folder,
             client: client_config(&roots, client),
-            server: server_config(&roots, server),
+            server: plain_server(&roots, server.chain, PrivateKeyDer::Pkcs8(server.key)),
         }
     }
 
@@ -73,8 +74,24 @@ fn client_config(roots: &Arc<RootCertStore>, client: Issued) -> Arc<ClientConfig
     Arc::new(config)
 }
 
+/// The floor's server in a process of its own reads what [`Pki::issue`] wrote.
+pub fn server_config_from(folder: &str) -> Arc<ServerConfig> {
+    let file = |name: &str| Path::new(folder).join(name);
+    let certificates = |name: &str| -> Vec<CertificateDer<'static>> {
+        CertificateDer::pem_file_iter(file(name)).and_then(Iterator::collect).expect("certificates")
+    };
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates("root.pem"));
+    let key = PrivateKeyDer::from_pem_file(file("server.key")).expect("a key");
+    plain_server(&Arc::new(roots), certificates("server.pem"), key)
+}
+
 /// What the floor's server uses: plain rustls.
-fn server_config(roots: &Arc<RootCertStore>, server: Issued) -> Arc<ServerConfig> {
+fn plain_server(
+    roots: &Arc<RootCertStore>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Arc<ServerConfig> {
     let provider = Arc::new(provider(&[], &[]));
     let verifier =
         WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&provider))
@@ -84,7 +101,7 @@ fn server_config(roots: &Arc<RootCertStore>, server: Issued) -> Arc<ServerConfig
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("TLS 1.3")
         .with_client_cert_verifier(verifier)
-        .with_single_cert(server.chain, PrivateKeyDer::Pkcs8(server.key))
+        .with_single_cert(chain, key)
         .expect("certificate and key match");
     config.send_tls13_tickets = 0;
     Arc::new(config)
@@ -99,6 +116,13 @@ impl Drop for Pki {
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// Half the distance between the lowest and the highest, in percent of the median.
+pub fn spread(values: &[f64]) -> f64 {
+    let lowest = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let highest = values.iter().copied().fold(0.0, f64::max);
+    (highest - lowest) / 2.0 / median(values.to_vec()) * 100.0
 }
 
 /// Clients and origin leave the first CPU to the gateway.

@@ -28,12 +28,12 @@ fn free_address() -> SocketAddr {
     probe.local_addr().expect("an address")
 }
 
-fn first_cpu() -> String {
+pub fn first_cpu() -> String {
     // The threads of this program are pinned to the last CPU; their parent may use all.
     "0".to_string()
 }
 
-fn wait_for(address: SocketAddr) {
+pub fn wait_for(address: SocketAddr) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while TcpStream::connect(address).is_err() {
         assert!(Instant::now() < deadline, "nothing listens on {address}");

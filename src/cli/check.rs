@@ -1,7 +1,7 @@
 //! `ringfort check`: would `run` start with these arguments?
 //!
 //! It loads what `run` loads, through the same code, and tries what `run` would do next: bind the
-//! addresses and open the log. It decides nothing itself.
+//! addresses, open the log, place the workers and set up their rings. It decides nothing itself.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -12,6 +12,7 @@ use super::run::RunArgs;
 use crate::config::error::ConfigError;
 use crate::config::snapshot::Snapshot;
 use crate::control::load::{self, Loaded};
+use crate::control::supervisor::preflight;
 
 /// The arguments of `check`.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +52,10 @@ fn report(args: &CheckArgs, out: &mut impl Write, err: &mut impl Write) -> io::R
     }
     if !errors.is_empty() {
         return refuse(&errors, err);
+    }
+    if let Err(error) = preflight(&snapshot) {
+        writeln!(err, "error: {error}")?;
+        return Ok(false);
     }
     writeln!(out, "ok: {}", summary(&snapshot))?;
     Ok(true)

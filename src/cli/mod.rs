@@ -1,6 +1,7 @@
 //! The commands, one file each, and the command line that chooses among them.
 
 pub mod check;
+pub mod demo;
 pub mod pki;
 pub mod run;
 pub mod timeline;
@@ -23,6 +24,8 @@ enum Command {
     Run(run::RunArgs),
     /// Tell whether `run` would start with the same arguments, and why not
     Check(check::CheckArgs),
+    /// Show one mutual-TLS request through a gateway of its own, then serve for you to try
+    Demo(demo::DemoArgs),
     /// Issue certificates for trials and tests
     Pki(pki::PkiArgs),
 }
@@ -33,6 +36,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(&args),
             Command::Check(args) => check::run(&args),
+            Command::Demo(args) => demo::run(&args),
             Command::Pki(args) => match pki::run(&args) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {

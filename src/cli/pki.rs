@@ -18,6 +18,7 @@ use clap::{Args, Subcommand};
 
 pub use authority::{Authority, IssueError, Issued, KeyChoice, Names, Profile, Validity};
 pub use output::Written;
+pub(super) use output::write_pair;
 
 use crate::limits::PEM_BYTES_MAX;
 

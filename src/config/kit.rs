@@ -120,7 +120,7 @@ pub(crate) fn resolved_with(
     fds_max: u64,
 ) -> Result<Snapshot, Vec<String>> {
     let model = model::parse(text, "r.toml").map_err(|error| vec![error.to_string()])?;
-    let context = Context { files, now_unix_s: NOW_UNIX_S, fds_max, observer: None };
+    let context = Context { files, now_unix_s: NOW_UNIX_S, fds_max, cpus: 0, observer: None };
     resolve(&model, &context).map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 

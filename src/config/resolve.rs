@@ -23,7 +23,9 @@ use self::bounds::Bound;
 use super::error::{ConfigError, Place, nearest};
 use super::model::{Model, Number, Text, Texts};
 use super::snapshot::{Limits, LogTarget, RingOptions, Snapshot};
-use crate::limits::{FDS_PER_CONNECTION, FDS_RESERVED, NAME_BYTES_MAX};
+use crate::limits::{
+    FDS_PER_CONNECTION, FDS_PER_WORKER, FDS_RESERVED, NAME_BYTES_MAX, WORKERS_MAX,
+};
 use crate::tls::verify::VerifyObserver;
 
 /// Where the bytes of named files come from.
@@ -51,6 +53,8 @@ pub struct Context<'a> {
     pub now_unix_s: i64,
     /// File descriptors that the process may open.
     pub fds_max: u64,
+    /// CPUs that the process may use: as many workers start where the configuration is silent.
+    pub cpus: usize,
     /// Sees each verification of a client; tests and the demonstration watch through it.
     pub observer: Option<Arc<dyn VerifyObserver>>,
 }
@@ -153,15 +157,25 @@ impl Resolver<'_> {
         }
     }
 
+    /// Descriptors that are not there for connections.
+    fn fds_reserved(&self) -> u64 {
+        let asked = self.model.workers.as_ref().map(|count| *count.get_ref());
+        let workers = asked.map(|count| count.clamp(0, WORKERS_MAX as i64).unsigned_abs());
+        let workers = workers.unwrap_or(self.context.cpus as u64);
+        let each = FDS_PER_WORKER + self.model.listener.len() as u64;
+        FDS_RESERVED + workers * each
+    }
+
     fn limits(&mut self) -> Limits {
         let limits = &self.model.limits;
         let fds_max = self.context.fds_max;
-        let fitting = fds_max.saturating_sub(FDS_RESERVED) / FDS_PER_CONNECTION;
+        let reserved = self.fds_reserved();
+        let fitting = fds_max.saturating_sub(reserved) / FDS_PER_CONNECTION;
         let fitting = fitting.min(bounds::CONNECTIONS_MAX.max.unsigned_abs());
         if fitting == 0 {
             self.refuse_absent(
                 &format!("the process may open {fds_max} file descriptors"),
-                &format!("at least {}", FDS_RESERVED + FDS_PER_CONNECTION),
+                &format!("at least {}", reserved + FDS_PER_CONNECTION),
                 "raise the limit: `ulimit -n 65536`, or LimitNOFILE=65536 in the unit",
             );
         }
@@ -169,14 +183,14 @@ impl Resolver<'_> {
             None => u32::try_from(fitting).unwrap_or(u32::MAX),
             Some(written) => {
                 let connections_max = self.count(Some(written), &bounds::CONNECTIONS_MAX);
-                let needed = u64::from(connections_max) * FDS_PER_CONNECTION + FDS_RESERVED;
+                let needed = u64::from(connections_max) * FDS_PER_CONNECTION + reserved;
                 let in_bounds = i64::from(connections_max) == *written.get_ref();
                 if in_bounds && needed > fds_max && fitting > 0 {
                     self.refuse(
                         &written.span(),
                         &format!(
                             "connections_max = {connections_max} needs {needed} file descriptors \
-                             ({FDS_PER_CONNECTION} each and {FDS_RESERVED} more), and the process \
+                             ({FDS_PER_CONNECTION} each and {reserved} more), and the process \
                              may open {fds_max}"
                         ),
                         &format!("at most {fitting}"),

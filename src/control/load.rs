@@ -23,6 +23,7 @@ use crate::config::model::{self, Model};
 use crate::config::resolve::{Context, FileSource, resolve};
 use crate::config::snapshot::{Cluster, Listener, LogTarget, Snapshot};
 use crate::limits::CONFIG_BYTES_MAX;
+use crate::sys::cpu;
 use crate::tls::server::KeyLogWriter;
 use crate::tls::verify::VerifyObserver;
 
@@ -140,6 +141,7 @@ pub fn load_model_observed(
         files: &files,
         now_unix_s: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
         fds_max: raise_fd_limit(),
+        cpus: cpu::allowed().len(),
         observer,
     };
     let mut snapshot = resolve(model, &context)?;

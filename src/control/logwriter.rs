@@ -1,11 +1,16 @@
 //! Writes the log: lines of JSON on standard error or in a file.
 //!
-//! A target that fails (a full disk, a closed pipe) loses lines, which are counted; the gateway
-//! goes on. The loss is told once in the log itself when writing works again.
+//! A target that fails (a full disk, a closed pipe) or hangs (a pipe that nobody reads) loses
+//! lines, which are counted; the gateway goes on. The loss is told once in the log itself when
+//! writing works again.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::config::snapshot::LogTarget;
@@ -14,6 +19,10 @@ use crate::time::Instant;
 
 /// Bytes gathered before they are written.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes that a pipe takes at once or not at all (pipe(7)).
+const PIPE_BUF_BYTES: usize = 4096;
+/// How long a target may take nothing before lines are lost: signals wait as long.
+const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 enum Sink {
     Stderr,
@@ -31,6 +40,8 @@ pub struct LogWriter {
     lost: u64,
     /// Of those, the ones that the log has not told yet.
     untold: u64,
+    /// The last line that was written is not whole.
+    cut: bool,
 }
 
 impl std::fmt::Debug for LogWriter {
@@ -52,7 +63,7 @@ impl LogWriter {
                 Sink::File(OpenOptions::new().append(true).create(true).open(path)?)
             }
         };
-        Ok(Self { sink, chunk: Vec::new(), lines: 0, lost: 0, untold: 0 })
+        Ok(Self { sink, chunk: Vec::new(), lines: 0, lost: 0, untold: 0, cut: false })
     }
 
     /// Whether records are worth being made.
@@ -77,14 +88,8 @@ impl LogWriter {
     }
 
     /// Writes an event of the gateway itself: `fields` are members of a JSON object.
-    pub fn event(&mut self, event: &str, fields: &serde_json::Value) {
-        let mut line = serde_json::json!({ "event": event });
-        let clocks = ClockPair { monotonic: Instant::ORIGIN, wall: OffsetDateTime::now_utc() };
-        line["time"] = clocks.format(Instant::ORIGIN).into();
-        if let (Some(line), Some(fields)) = (line.as_object_mut(), fields.as_object()) {
-            line.extend(fields.clone());
-        }
-        self.line(&format!("{line}\n"));
+    pub fn event(&mut self, event: &str, fields: &Value) {
+        self.line(&event_line(event, fields));
         self.flush();
     }
 
@@ -101,29 +106,64 @@ impl LogWriter {
             return;
         }
         if self.untold > 0 {
-            let told = format!("{{\"event\":\"log_lost\",\"lines\":{}}}\n", self.untold);
-            if self.write(told.as_bytes()).is_ok() {
-                self.untold = 0;
+            // A line that was cut off must not run into the next.
+            let end = if self.cut { "\n" } else { "" };
+            let told = event_line("log_lost", &json!({ "lines": self.untold }));
+            let told = format!("{end}{told}");
+            if self.sink.write(told.as_bytes()).is_ok() {
+                (self.untold, self.cut) = (0, false);
             }
         }
-        let chunk = std::mem::take(&mut self.chunk);
         let lines = std::mem::take(&mut self.lines);
-        if self.write(&chunk).is_err() {
+        if let Err(written) = self.sink.write(&self.chunk) {
             self.lost += lines;
             self.untold += lines;
+            self.cut |= written > 0;
         }
-        self.chunk = chunk;
         self.chunk.clear();
     }
+}
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.sink {
-            Sink::Stderr => io::stderr().write_all(bytes),
-            Sink::File(file) => file.write_all(bytes),
-            Sink::Off => Ok(()),
+fn event_line(event: &str, fields: &Value) -> String {
+    let clocks = ClockPair { monotonic: Instant::ORIGIN, wall: OffsetDateTime::now_utc() };
+    let mut line = json!({ "event": event, "time": clocks.format(Instant::ORIGIN) });
+    if let (Some(line), Some(fields)) = (line.as_object_mut(), fields.as_object()) {
+        line.extend(fields.clone());
+    }
+    format!("{line}\n")
+}
+
+impl Sink {
+    /// Writes all of `bytes`, or says how many it wrote.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), usize> {
+        let mut written = 0;
+        // A reader that hangs must not hang the gateway: a pipe that polls as writable takes this
+        // much without blocking (pipe(7), PIPE_BUF).
+        for piece in bytes.chunks(PIPE_BUF_BYTES) {
+            let done = match self {
+                Self::Stderr => io::stderr().takes() && io::stderr().write_all(piece).is_ok(),
+                Self::File(file) => file.takes() && file.write_all(piece).is_ok(),
+                Self::Off => true,
+            };
+            if !done {
+                return Err(written);
+            }
+            written += piece.len();
         }
+        Ok(())
     }
 }
+
+/// Whether a descriptor can be written to, or fails at once, within [`PATIENCE`].
+trait Takes: AsFd + Sized {
+    fn takes(&self) -> bool {
+        let mut polled = [PollFd::new(self, PollFlags::OUT)];
+        poll(&mut polled, Some(&PATIENCE)).is_ok_and(|ready| ready > 0)
+    }
+}
+
+impl Takes for io::Stderr {}
+impl Takes for File {}
 
 #[cfg(test)]
 mod tests {
@@ -142,8 +182,32 @@ mod tests {
         let text = std::fs::read_to_string(&path).expect("written");
         std::fs::remove_file(&path).expect("ours");
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], r#"{"event":"log_lost","lines":2}"#);
+        assert!(lines[0].contains(r#""event":"log_lost""#), "{text}");
+        assert!(lines[0].ends_with(r#""lines":2}"#), "{text}");
         assert!(lines[1].contains(r#""event":"stop""#), "{text}");
         assert_eq!(writer.lost(), 2);
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_costs_lines_and_no_more() {
+        let (reader, pipe) = io::pipe().expect("a pipe");
+        let mut writer = LogWriter::open(&LogTarget::Off).expect("nothing to open");
+        writer.sink = Sink::File(File::from(std::os::fd::OwnedFd::from(pipe)));
+        let text = "x".repeat(10_000);
+        let mut events = 0;
+        while writer.lost() == 0 {
+            writer.event("filler", &serde_json::json!({ "text": text }));
+            events += 1;
+            assert!(events < 1000, "a pipe holds a megabyte at the most");
+        }
+        let read = std::thread::spawn(move || io::read_to_string(reader).expect("text"));
+        while writer.untold > 0 {
+            writer.event("after", &serde_json::json!({}));
+        }
+        drop(writer);
+        let text = read.join().expect("it reads to the end");
+        let told = |line: &str| line.contains("log_lost") && line.ends_with(r#""lines":1}"#);
+        assert!(text.lines().any(told), "the loss is told");
+        assert!(text.lines().last().is_some_and(|line| line.contains("\"after\"")));
     }
 }

@@ -116,10 +116,8 @@ fn drain(mut gateway: Gateway, signals: &mut Signals) -> Ended {
 }
 
 fn finish(mut gateway: Gateway, ended: Ended) -> Ended {
-    if gateway.is_finished() {
-        for error in gateway.join() {
-            gateway.log().event("worker_failed", &json!({ "error": error.to_string() }));
-        }
+    for error in gateway.failures() {
+        gateway.log().event("worker_failed", &json!({ "error": error.to_string() }));
     }
     gateway.write_log();
     let counters = gateway.counters();
@@ -144,5 +142,6 @@ fn fail(mut gateway: Gateway) -> Ended {
 
 fn live_connections(gateway: &Gateway) -> u64 {
     let counters = gateway.counters();
-    counters.accepted - counters.connections_closed
+    // Read one after the other while workers count: a connection may have closed in between.
+    counters.accepted.saturating_sub(counters.connections_closed)
 }

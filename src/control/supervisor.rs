@@ -104,11 +104,9 @@ impl Gateway {
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub fn start(snapshot: Snapshot) -> Result<Self, StartError> {
-        let cpus = place(snapshot.cpus.as_deref(), snapshot.workers, &cpu::allowed(), cpu::quota())
-            .map_err(StartError::Placement)?;
+        let cpus = placement(&snapshot)?;
         let writer = LogWriter::open(&snapshot.log).map_err(StartError::Log)?;
         let bell = Bell::new().map_err(StartError::Ring)?;
-        warm_up().map_err(StartError::Crypto)?;
         let mut gateway = Self {
             workers: Vec::with_capacity(cpus.len()),
             receivers: Vec::new(),
@@ -242,8 +240,17 @@ impl Gateway {
 
     /// Waits until all workers have ended; returns the errors of those that failed.
     pub fn join(&mut self) -> Vec<io::Error> {
+        self.reap(|_| true)
+    }
+
+    /// The errors of the workers that have ended, each told once.
+    pub fn failures(&mut self) -> Vec<io::Error> {
+        self.reap(Handle::is_finished)
+    }
+
+    fn reap(&mut self, which: impl Fn(&Handle) -> bool) -> Vec<io::Error> {
         let mut errors = Vec::new();
-        for worker in &mut self.workers {
+        for worker in self.workers.iter_mut().filter(|worker| which(worker)) {
             match worker.thread.take().map(JoinHandle::join) {
                 Some(Ok(Ok(()))) | None => {}
                 Some(Ok(Err(error))) => errors.push(error),
@@ -253,6 +260,24 @@ impl Gateway {
         self.write_log();
         errors
     }
+}
+
+/// Whether workers could start: their CPUs, and an io_uring as configured.
+///
+/// # Errors
+/// What [`Gateway::start`] would say.
+pub fn preflight(snapshot: &Snapshot) -> Result<(), StartError> {
+    let cpus = placement(snapshot)?;
+    let options = snapshot.ring.clone();
+    // On a thread of its own, for it is pinned.
+    let probe =
+        thread::spawn(move || cpus.iter().try_for_each(|&cpu| prepare(&options, cpu).map(drop)));
+    probe.join().unwrap_or(Err(StartError::WorkerLost))
+}
+
+fn placement(snapshot: &Snapshot) -> Result<Vec<usize>, StartError> {
+    place(snapshot.cpus.as_deref(), snapshot.workers, &cpu::allowed(), cpu::quota())
+        .map_err(StartError::Placement)
 }
 
 type Ready = Result<Outbox<Message>, StartError>;
@@ -279,11 +304,13 @@ fn spawn(parts: Parts, cpu: usize) -> io::Result<(JoinHandle<io::Result<()>>, Re
 
 type Prepared = (Driver, crate::rt::inbox::Inbox<Message>, Outbox<Message>);
 
-/// What must happen on the worker's own thread: pinning, and the ring, which has one issuer.
+/// What must happen on the worker's own thread: pinning, the ring, which has one issuer, and the
+/// first use of the crypto backend, which takes milliseconds per thread.
 fn prepare(options: &RingOptions, cpu: usize) -> Result<Prepared, StartError> {
     if !cpu::pin(cpu) {
         return Err(StartError::Pin(cpu));
     }
+    warm_up().map_err(StartError::Crypto)?;
     let uring = Uring::new(&ring::RingOptions {
         entries: options.entries,
         recv_buffers: options.recv_buffers,

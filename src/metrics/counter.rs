@@ -106,7 +106,7 @@ macro_rules! worker_counters {
 worker_counters! {
     /// Connections accepted, those refused by a limit included.
     accepted: Counter,
-    /// Connections closed right after accept: too many in all, or from their source.
+    /// Connections closed right after accept: their source had all that it may have.
     refused_limit: Counter,
     /// TLS handshakes with clients that were completed, resumed ones included.
     handshakes_done: Counter,
@@ -136,13 +136,13 @@ worker_counters! {
     recv_starved: Counter,
     /// Times that accepting was stopped: the connection limit was reached, or descriptors ran out.
     accept_paused: Counter,
-    /// Completions that the kernel had to keep because the completion queue was full.
+    /// Completions that the kernel dropped because it had no room to keep them; must stay 0.
     cq_overflows: Counter,
     /// Log records dropped because the worker's log buffer was full.
     log_lost: Counter,
     /// Tasks alive now.
     tasks_live: Gauge,
-    /// Sockets open now: clients', upstreams' and listeners.
+    /// Sockets of clients and upstreams that are not closed yet.
     sockets_live: Gauge,
 }
 
@@ -186,7 +186,7 @@ mod tests {
         let mut last = 0;
         while !worker.is_finished() {
             let seen = counters.bytes_up.get();
-            assert!(seen >= last && seen % 3 == 0);
+            assert!(seen >= last && seen.is_multiple_of(3));
             last = seen;
         }
         worker.join().expect("the writer does not panic");

@@ -19,7 +19,7 @@ use crate::error::{CloseKind, CloseReason, Source};
 use crate::identity::Identity;
 use crate::log::{ConnectionRecord, Negotiated};
 use crate::policy::{Decision, decide};
-use crate::rt::stream::Stream;
+use crate::rt::stream::{Errno, Stream};
 use crate::tls::hello::HelloError;
 use crate::tls::session::Session;
 use crate::tls::stream::{HandshakeError, TlsStream, handshake, read_hello};
@@ -44,6 +44,9 @@ pub(super) async fn serve(
         },
         Err(reason) => reason,
     };
+    if let (None, Some(errno)) = (&record.detail, reason.kind.errno()) {
+        record.detail = Some(Errno(errno).to_string().into());
+    }
     record.reason = reason;
     record.closed = worker.core().clock();
     worker.closed(record);
@@ -161,6 +164,7 @@ async fn run_relay(
     .await;
     let relayed = relay.relayed();
     (record.bytes_up, record.bytes_down) = (relayed.bytes_up, relayed.bytes_down);
+    record.detail = relay.fault().map(|fault| fault.to_string().into());
     relay.close(reason);
     reason
 }

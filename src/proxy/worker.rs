@@ -17,7 +17,6 @@ use super::connection::serve;
 use super::upstream::Upstreams;
 use crate::config::snapshot::Snapshot;
 use crate::error::{CloseKind, CloseReason};
-use crate::limits::MULTISHOT_ACCEPT_ROOM_MIN;
 use crate::log::{ConnectionRecord, LogSender};
 use crate::metrics::counter::WorkerCounters;
 use crate::rt::core::Core;
@@ -131,9 +130,17 @@ impl Worker {
             Message::CutOff(kind) => {
                 self.draining.set(true);
                 self.cut_off.set(Some(kind));
+                self.core.hurry_closing();
             }
         }
         self.core.wake_all();
+    }
+
+    /// How many more connections it may take, and how many a listener may have waiting.
+    fn room(&self, index: usize) -> (u32, u32) {
+        let snapshot = self.snapshot.borrow();
+        let room = self.admission.room(&snapshot.limits);
+        (room, snapshot.listeners[index].socket.backlog)
     }
 
     fn admit(self: &Rc<Self>, index: usize, stream: Stream) {
@@ -162,14 +169,14 @@ impl Worker {
 async fn accept(worker: Rc<Worker>, index: usize, listener: Listener) {
     let core = worker.core.clone();
     while !worker.draining.get() {
-        let room = worker.admission.room(&worker.snapshot.borrow().limits);
+        let (room, backlog) = worker.room(index);
         if room == 0 {
             listener.pause();
             worker.admission.changed(&core).await;
             continue;
         }
         // A multishot accept takes all that is in the backlog, so it needs the room for that.
-        let multishot = room >= MULTISHOT_ACCEPT_ROOM_MIN;
+        let multishot = room >= backlog;
         let next = poll_fn(|cx| {
             if worker.draining.get() {
                 return Poll::Ready(None);
@@ -181,7 +188,7 @@ async fn accept(worker: Rc<Worker>, index: usize, listener: Listener) {
         }
     }
     // Closing a listener resets what waits in its backlog; those clients came in time.
-    while worker.admission.room(&worker.snapshot.borrow().limits) > 0 {
+    while worker.room(index).0 > 0 {
         match poll_fn(|cx| listener.poll_backlog(cx)).await {
             Some(stream) => worker.admit(index, stream),
             None => break,

@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use slab::Slab;
 
@@ -26,7 +27,7 @@ use super::pool::SendPool;
 use super::socket::Socket;
 use super::stream::{Errno, Stream};
 use super::timer::{TimerKey, Wheel};
-use crate::limits::TASK_POLLS_PER_TURN_MAX;
+use crate::limits::TASK_TIME_PER_TURN_US_MAX;
 use crate::metrics::counter::WorkerCounters;
 use crate::sys::ops::Completion;
 use crate::sys::ring::WAKE_USER_DATA;
@@ -55,6 +56,8 @@ pub(super) struct State {
     pub(super) starved: VecDeque<u32>,
     pub(super) pool: SendPool,
     pub(super) zero_copy_send: bool,
+    /// No socket gets longer than this to be closed.
+    pub(super) close_timeout_ms_max: u64,
     pub(super) counters: Arc<WorkerCounters>,
 }
 
@@ -90,6 +93,7 @@ impl Core {
             starved: VecDeque::new(),
             pool: SendPool::default(),
             zero_copy_send,
+            close_timeout_ms_max: u64::MAX,
             counters: Arc::clone(&counters),
         };
         let inner = Inner {
@@ -129,6 +133,11 @@ impl Core {
     /// Makes every task ready; for changes that concern all of them.
     pub fn wake_all(&self) {
         self.inner.executor.wake_all();
+    }
+
+    /// Shortens the time that sockets get to be closed in order, from now on.
+    pub fn hurry_closing(&self) {
+        self.state().hurry_closing();
     }
 
     /// Whether any task, socket or operation is left.
@@ -214,9 +223,13 @@ impl Core {
         }
     }
 
+    /// A turn is bounded in time, not in tasks: one may cost a microsecond or a handshake, and
+    /// what waits for the next turn waits for all of them.
     fn run_tasks(&self) {
-        self.inner.now.set(self.clock());
-        self.inner.executor.run(TASK_POLLS_PER_TURN_MAX);
+        let started = self.clock();
+        self.inner.now.set(started);
+        let enough = Duration::from_micros(TASK_TIME_PER_TURN_US_MAX);
+        self.inner.executor.run(|| self.clock() - started >= enough);
         self.inner.counters.tasks_live.set(self.inner.executor.tasks() as u64);
     }
 

@@ -131,11 +131,14 @@ impl Executor {
         });
     }
 
-    /// Polls ready tasks, `polls_max` at the most; those woken meanwhile count too.
-    pub fn run(&self, polls_max: usize) {
-        for _ in 0..polls_max {
-            let Some(task) = self.next_ready() else { return };
+    /// Polls ready tasks, those woken meanwhile too, until there is none or `is_enough` says so,
+    /// which is asked after each.
+    pub fn run(&self, mut is_enough: impl FnMut() -> bool) {
+        while let Some(task) = self.next_ready() {
             self.poll(task);
+            if is_enough() {
+                return;
+            }
         }
     }
 
@@ -204,17 +207,17 @@ mod tests {
             *keep.borrow_mut() = Some(cx.waker().clone());
             if count.get() < 3 { Poll::Pending } else { Poll::Ready(()) }
         }));
-        executor.run(10);
+        executor.run(|| false);
         assert_eq!(polls.get(), 1, "not polled again before it is woken");
         for _ in 0..2 {
             let waker = kept.borrow_mut().take().expect("kept by the poll");
             waker.wake_by_ref();
             waker.wake();
-            executor.run(10);
+            executor.run(|| false);
         }
         assert_eq!((polls.get(), executor.tasks()), (3, 0));
         executor.spawn(std::future::pending());
-        executor.run(10);
+        executor.run(|| false);
         kept.borrow_mut().take().expect("kept by the last poll").wake();
         assert!(!executor.has_ready(), "the slot has a new generation");
     }
@@ -229,7 +232,7 @@ mod tests {
             cx.waker().wake_by_ref();
             Poll::Pending
         }));
-        executor.run(5);
+        executor.run(|| polls.get() == 5);
         assert_eq!(polls.get(), 5);
         assert!(executor.has_ready());
     }

@@ -79,7 +79,9 @@ impl State {
             listening.accept = Accept::Off;
         }
         match (completion.result, completion.payload) {
-            (Ok(_), Payload::Accepted(fd)) => listening.accepted.push_back(fd),
+            (Ok(_), Payload::Accepted(fd)) if !listening.closing => {
+                listening.accepted.push_back(fd);
+            }
             // accept(2): errors of the connection that was to be accepted; the next may do.
             (Err(libc::ECONNABORTED | libc::EPROTO | libc::EPERM | libc::EINTR), _) => {}
             (Err(libc::ECANCELED), _) => {}

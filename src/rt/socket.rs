@@ -13,15 +13,18 @@ use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::task::Waker;
+use std::time::Duration;
 
 use super::buffer::RecvBuf;
 use super::core::{State, TimerEvent};
 use super::op::{Kind, OpId};
 use super::timer::TimerKey;
-use crate::limits::{CLOSE_DRAIN_BYTES_MAX, RECV_QUEUE_BUFFERS_MAX, ZERO_COPY_BYTES_MIN};
+use crate::limits::{
+    CLOSE_DRAIN_BYTES_MAX, CLOSE_FLUSH_TIMEOUT_MS, CLOSE_HURRIED_TIMEOUT_MS, CLOSE_TIMEOUT_MS,
+    RECV_QUEUE_BUFFERS_MAX, ZERO_COPY_BYTES_MIN,
+};
 use crate::sys::ops::{Completion, Op, Payload, SendBuf};
 use crate::sys::sockopt;
-use crate::time::Instant;
 
 /// Where a socket is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,7 +205,7 @@ impl State {
             socket.receive = Receive::Off;
         }
         match (completion.result, completion.payload) {
-            (Ok(_), Payload::Received(buffer)) => match socket.phase {
+            (Ok(1..), Payload::Received(buffer)) => match socket.phase {
                 Phase::Open | Phase::HalfClosed => {
                     socket.queue.push_back(RecvBuf::Ring(buffer));
                     socket.recv_waker.take().into_iter().for_each(Waker::wake);
@@ -349,24 +352,35 @@ impl State {
         if socket.shut_when_flushed && !socket.fin_sent && socket.flushed() {
             sockopt::shut_write(socket.fd());
             socket.fin_sent = true;
-            if socket.phase == Phase::Open {
-                socket.phase = Phase::HalfClosed;
+            match socket.phase {
+                Phase::Open => socket.phase = Phase::HalfClosed,
+                Phase::Draining => self.set_close_timer(key, CLOSE_TIMEOUT_MS),
+                _ => {}
             }
         }
     }
 
-    /// The owner is done: what is pending will be sent, then FIN, then close, within
-    /// `deadline`.
-    pub(super) fn close(&mut self, key: u32, deadline: Instant) {
-        let timer = self.timers.insert(deadline, TimerEvent::CloseDeadline(key));
+    /// The owner is done: what is pending will be sent, then FIN, then close.
+    pub(super) fn close(&mut self, key: u32) {
         let socket = self.socket(key);
         socket.phase = Phase::Draining;
-        socket.close_timer = Some(timer);
+        let timeout_ms = if socket.fin_sent { CLOSE_TIMEOUT_MS } else { CLOSE_FLUSH_TIMEOUT_MS };
+        self.set_close_timer(key, timeout_ms);
+        let socket = self.socket(key);
         socket.queue = VecDeque::new();
         (socket.recv_waker, socket.send_waker) = (None, None);
         self.shut_write(key);
         self.settle_receive(key);
         self.advance_close(key);
+    }
+
+    fn set_close_timer(&mut self, key: u32, timeout_ms: u64) {
+        let timeout_ms = timeout_ms.min(self.close_timeout_ms_max);
+        let deadline = self.driver.now() + Duration::from_millis(timeout_ms);
+        let timer = self.timers.insert(deadline, TimerEvent::CloseDeadline(key));
+        if let Some(former) = self.socket(key).close_timer.replace(timer) {
+            self.timers.cancel(former);
+        }
     }
 
     /// The owner gives up: RST where the connection is up.
@@ -379,6 +393,21 @@ impl State {
         let unsent = std::mem::take(&mut socket.pending);
         self.pool.put(unsent);
         self.advance_close(key);
+    }
+
+    /// From now on sockets that are being closed get [`CLOSE_HURRIED_TIMEOUT_MS`] at the most.
+    pub(super) fn hurry_closing(&mut self) {
+        self.close_timeout_ms_max = CLOSE_HURRIED_TIMEOUT_MS;
+        let draining: Vec<u32> = self
+            .sockets
+            .iter()
+            .filter(|(_, socket)| socket.phase == Phase::Draining)
+            // invariant: `add_socket` made sure that keys fit.
+            .map(|(key, _)| key as u32)
+            .collect();
+        for key in draining {
+            self.set_close_timer(key, CLOSE_HURRIED_TIMEOUT_MS);
+        }
     }
 
     /// The peer did not end its side in time.

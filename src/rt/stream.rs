@@ -9,12 +9,11 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use super::buffer::RecvBuf;
 use super::core::Core;
 use super::socket::RecvEnd;
-use crate::limits::{CLOSE_TIMEOUT_MS, SEND_PENDING_BYTES_MAX};
+use crate::limits::SEND_PENDING_BYTES_MAX;
 use crate::sys::ops::SendBuf;
 use crate::sys::sockopt;
 
@@ -122,12 +121,13 @@ impl Stream {
         self.core.state().shut_write(self.key);
     }
 
-    /// Ends the connection in order: sends what is pending, then FIN, waits for the peer's FIN
-    /// for [`CLOSE_TIMEOUT_MS`] at the most, closes. Nobody has to wait for it.
+    /// Ends the connection in order: sends what is pending (within
+    /// [`CLOSE_FLUSH_TIMEOUT_MS`](crate::limits::CLOSE_FLUSH_TIMEOUT_MS)), then FIN, waits for the
+    /// peer's FIN ([`CLOSE_TIMEOUT_MS`](crate::limits::CLOSE_TIMEOUT_MS)), closes. Nobody has to
+    /// wait for it.
     pub fn close(mut self) {
         self.released = true;
-        let deadline = self.core.now() + Duration::from_millis(CLOSE_TIMEOUT_MS);
-        self.core.state().close(self.key, deadline);
+        self.core.state().close(self.key);
     }
 
     /// The peer's address, asked of the kernel; `None` for a Unix socket or where it is gone.

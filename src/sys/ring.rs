@@ -308,9 +308,10 @@ impl Ring {
         // invariant: the kernel completes only what `push` submitted, which filled the slot.
         let held = self.held[slot].take().expect("a completion of a vacant slot");
         let payload = match (&held, result) {
-            // SAFETY: accept(2) succeeded, so the result is a descriptor that nobody else owns.
             (Held::Accept, Ok(fd)) => {
-                Payload::Accepted(unsafe { OwnedFd::from_raw_fd(fd.cast_signed()) })
+                // SAFETY: accept(2) succeeded, so this is a descriptor that nobody else owns.
+                let accepted = unsafe { OwnedFd::from_raw_fd(fd.cast_signed()) };
+                Payload::Accepted(accepted)
             }
             (Held::Receive, Ok(filled)) => match cqueue::buffer_select(flags) {
                 Some(id) => Payload::Received(self.buffers.lend(id, filled as usize)),

@@ -61,8 +61,11 @@ mod tests {
         let waker = token_waker::<Record>(0xfeed_0000_0000_0001);
         waker.wake_by_ref();
         assert_eq!(WOKEN.replace(0), 0xfeed_0000_0000_0001);
-        waker.clone().wake();
+        let clone = waker.clone();
+        drop(waker);
+        clone.wake();
         assert_eq!(WOKEN.get(), 0xfeed_0000_0000_0001);
-        assert!(waker.will_wake(&token_waker::<Record>(0xfeed_0000_0000_0001)));
+        let token = 0xfeed_0000_0000_0001;
+        assert!(token_waker::<Record>(token).will_wake(&token_waker::<Record>(token)));
     }
 }

@@ -250,6 +250,11 @@ impl Session {
         self.partial.capacity() + self.early.capacity() + fragment
     }
 
+    /// Bytes that wait for the rest of their record.
+    pub fn partial_bytes(&self) -> usize {
+        self.partial.len()
+    }
+
     /// Whether the peer has sent close_notify: nothing more will come.
     pub fn peer_closed(&self) -> bool {
         self.peer_closed

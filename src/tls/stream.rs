@@ -38,12 +38,11 @@ pub async fn read_hello(stream: &Stream) -> Result<(ClientHello, RecvBuf), Hands
         match hello::parse(&received) {
             Ok(Progress::Complete(hello)) => return Ok((hello, received)),
             Ok(Progress::NeedMore) => {
-                // Whoever is slow must not hold a buffer of the ring meanwhile.
-                received.spill();
-                let more = next_bytes(stream).await?;
-                // The parser bounds what it asks more of, so this cannot grow.
+                // On the heap while it waits, or slow clients could hold every buffer of the ring.
                 let mut joined = received.to_vec();
-                joined.extend_from_slice(&more);
+                drop(received);
+                // The parser bounds what it asks more of, so this cannot grow.
+                joined.extend_from_slice(&next_bytes(stream).await?);
                 received = RecvBuf::Heap(joined);
             }
             Err(error) => {
@@ -118,7 +117,12 @@ impl TlsStream {
         self.session.take_early()
     }
 
-    /// Whether the peer has sent close_notify.
+    /// Bytes that wait for the rest of their record.
+    pub fn partial_bytes(&self) -> usize {
+        self.session.partial_bytes()
+    }
+
+    /// Whether the peer has sent close_notify, be it in one flight with the end of the handshake.
     pub fn peer_closed(&self) -> bool {
         self.session.peer_closed()
     }

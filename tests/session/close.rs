@@ -17,7 +17,7 @@ fn close_notify_reaches_the_client_once() {
         pair.deliver().expect("an orderly end");
         let state = pair.client.process_new_packets().expect("an orderly end");
         assert!(state.peer_has_closed());
-        let flight = pair.client_says(b"the other way is open");
+        let flight = pair.sent_by_client(b"the other way is open");
         pair.feed(&flight).expect("data");
         assert_eq!(pair.plain, b"the other way is open");
     }

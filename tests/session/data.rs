@@ -27,11 +27,11 @@ fn sizes_around_a_records_and_none_at_all_go_both_ways() {
 fn a_record_may_be_cut_anywhere() {
     for version in VERSIONS {
         let mut pair = Pair::established(&Offer::version(version));
-        let bytes = pair.client_says(b"0123456789").len();
+        let bytes = pair.sent_by_client(b"0123456789").len();
         // What was made for its length is out of order by now.
         let mut pair = Pair::established(&Offer::version(version));
         for cut in 0..=bytes {
-            let flight = pair.client_says(b"0123456789");
+            let flight = pair.sent_by_client(b"0123456789");
             pair.plain.clear();
             for part in [&flight[..cut], &flight[cut..]] {
                 pair.feed(part).expect("data");
@@ -57,7 +57,7 @@ proptest! {
         let mut wire = Vec::new();
         for size in sizes {
             sent.extend(content(size));
-            wire.extend(pair.client_says(&content(size)));
+            wire.extend(pair.sent_by_client(&content(size)));
         }
         let mut rest = wire.as_slice();
         for cut in cuts.iter().cycle() {

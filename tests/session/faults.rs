@@ -16,8 +16,8 @@ fn refused(pair: &mut Pair, wire: &[u8], why: RecordError) {
 fn a_record_that_was_changed_is_a_bad_mac_and_its_content_stays_inside() {
     for version in VERSIONS {
         let mut pair = Pair::established(&Offer::version(version));
-        let mut wire = pair.client_says(b"good");
-        wire.extend(pair.client_says(b"bad"));
+        let mut wire = pair.sent_by_client(b"good");
+        wire.extend(pair.sent_by_client(b"bad"));
         let last = wire.len() - 1;
         wire[last] ^= 1;
         refused(&mut pair, &wire, RecordError::BadMac);
@@ -29,12 +29,12 @@ fn a_record_that_was_changed_is_a_bad_mac_and_its_content_stays_inside() {
 fn a_record_that_comes_twice_or_is_missing_is_a_bad_mac() {
     for version in VERSIONS {
         let mut pair = Pair::established(&Offer::version(version));
-        let wire = pair.client_says(b"once");
+        let wire = pair.sent_by_client(b"once");
         pair.feed(&wire).expect("once");
         refused(&mut pair, &wire, RecordError::BadMac);
         let mut pair = Pair::established(&Offer::version(version));
-        pair.client_says(b"lost");
-        let wire = pair.client_says(b"next");
+        pair.sent_by_client(b"lost");
+        let wire = pair.sent_by_client(b"next");
         refused(&mut pair, &wire, RecordError::BadMac);
     }
 }

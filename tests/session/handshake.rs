@@ -67,7 +67,7 @@ fn last_flight(pair: &mut Pair, data: &[&[u8]]) -> Vec<u8> {
         }
     }
     for part in data {
-        flight.extend(pair.client_says(part));
+        flight.extend(pair.sent_by_client(part));
     }
     flight
 }
@@ -93,7 +93,7 @@ fn everything_after_finished_may_come_with_it() {
     let mut pair = Pair::new(&Offer::version(TLS13));
     let mut flight = last_flight(&mut pair, &[b"request"]);
     pair.client.refresh_traffic_keys().expect("TLS 1.3");
-    flight.extend(pair.client_says(b" under new keys"));
+    flight.extend(pair.sent_by_client(b" under new keys"));
     pair.client.send_close_notify();
     flight.extend(pair.client_flight());
     let end = flight.len();
@@ -101,7 +101,7 @@ fn everything_after_finished_may_come_with_it() {
         let mut pair = Pair::new(&Offer::version(TLS13));
         let mut flight = last_flight(&mut pair, &[b"request"]);
         pair.client.refresh_traffic_keys().expect("TLS 1.3");
-        flight.extend(pair.client_says(b" under new keys"));
+        flight.extend(pair.sent_by_client(b" under new keys"));
         pair.client.send_close_notify();
         flight.extend(pair.client_flight());
         let (first, second) = flight.split_at(cut.min(flight.len()));
@@ -135,7 +135,7 @@ fn an_idle_session_keeps_no_storage_of_what_it_received() {
     for version in VERSIONS {
         let mut pair = Pair::established(&Offer::version(version));
         assert_eq!(pair.server.stored_bytes(), 0, "after the handshake");
-        let flight = pair.client_says(b"in two parts");
+        let flight = pair.sent_by_client(b"in two parts");
         pair.feed(&flight[..7]).expect("a part");
         assert!(pair.server.stored_bytes() > 0);
         pair.feed(&flight[7..]).expect("the rest");

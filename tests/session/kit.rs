@@ -194,7 +194,7 @@ impl Pair {
     }
 
     /// Encrypts by the client.
-    pub fn client_says(&mut self, plain: &[u8]) -> Vec<u8> {
+    pub fn sent_by_client(&mut self, plain: &[u8]) -> Vec<u8> {
         let mut flight = Vec::new();
         for part in plain.chunks(16 * 1024) {
             self.client.writer().write_all(part).expect("room");
@@ -210,7 +210,7 @@ impl Pair {
 
     /// Sends both ways and requires that it arrives.
     pub fn echo(&mut self, message: &[u8]) {
-        let flight = self.client_says(message);
+        let flight = self.sent_by_client(message);
         self.plain.clear();
         self.feed(&flight).expect("data");
         assert_eq!(self.plain, message);

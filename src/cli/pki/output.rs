@@ -24,7 +24,7 @@ pub struct Written {
 /// # Errors
 ///
 /// A [`PkiError`] that names the file. Nothing new remains then.
-pub(super) fn write_pair(
+pub(in crate::cli) fn write_pair(
     directory: &Path,
     name: &str,
     certificates_pem: &str,

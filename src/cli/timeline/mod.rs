@@ -24,6 +24,7 @@ mod tests;
 pub use body::{Body, Certificate, ServerHello, Share, alert_name};
 pub use decode::{Decoded, Message, Totals};
 pub use error::{Cause, Phase, RecordError};
+pub(super) use print::printable;
 pub use print::{colour_wanted, table};
 pub use record::{ClientCertificate, Direction, RecordOptions, Recording, ResponseEnd, record};
 pub use rows::{Lane, Row, ServerEvent};

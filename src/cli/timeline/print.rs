@@ -89,7 +89,7 @@ fn details(row: &Row) -> String {
 
 /// The text without what could steer a terminal: control characters, and those that turn the
 /// direction of writing.
-fn printable(text: &str) -> String {
+pub(in crate::cli) fn printable(text: &str) -> String {
     let steers = |c: char| {
         let turns = matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}');
         turns || c.is_control() || ('\u{2066}'..='\u{2069}').contains(&c)

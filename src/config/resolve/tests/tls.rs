@@ -233,6 +233,7 @@ fn a_resolved_listener_does_a_handshake_that_the_observer_sees() {
         files: &files,
         now_unix_s: NOW_UNIX_S,
         fds_max: 65_536,
+        cpus: 1,
         observer: Some(Arc::clone(&counter) as Arc<dyn VerifyObserver>),
     };
     let model = model::parse(RIGHT, "r.toml").expect("it is TOML");

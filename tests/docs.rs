@@ -1,0 +1,224 @@
+//! The pages against the code: what a page lists is what there is, and its examples work.
+//!
+//! `docs/configuration.md` has a test of its own in `src/config/document.rs`; `tests/tidy` checks
+//! the links.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use clap::Parser;
+use ringfort::cli::Cli;
+use ringfort::cli::pki::{Authority, KeyChoice, Names, Profile, Validity};
+use ringfort::config::model;
+use ringfort::control::signals::Ended;
+use ringfort::error::{CloseKind, CloseReason, Refusal};
+use ringfort::identity::Identity;
+use ringfort::log::{ClockPair, ConnectionRecord, Negotiated};
+use ringfort::metrics::counter::CounterSnapshot;
+use ringfort::time::Instant;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+const OPERATIONS: &str = "docs/operations.md";
+
+fn read(path: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// What stands between a heading and the next one.
+fn section(path: &str, heading: &str) -> String {
+    let page = read(path);
+    let mut lines = page.lines().skip_while(|line| *line != heading);
+    assert!(lines.next().is_some(), "{path} has no heading {heading:?}");
+    lines.take_while(|line| !line.starts_with("## ") && !line.starts_with("### ")).fold(
+        String::new(),
+        |mut text, line| {
+            text.push_str(line);
+            text.push('\n');
+            text
+        },
+    )
+}
+
+/// The code in the first cells of a section's tables: `a` and `b` of "| `a`, `b` | text |".
+fn first_cells(section: &str) -> BTreeSet<String> {
+    let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    let names = cells.flat_map(|cell| cell.split('`').step_by(2).collect::<Vec<_>>());
+    names.map(str::to_owned).filter(|name| !name.is_empty()).collect()
+}
+
+/// The blocks of a page that are marked as `language`.
+fn blocks(path: &str, language: &str) -> Vec<String> {
+    let page = read(path);
+    let mut parts = page.split("```");
+    parts.next();
+    let blocks: Vec<String> = parts
+        .step_by(2)
+        .filter_map(|part| part.strip_prefix(language)?.strip_prefix('\n'))
+        .map(str::to_owned)
+        .collect();
+    assert!(!blocks.is_empty(), "{path} has no block of {language}");
+    blocks
+}
+
+fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
+    names.into_iter().map(str::to_owned).collect()
+}
+
+/// The names that `CloseKind::as_str` can return, from its source: the enum carries data, so it
+/// has no list of all.
+fn close_reasons() -> BTreeSet<String> {
+    let source = read("src/error.rs");
+    let body = source.split("impl CloseKind {").nth(1).expect("the names are in src/error.rs");
+    let body = body.split("\nimpl ").next().expect("it ends");
+    let names: BTreeSet<String> = body
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Self::")?.split_once(" => \""))
+        .filter_map(|(_, name)| name.strip_suffix("\","))
+        .map(str::to_owned)
+        .collect();
+    let variants = source.split("pub enum CloseKind {").nth(1).expect("the enum is there");
+    let variants = variants.split("\n}").next().expect("it ends");
+    let is_variant = |line: &&str| line.trim().starts_with(|c: char| c.is_ascii_uppercase());
+    assert_eq!(names.len(), variants.lines().filter(is_variant).count(), "each has its own name");
+    names
+}
+
+#[test]
+fn operations_explains_every_close_reason_and_no_other() {
+    let mut listed = first_cells(&section(OPERATIONS, "## Why a connection ended"));
+    assert!(listed.remove("close_reason"), "the head of the table");
+    assert_eq!(listed, close_reasons());
+    assert!(listed.contains(CloseKind::Truncated.as_str()));
+}
+
+#[test]
+fn operations_explains_every_refusal_and_no_other() {
+    let mut listed = first_cells(&section(OPERATIONS, "## Why a certificate was refused"));
+    assert!(listed.remove("refusal"), "the head of the table");
+    assert_eq!(listed, set(Refusal::ALL.map(Refusal::as_str)));
+}
+
+#[test]
+fn operations_explains_every_counter_and_no_other() {
+    let counters = serde_json::to_value(CounterSnapshot::default()).expect("plain numbers");
+    let counters = counters.as_object().expect("an object");
+    let listed = first_cells(&section(OPERATIONS, "### Counters"));
+    assert_eq!(listed, set(counters.keys().map(String::as_str)));
+}
+
+#[test]
+fn operations_lists_every_exit_status_with_its_event() {
+    let statuses = section(OPERATIONS, "## Exit statuses");
+    let events = section(OPERATIONS, "### Events");
+    for ended in [Ended::Drained, Ended::DeadlineCut, Ended::Stopped, Ended::Failed] {
+        assert!(statuses.contains(&format!("\n| {} | ", ended.exit_status())), "{ended:?}");
+        assert!(events.contains(&format!("`{}`", ended.as_str())), "{ended:?}");
+    }
+}
+
+/// A record in which every field has a value.
+fn full_record() -> ConnectionRecord {
+    let profile = |name: &str| Profile {
+        common_name: name.into(),
+        key: KeyChoice::P256,
+        validity: Validity::days(SystemTime::now(), 1).expect("a day"),
+    };
+    let names = Names {
+        spiffe: Some("spiffe://example.org/client".into()),
+        dns: vec!["client.example.org".into()],
+        emails: vec!["client@example.org".into()],
+        ip_addresses: vec![[192, 0, 2, 7].into()],
+    };
+    let authority = Authority::root(&profile("ca")).expect("a root");
+    let client = authority.issue_client(&profile("client"), &names).expect("a client");
+    let listener: Arc<str> = "main".into();
+    let mut record = ConnectionRecord::new(Instant::ORIGIN, &listener, None);
+    let identity = Identity::from_der(&client.chain[0]).expect("an identity");
+    record.identity = Some(Box::new(identity));
+    record.negotiated =
+        Some(Negotiated { version: 0x0304, suite: 0x1301, group: Some(0x1d), resumed: false });
+    record.handshake = Some(Duration::from_micros(1));
+    record.reason = CloseReason::downstream(CloseKind::CertificateRefused(Refusal::Expired));
+    record
+}
+
+fn keys(object: &Value) -> Vec<String> {
+    object.as_object().expect("an object").keys().cloned().collect()
+}
+
+#[test]
+fn operations_shows_the_log_line_as_it_is_written() {
+    let clocks = ClockPair { monotonic: Instant::ORIGIN, wall: OffsetDateTime::UNIX_EPOCH };
+    let written: Value = serde_json::from_str(&full_record().line(&clocks)).expect("JSON");
+    let example = blocks(OPERATIONS, "json").remove(0);
+    let example: Value = serde_json::from_str(&example).expect("the example is JSON");
+
+    let mut expected = keys(&written);
+    expected.retain(|key| key != "refusal");
+    assert_eq!(keys(&example), expected, "the example has the fields in their order");
+    let of_identity = keys(&written["identity"]);
+    for key in keys(&example["identity"]) {
+        assert!(of_identity.contains(&key), "identity.{key} is not written");
+    }
+
+    let listed = first_cells(&section(OPERATIONS, "## The log"));
+    let of_identity = of_identity.iter().map(|key| format!("identity.{key}"));
+    for key in keys(&written).into_iter().chain(of_identity) {
+        assert!(listed.contains(&key), "{OPERATIONS} does not explain {key}");
+    }
+}
+
+#[test]
+fn configuration_examples_keep_to_the_schema() {
+    for path in ["README.md", "docs/configuration.md"] {
+        for block in blocks(path, "toml") {
+            model::parse(&block, path).unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+}
+
+#[test]
+fn command_lines_of_the_pages_are_understood() {
+    let mut count = 0;
+    for path in ["README.md", OPERATIONS, "CONTRIBUTING.md"] {
+        let text = blocks(path, "sh").concat().replace("\\\n", " ");
+        for line in text.lines() {
+            let line = line.split('#').next().unwrap_or_default().trim().trim_end_matches('&');
+            let words = line.replace("cargo run --release --", "ringfort");
+            let words = words.replace("cargo run --", "ringfort");
+            let mut words = words.split_whitespace();
+            if !words.next().is_some_and(|program| program.ends_with("ringfort")) {
+                continue;
+            }
+            let parsed = Cli::try_parse_from(std::iter::once("ringfort").chain(words));
+            assert!(parsed.is_ok(), "{path}: {line}: {:?}", parsed.err());
+            count += 1;
+        }
+    }
+    assert!(count >= 8, "only {count} command lines were found");
+}
+
+#[test]
+fn the_map_of_the_rooms_is_complete() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let entries = fs::read_dir(source).expect("the sources can be read").map(|entry| {
+        let entry = entry.expect("the sources can be read");
+        let is_room = entry.file_type().expect("a type").is_dir();
+        let name = entry.file_name().into_string().expect("names are UTF-8");
+        if is_room { format!("{name}/") } else { name }
+    });
+    let map = blocks("docs/architecture.md", "text").remove(0);
+    let map = map.split("tests/\n").next().expect("the sources come first");
+    let listed: BTreeSet<String> = map
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')))
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(listed, entries.collect());
+}

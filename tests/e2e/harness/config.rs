@@ -1,0 +1,151 @@
+//! The configuration of a gateway under test, as the text of its file.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::gateway::Gateway;
+use super::pki::{Credentials, pki};
+use super::{free_local, temp_dir};
+
+/// One listener and one upstream, and whatever else a test writes.
+pub(crate) struct Setup {
+    pub(crate) address: SocketAddr,
+    top: String,
+    tables: String,
+    listener: String,
+    upstream: String,
+    endpoints: Vec<String>,
+    certificates: Vec<(PathBuf, PathBuf)>,
+    client_ca: Option<PathBuf>,
+    more: String,
+    wrapper: Vec<String>,
+}
+
+impl Setup {
+    /// A listener that requires certificates of the run's root, before `endpoint`.
+    pub(crate) fn to(endpoint: impl ToString) -> Self {
+        Self::to_all([endpoint])
+    }
+
+    /// The same before several endpoints.
+    pub(crate) fn to_all(endpoints: impl IntoIterator<Item = impl ToString>) -> Self {
+        let server = &pki().server;
+        Self {
+            address: free_local(),
+            top: String::new(),
+            tables: String::new(),
+            listener: String::new(),
+            upstream: String::new(),
+            endpoints: endpoints.into_iter().map(|endpoint| endpoint.to_string()).collect(),
+            certificates: vec![(server.chain_file.clone(), server.key_file.clone())],
+            client_ca: Some(pki().root_file.clone()),
+            more: String::new(),
+            wrapper: Vec::new(),
+        }
+    }
+
+    /// Lines of the top level.
+    pub(crate) fn top(mut self, lines: &str) -> Self {
+        let _ = writeln!(self.top, "{lines}");
+        self
+    }
+
+    /// Other endpoints than it began with.
+    pub(crate) fn endpoints(mut self, endpoints: &[impl ToString]) -> Self {
+        self.endpoints = endpoints.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// A table of its own: `[limits]`, `[ring]` or `[log]` with its keys.
+    pub(crate) fn table(mut self, lines: &str) -> Self {
+        let _ = writeln!(self.tables, "{lines}");
+        self
+    }
+
+    /// Keys of the listener.
+    pub(crate) fn listener(mut self, lines: &str) -> Self {
+        let _ = writeln!(self.listener, "{lines}");
+        self
+    }
+
+    /// Keys of the upstream.
+    pub(crate) fn upstream(mut self, lines: &str) -> Self {
+        let _ = writeln!(self.upstream, "{lines}");
+        self
+    }
+
+    /// The address to listen on.
+    pub(crate) fn at(mut self, address: SocketAddr) -> Self {
+        self.address = address;
+        self
+    }
+
+    /// The server's certificates, in place of the usual one.
+    pub(crate) fn certificates(mut self, certificates: &[&Credentials]) -> Self {
+        self.certificates = certificates
+            .iter()
+            .map(|certificate| (certificate.chain_file.clone(), certificate.key_file.clone()))
+            .collect();
+        self
+    }
+
+    /// The clients' root in place of the usual one; `None` leaves the key out.
+    pub(crate) fn client_ca(mut self, file: Option<&Path>) -> Self {
+        self.client_ca = file.map(Path::to_path_buf);
+        self
+    }
+
+    /// Text behind everything else: further listeners and upstreams.
+    pub(crate) fn more(mut self, text: &str) -> Self {
+        let _ = writeln!(self.more, "{text}");
+        self
+    }
+
+    /// Runs the gateway under another program, such as taskset.
+    pub(crate) fn under(mut self, words: &[&str]) -> Self {
+        self.wrapper = words.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Writes the file.
+    pub(crate) fn write(&self) -> PathBuf {
+        let path = temp_dir().join("ringfort.toml");
+        std::fs::write(&path, self.text()).expect("a temporary file");
+        path
+    }
+
+    /// Starts a gateway and waits until it listens.
+    pub(crate) fn start(&self) -> Gateway {
+        let file = self.write();
+        Gateway::start(&self.wrapper, &["--config", &file.display().to_string()])
+    }
+
+    /// Runs a gateway that must refuse to start; returns what it says.
+    pub(crate) fn refused(&self) -> String {
+        let file = self.write();
+        Gateway::refused(&["--config", &file.display().to_string()])
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("{}{}", self.top, self.tables);
+        let _ = write!(
+            text,
+            "[[upstream]]\nname = \"app\"\nendpoints = {:?}\n{}\
+             [[listener]]\nname = \"main\"\naddress = \"{}\"\nupstream = \"app\"\n{}",
+            self.endpoints, self.upstream, self.address, self.listener
+        );
+        if let Some(file) = &self.client_ca {
+            let _ = writeln!(text, "client_ca = \"{}\"", file.display());
+        }
+        for (chain, key) in &self.certificates {
+            let _ = write!(
+                text,
+                "[[listener.certificate]]\nchain = \"{}\"\nkey = \"{}\"\n",
+                chain.display(),
+                key.display()
+            );
+        }
+        text + &self.more
+    }
+}

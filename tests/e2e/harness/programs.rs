@@ -1,0 +1,167 @@
+//! Programs of others: openssl, curl, nginx, Python. Each must be installed; `scripts/test` sees
+//! to that.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+
+use super::pki::{Credentials, SERVER_NAME, pki};
+use super::{free_local, temp_dir, wait_until};
+
+/// `openssl s_client`, spoken to through pipes; killed on drop.
+pub(crate) struct OpenSsl {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl OpenSsl {
+    /// Connects, with a certificate where one is given.
+    pub(crate) fn connect(
+        address: SocketAddr,
+        credentials: Option<&Credentials>,
+        arguments: &[&str],
+    ) -> Self {
+        let mut command = Command::new("openssl");
+        command.args(["s_client", "-quiet", "-no_ign_eof", "-verify_return_error"]);
+        command.args(["-connect", &address.to_string(), "-servername", SERVER_NAME]);
+        command.args(["-verify_hostname", SERVER_NAME]);
+        command.arg("-CAfile").arg(&pki().root_file);
+        if let Some(credentials) = credentials {
+            command.arg("-cert").arg(&credentials.leaf_file);
+            command.arg("-key").arg(&credentials.key_file);
+            command.arg("-cert_chain").arg(&credentials.issuers_file);
+        }
+        command.args(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("openssl is installed");
+        let stdin = child.stdin.take();
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        Self { child, stdin, stdout }
+    }
+
+    /// Sends a line and returns the next one that comes.
+    pub(crate) fn ask(&mut self, line: &str) -> String {
+        let stdin = self.stdin.as_mut().expect("open");
+        // It may have ended upon an alert, which the answer shows.
+        let _ = writeln!(stdin, "{line}");
+        let mut answer = String::new();
+        self.stdout.read_line(&mut answer).expect("text");
+        answer.trim_end().to_string()
+    }
+
+    /// Ends its input, upon which it sends close_notify; returns whether it was content, and what
+    /// it said on standard error.
+    pub(crate) fn end(mut self) -> (bool, String) {
+        drop(self.stdin.take());
+        let stderr = self.child.stderr.take().expect("piped");
+        let text = super::gateway::read_text(stderr);
+        (self.child.wait().expect("our child").success(), text)
+    }
+}
+
+impl Drop for OpenSsl {
+    fn drop(&mut self) {
+        // By its own pid; fails only where it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `curl` with the usual roots; the name of the server is resolved to `address`.
+pub(crate) fn curl(
+    address: SocketAddr,
+    credentials: Option<&Credentials>,
+    arguments: &[&str],
+) -> Output {
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "60"]);
+    command.arg("--cacert").arg(&pki().root_file);
+    command.args(["--resolve", &format!("{SERVER_NAME}:{}:{}", address.port(), address.ip())]);
+    if let Some(credentials) = credentials {
+        command.arg("--cert").arg(&credentials.chain_file);
+        command.arg("--key").arg(&credentials.key_file);
+    }
+    command.args(arguments).output().expect("curl is installed")
+}
+
+/// The URL of a path behind a gateway, as [`curl`] resolves it.
+pub(crate) fn url(address: SocketAddr, path: &str) -> String {
+    format!("https://{SERVER_NAME}:{}{path}", address.port())
+}
+
+/// Runs a script of tests/e2e/python with the address, the roots, the credentials and then
+/// `arguments`; returns what it prints.
+pub(crate) fn python(
+    script: &str,
+    address: SocketAddr,
+    credentials: &Credentials,
+    arguments: &[&str],
+) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/python");
+    let output = Command::new("python3")
+        .arg(folder.join(script))
+        .args([&address.ip().to_string(), &address.port().to_string(), SERVER_NAME])
+        .arg(&pki().root_file)
+        .arg(&credentials.chain_file)
+        .arg(&credentials.key_file)
+        .args(arguments)
+        .output()
+        .expect("python3 is installed");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}: {}\n{stderr}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// nginx with a folder of files, on a port of its own; killed on drop.
+pub(crate) struct Nginx {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    pub(crate) root: PathBuf,
+}
+
+impl Nginx {
+    pub(crate) fn start() -> Self {
+        let prefix = temp_dir();
+        let root = prefix.join("root");
+        std::fs::create_dir(&root).expect("a temporary folder");
+        let address = free_local();
+        let temp_paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .iter()
+            .map(|what| format!("{what}_temp_path {}/{what};\n", prefix.display()))
+            .collect();
+        let text = format!(
+            "daemon off;\nmaster_process off;\npid {0}/pid;\nerror_log {0}/error.log;\n\
+             events {{}}\nhttp {{\naccess_log {0}/access.log;\n{temp_paths}\
+             server {{ listen {address}; root {0}/root; }}\n}}\n",
+            prefix.display()
+        );
+        let file = prefix.join("nginx.conf");
+        std::fs::write(&file, text).expect("a temporary file");
+        let child = Command::new("nginx")
+            .arg("-p")
+            .arg(&prefix)
+            .arg("-c")
+            .arg(&file)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nginx is installed");
+        let nginx = Self { child, address, root };
+        wait_until("nginx", || std::net::TcpStream::connect(address).is_ok());
+        nginx
+    }
+
+    /// Puts a file into its folder.
+    pub(crate) fn file(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.root.join(name), bytes).expect("a temporary file");
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // By its own pid; without a master there is one process.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,16 @@
+//! End-to-end tests: the gateway as a process, between real clients and real upstreams.
+//!
+//! One file per requirement; its name is the requirement.
+
+mod harness;
+
+mod a_gateway_stops_as_it_is_told;
+mod clients_with_a_bad_certificate_are_refused;
+mod clients_with_a_certificate_reach_the_upstream;
+mod every_option_has_its_effect;
+mod limits_hold;
+mod many_bytes_and_many_connections_arrive;
+mod only_allowed_identities_pass;
+mod orderly_ends_are_told_from_truncation;
+mod upstreams_that_fail_are_survived;
+mod what_is_not_tls_is_refused;
