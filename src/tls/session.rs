@@ -103,8 +103,11 @@ enum State {
 }
 
 struct Established {
-    /// Derives the next keys.
-    kernel: KernelConnection<ServerConnectionData>,
+    /// Derives the next keys; `None` in TLS 1.2, which has no KeyUpdate. Boxed, for it is large,
+    /// and holds the peer's chain.
+    updates: Option<Box<KernelConnection<ServerConnectionData>>>,
+    /// Records that a key may protect.
+    records_max: u64,
     read: Keys,
     write: Keys,
     /// The beginning of a KeyUpdate that was cut in two.
@@ -368,8 +371,12 @@ impl Established {
         let records_max = records_max(suite);
         let read = Keys::new(version, secrets.rx, records_max).ok_or_else(unknown)?;
         let write = Keys::new(version, secrets.tx, records_max).ok_or_else(unknown)?;
+        let tls13 = version == ProtocolVersion::TLSv1_3;
+        let updates = tls13.then(|| Box::new(kernel));
         let fragment = Vec::new();
-        Ok((agreed, Self { kernel, read, write, fragment, quiet: 0, close_sent: false }))
+        let (quiet, close_sent) = (0, false);
+        let established = Self { updates, records_max, read, write, fragment, quiet, close_sent };
+        Ok((agreed, established))
     }
 
     /// One whole record. Returns whether it is close_notify.
@@ -410,7 +417,7 @@ impl Established {
             return Err(self.violation("an alert that is not two bytes long", out));
         };
         let alert = AlertDescription::from(code);
-        let tls13 = self.kernel.protocol_version() == ProtocolVersion::TLSv1_3;
+        let tls13 = self.updates.is_some();
         match alert {
             AlertDescription::CloseNotify => Ok(true),
             // RFC 8446, 6.1: it is followed by close_notify, and means nothing by itself.
@@ -426,9 +433,8 @@ impl Established {
     fn read_handshake(&mut self, content: &[u8], out: &mut Vec<u8>) -> Result<(), SessionError> {
         self.fragment.extend_from_slice(content);
         let begins = self.fragment.iter().zip(&KEY_UPDATE[..4]).all(|(have, must)| have == must);
-        let tls13 = self.kernel.protocol_version() == ProtocolVersion::TLSv1_3;
         // RFC 8446, 5.1: "Handshake messages MUST NOT span key changes": the record ends with it.
-        if !tls13 || !begins || self.fragment.len() > KEY_UPDATE.len() {
+        if self.updates.is_none() || !begins || self.fragment.len() > KEY_UPDATE.len() {
             return Err(self.violation("a handshake message that is no KeyUpdate", out));
         }
         if self.fragment.len() < KEY_UPDATE.len() {
@@ -443,19 +449,21 @@ impl Established {
                 return Err(SessionError::Protocol("a KeyUpdate that is neither 0 nor 1"));
             }
         };
-        let secrets = self.kernel.update_rx_secret().map_err(SessionError::Tls)?;
-        self.read = self.next_keys(secrets)?;
+        if let Some(updates) = &mut self.updates {
+            let secrets = updates.update_rx_secret().map_err(SessionError::Tls)?;
+            self.read = self.next_keys(secrets)?;
+        }
         // What would be said after close_notify comes too late (RFC 8446, 6.1).
         if requested && !self.close_sent { self.renew_write_keys(out) } else { Ok(()) }
     }
 
     /// Says that the next record has new keys, and makes them. TLS 1.2 has no such thing.
     fn renew_write_keys(&mut self, out: &mut Vec<u8>) -> Result<(), SessionError> {
-        if self.kernel.protocol_version() != ProtocolVersion::TLSv1_3 {
+        let Some(updates) = &mut self.updates else {
             return Err(SessionError::Record(RecordError::KeyExhausted));
-        }
+        };
         self.write.seal(ContentType::Handshake, &KEY_UPDATE, out).map_err(SessionError::Record)?;
-        let secrets = self.kernel.update_tx_secret().map_err(SessionError::Tls)?;
+        let secrets = updates.update_tx_secret().map_err(SessionError::Tls)?;
         self.write = self.next_keys(secrets)?;
         Ok(())
     }
@@ -464,8 +472,7 @@ impl Established {
         &self,
         secrets: (u64, rustls::ConnectionTrafficSecrets),
     ) -> Result<Keys, SessionError> {
-        let records_max = records_max(self.kernel.negotiated_cipher_suite());
-        Keys::new(self.kernel.protocol_version(), secrets, records_max)
+        Keys::new(ProtocolVersion::TLSv1_3, secrets, self.records_max)
             .ok_or(SessionError::Protocol("a key update to an unknown algorithm"))
     }
 
