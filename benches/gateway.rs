@@ -16,7 +16,7 @@ use kit::{Pki, floor, median, probe};
 const ROUNDS: usize = 5;
 const HANDSHAKES: u64 = 500;
 const BULK_BYTES: u64 = 512 * 1024 * 1024;
-const IDLE_CONNECTIONS: u64 = 1000;
+const IDLE_CONNECTIONS: u64 = 4000;
 const LOADS: [Load; 6] = [
     Load::Handshake(HANDSHAKES),
     Load::RoundTrip { connections: 64, count: 100_000 },
@@ -59,6 +59,7 @@ fn main() {
             drop(held);
         }
     }
+    println!("ringfort's own counters: {}", ringfort.stop());
 }
 
 fn compare(load: &Load, subjects: &[&dyn Subject], origin: &load::Origin, pki: &Pki) {

@@ -1,6 +1,5 @@
 //! The programs that are measured, each on the first CPU with one worker.
 
-use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -45,23 +44,38 @@ pub fn wait_for(address: SocketAddr) {
 pub struct Ringfort {
     child: Child,
     address: SocketAddr,
+    log: String,
 }
 
 impl Ringfort {
     pub fn start(pki: &Pki, origin: &Origin) -> Self {
         let address = free_address();
-        let mut child = Command::new("taskset")
+        let child = Command::new("taskset")
             .args(["--cpu-list", &first_cpu(), env!("CARGO_BIN_EXE_ringfort"), "run"])
             .args(["--listen", &address.to_string(), "--to", &origin.address.to_string()])
             .args(["--cert", &pki.file("server.pem"), "--key", &pki.file("server.key")])
             .args(["--client-ca", &pki.file("root.pem"), "--log", &pki.file("log")])
-            .stderr(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .expect("the gateway starts");
-        drop(BufReader::new(child.stderr.take().expect("piped")).lines());
         wait_for(address);
-        Self { child, address }
+        Self { child, address, log: pki.file("log") }
     }
+
+    /// Ends it, and returns its own counters.
+    pub fn stop(mut self) -> String {
+        terminate(&mut self.child);
+        let log = std::fs::read_to_string(&self.log).expect("it wrote its log");
+        let stop = log.lines().last().expect("the stop event");
+        let stop: serde_json::Value = serde_json::from_str(stop).expect("JSON");
+        stop["counters"].to_string()
+    }
+}
+
+fn terminate(child: &mut Child) {
+    let pid = child.id().to_string();
+    Command::new("kill").arg(pid).status().expect("kill(1)");
+    child.wait().expect("it ends");
 }
 
 impl Subject for Ringfort {
@@ -75,13 +89,6 @@ impl Subject for Ringfort {
 
     fn pids(&self) -> Vec<u32> {
         vec![self.child.id()]
-    }
-}
-
-impl Drop for Ringfort {
-    fn drop(&mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it ends");
     }
 }
 
@@ -138,9 +145,7 @@ impl Subject for Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // SIGTERM by its own means: the master ends its worker.
-        let pid = self.child.id().to_string();
-        Command::new("kill").arg(pid).status().expect("kill(1)");
-        self.child.wait().expect("it ends");
+        // Not SIGKILL: the master ends its worker.
+        terminate(&mut self.child);
     }
 }
