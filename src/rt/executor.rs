@@ -182,8 +182,10 @@ impl Executor {
 
 impl Drop for Executor {
     fn drop(&mut self) {
-        // Tasks that are still there drop what they own; their wakers must find a queue.
-        drop(std::mem::take(&mut *self.tasks.borrow_mut()));
+        // Tasks that are still there drop what they own; their wakers must find a queue, and what
+        // they start then a table that is not borrowed.
+        let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
+        drop(tasks);
         self.with_ready(|queue| *queue = ReadyQueue::default());
     }
 }

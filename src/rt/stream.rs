@@ -135,6 +135,11 @@ impl Stream {
         sockopt::peer_address(self.core.state().socket(self.key).fd())
     }
 
+    /// Acknowledges what has arrived now: the peer waits for it, and no data will carry it soon.
+    pub fn acknowledge_now(&self) {
+        sockopt::acknowledge_now(self.core.state().socket(self.key).fd());
+    }
+
     /// Keeps `guard` until the descriptor is closed, which may be after the task has ended.
     pub fn keep(&self, guard: Rc<dyn Any>) {
         self.core.state().socket(self.key).kept = Some(guard);

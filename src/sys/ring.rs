@@ -382,11 +382,13 @@ impl Bell {
         // SAFETY: the entry refers to no memory.
         unsafe { self.uring.submission().push(&entry) }
             .map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
-        self.uring.submit_and_wait(1)?;
-        match self.uring.completion().next().map(|entry| entry.result()) {
-            Some(errno) if errno < 0 => Err(io::Error::from_raw_os_error(-errno)),
-            _ => Ok(()),
+        match self.uring.submit_and_wait(1) {
+            // A signal ends the wait; the message was on its way before.
+            Err(error) if error.raw_os_error() != Some(libc::EINTR) => return Err(error),
+            _ => {}
         }
+        let failed = self.uring.completion().map(|entry| entry.result()).find(|&result| result < 0);
+        failed.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(-errno)))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
@@ -95,6 +95,27 @@ pub fn local_address(socket: &impl AsFd) -> io::Result<SocketAddr> {
         .local_addr()?
         .as_socket()
         .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
+}
+
+/// Acknowledges what has arrived now instead of with the next data, once.
+pub fn acknowledge_now(socket: &impl AsFd) {
+    // An even number sends the acknowledgement that is due and leaves the socket in the mode in
+    // which later ones wait for data (tcp_sock_set_quickack in net/ipv4/tcp.c); the bool of the
+    // safe wrappers would end that mode.
+    let once: libc::c_int = 2;
+    // invariant: 4 bytes.
+    let bytes = size_of_val(&once) as libc::socklen_t;
+    // SAFETY: the descriptor is open while it is borrowed, and the kernel reads `bytes` bytes from
+    // a live integer of that size.
+    let _ = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_QUICKACK,
+            (&raw const once).cast(),
+            bytes,
+        )
+    };
 }
 
 /// Sends FIN: nothing more will be written.

@@ -236,6 +236,11 @@ impl Session {
         Ok(used)
     }
 
+    /// Whether plaintext came in one flight with the end of the handshake.
+    pub fn has_early(&self) -> bool {
+        !self.early.is_empty()
+    }
+
     /// Plaintext that came in one flight with the end of the handshake.
     pub fn take_early(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.early)

@@ -3,7 +3,7 @@
 //! Invariant: what TLS has to say, alerts above all, is appended to the socket before an error is
 //! returned, so whoever closes the socket in order sends it.
 
-use rustls::AlertDescription;
+use rustls::{AlertDescription, ProtocolVersion};
 
 use super::hello::{self, ClientHello, HelloError, Progress};
 use super::session::{Agreed, Session, SessionError, encrypted_bytes_max};
@@ -71,6 +71,12 @@ pub async fn handshake(
         let agreed = agreed.map_err(HandshakeError::Session)?;
         stream.flush();
         if let Some(agreed) = agreed {
+            // Nothing answers the client's Finished in TLS 1.3 (there are no tickets). A client
+            // with Nagle's algorithm on sends its first data when Finished is acknowledged, which
+            // would take the 40 ms of a delayed acknowledgement.
+            if agreed.version == ProtocolVersion::TLSv1_3 && !session.has_early() {
+                stream.acknowledge_now();
+            }
             return Ok(agreed);
         }
         if session.peer_closed() {
