@@ -2,7 +2,7 @@
 //!
 //! The first SIGTERM or SIGINT drains: accept nothing more, let connections end, cut off what is
 //! left at the deadline. The second ends what is left at once. Signals are looked at every
-//! [`TICK`], as the log is.
+//! `TICK`, as the log is.
 
 use std::io;
 use std::thread;
