@@ -4,7 +4,7 @@
 //! meaning, one set of defaults and one set of refusals.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -36,8 +36,12 @@ pub struct RunArgs {
     )]
     pub config: Option<PathBuf>,
 
-    /// Address to listen on: ":8443", "127.0.0.1:8443", "[::1]:8443"
-    #[arg(long, value_name = "ADDRESS")]
+    /// Address to listen on, as `listener.address` of the configuration writes it.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        help = r#"Address to listen on: ":8443", "127.0.0.1:8443", "[::1]:8443""#
+    )]
     pub listen: Option<String>,
 
     /// Where to relay to: "127.0.0.1:9000", "app.internal:9000", "unix:/run/app.sock"; repeatable
@@ -151,11 +155,6 @@ impl RunArgs {
     /// Everything that is wrong.
     pub fn load(&self) -> Result<Loaded, Vec<ConfigError>> {
         load::load_model(&self.model().map_err(|error| vec![error])?)
-    }
-
-    /// The configuration file, for a reload; `None` where flags stand for one.
-    pub fn config_path(&self) -> Option<&Path> {
-        self.config.as_deref()
     }
 
     fn model_of_flags(&self) -> Model {

@@ -26,9 +26,4 @@ impl Rules {
     pub fn patterns(&self) -> Option<&[Pattern]> {
         self.allowed.as_deref()
     }
-
-    /// Whether a client without a certificate is denied in any case.
-    pub fn need_certificate(&self) -> bool {
-        self.allowed.is_some()
-    }
 }

@@ -79,7 +79,8 @@ impl SourceTable {
     }
 
     /// Connections counted for `ip`: not fewer than are open.
-    pub fn count(&self, ip: IpAddr) -> u32 {
+    #[cfg(test)]
+    fn count(&self, ip: IpAddr) -> u32 {
         self.lower(self.cells(ip))
     }
 

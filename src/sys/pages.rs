@@ -38,11 +38,6 @@ impl Pages {
     pub fn base(&self) -> NonNull<u8> {
         self.base
     }
-
-    /// The size asked for, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
 }
 
 impl Drop for Pages {
