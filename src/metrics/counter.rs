@@ -134,7 +134,7 @@ worker_counters! {
     completions: Counter,
     /// Receives that ended with ENOBUFS because the buffer ring was empty.
     recv_starved: Counter,
-    /// Times that accepting was stopped: the connection limit was reached, or descriptors ran out.
+    /// Times that accepting paused for want of descriptors or memory.
     accept_paused: Counter,
     /// Completions that the kernel dropped because it had no room to keep them; must stay 0.
     cq_overflows: Counter,
