@@ -161,22 +161,26 @@ impl Keys {
         // invariant: 2^14 and the overhead fit.
         let length = u16::try_from(payload).expect("a record's length fits").to_be_bytes();
         let header = [outer, 3, 3, length[0], length[1]];
+        let before = out.len();
         out.extend_from_slice(&header);
         out.extend_from_slice(explicit);
         let start = out.len();
         out.resize(start + content.len() + extra.len() + TAG_BYTES, 0);
         let (ciphertext, tail) = out[start..].split_at_mut(content.len());
         let aad = self.additional_data(header, content.len());
-        self.key
-            .seal_out_of_place_scatter(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(aad.bytes()),
-                content,
-                ciphertext,
-                extra,
-                tail,
-            )
-            .map_err(|_| RecordError::KeyExhausted)?;
+        let sealed = self.key.seal_out_of_place_scatter(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(aad.bytes()),
+            content,
+            ciphertext,
+            extra,
+            tail,
+        );
+        if sealed.is_err() {
+            // The content in the clear, perhaps: it must not be sent.
+            out.truncate(before);
+            return Err(RecordError::KeyExhausted);
+        }
         self.sequence += 1;
         Ok(())
     }
