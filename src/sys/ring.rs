@@ -338,7 +338,8 @@ impl Drop for Ring {
             mem::forget(mem::take(&mut self.held));
             mem::forget(Rc::clone(&self.buffers));
         } else {
-            // Nothing is in flight. Failing to unregister is harmless: the ring is closed next.
+            // Failing is harmless because nothing is in flight that would write to the buffers. The
+            // ring itself may live on: an outbox holds a copy of its descriptor.
             let _ = self.submitter.unregister_buf_ring(BUFFER_GROUP);
         }
         // SAFETY: dropped once, here, and not used afterwards.
@@ -485,5 +486,51 @@ fn prepare_send(socket: RawFd, data: &SendBuf, zero_copy: bool) -> squeue::Entry
         opcode::SendZc::new(Fd(socket), bytes.as_ptr(), count).flags(flags).build()
     } else {
         opcode::Send::new(Fd(socket), bytes.as_ptr(), count).flags(flags).build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setup(errno: i32) -> String {
+        SetupError::Setup(io::Error::from_raw_os_error(errno)).to_string()
+    }
+
+    #[test]
+    fn a_failed_setup_says_what_to_do_about_its_cause() {
+        for (errno, fix) in [
+            (libc::ENOSYS, "seccomp profile hides it: allow io_uring_setup, io_uring_enter and"),
+            (libc::EPERM, "it is forbidden: set the sysctl kernel.io_uring_disabled to 0, or"),
+            (libc::EINVAL, "this kernel is too old: Linux 6.6 or later is needed"),
+            (libc::ENOMEM, "there is no memory for it: lower ring.entries or raise RLIMIT_MEMLOCK"),
+            (libc::EMFILE, "see io_uring_setup(2)"),
+        ] {
+            let text = setup(errno);
+            let error = io::Error::from_raw_os_error(errno).to_string();
+            assert!(text.starts_with("io_uring cannot be used on kernel "), "{text}");
+            assert!(text.contains(&format!(": {error}; ")), "{text}");
+            assert!(text.contains(fix), "{text}");
+            assert!(!text.contains('\n') && !text.contains("  "), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_lacking_or_refused_is_named_with_the_kernel() {
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        assert_eq!(
+            SetupError::Lacks("recv").to_string(),
+            format!(
+                "io_uring on kernel {release} lacks recv: Linux 6.6 or later is needed, and a \
+                 container's seccomp profile must not restrict io_uring"
+            )
+        );
+        let denied = || io::Error::from_raw_os_error(libc::EACCES);
+        assert_eq!(
+            SetupError::Register("being probed", denied()).to_string(),
+            format!("io_uring on kernel {release} refuses being probed: {}", denied())
+        );
+        let text = SetupError::Buffers(io::Error::from_raw_os_error(libc::ENOMEM)).to_string();
+        assert!(text.contains("lower ring.recv_buffers (65536 bytes each)"), "{text}");
     }
 }
