@@ -1,5 +1,7 @@
 //! CPUs: which ones the process may use, how much of them, and pinning a thread to one.
 
+use std::path::Path;
+
 use core_affinity::CoreId;
 
 /// The CPUs that the process may use, in rising order: its affinity mask, which a cpuset limits.
@@ -18,13 +20,19 @@ pub fn pin(cpu: usize) -> bool {
 /// The CPU time quota of the process' cgroup (v2, `cpu.max`), in CPUs, rounded up; `None` where
 /// there is no quota.
 pub fn quota() -> Option<usize> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let proc_cgroup = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    quota_below(&proc_cgroup, Path::new("/sys/fs/cgroup"))
+}
+
+/// The quota of the group that `proc_cgroup` (the text of /proc/PID/cgroup) names, in the tree of
+/// groups at `root`.
+fn quota_below(proc_cgroup: &str, root: &Path) -> Option<usize> {
+    let path = proc_cgroup.lines().find_map(|line| line.strip_prefix("0::"))?;
     let mut tightest: Option<usize> = None;
     // A quota holds for all groups below, so the tightest of the ancestors counts.
-    for ancestor in std::path::Path::new(path).ancestors() {
+    for ancestor in Path::new(path).ancestors() {
         let relative = ancestor.strip_prefix("/").unwrap_or(ancestor);
-        let file = std::path::Path::new("/sys/fs/cgroup").join(relative).join("cpu.max");
+        let file = root.join(relative).join("cpu.max");
         let here = std::fs::read_to_string(file).ok().and_then(|text| parse_quota(&text));
         tightest = [tightest, here].into_iter().flatten().min();
     }
@@ -50,6 +58,34 @@ mod tests {
         assert_eq!(parse_quota("10000 100000"), Some(1));
         assert_eq!(parse_quota("200000 0"), None);
         assert_eq!(parse_quota(""), None);
+    }
+
+    #[test]
+    fn the_tightest_quota_of_a_group_and_its_ancestors_counts() {
+        let root = std::env::temp_dir().join(format!("ringfort-cgroup-{}", std::process::id()));
+        let write = |group: &str, text: &str| {
+            let folder = root.join(group);
+            std::fs::create_dir_all(&folder).expect("a temporary folder");
+            std::fs::write(folder.join("cpu.max"), text).expect("a temporary file");
+        };
+        write("a", "400000 100000\n");
+        write("a/b", "250000 100000\n");
+        write("a/b/c", "max 100000\n");
+        write("a/b/c/tight", "100000 100000\n");
+        // Of another branch: it must not count.
+        write("z", "100000 100000\n");
+        let quota = |text: &str| quota_below(text, &root);
+        assert_eq!(quota("0::/a\n"), Some(4));
+        assert_eq!(quota("0::/a/b\n"), Some(3));
+        assert_eq!(quota("0::/a/b/c\n"), Some(3), "the parent's");
+        assert_eq!(quota("0::/a/b/c/tight\n"), Some(1));
+        assert_eq!(quota("0::/a/gone\n"), Some(4), "a group without the file has its parent's");
+        assert_eq!(quota("0::/\n"), None, "the root has no quota");
+        assert_eq!(quota("4:cpu:/a\n0::/a/b\n"), Some(3), "version 1 lines beside it");
+        assert_eq!(quota("4:cpu:/a\n"), None, "version 1 alone");
+        write("", "150000 100000\n");
+        assert_eq!(quota("0::/a/b\n"), Some(2), "in a container the root may have one");
+        std::fs::remove_dir_all(&root).expect("our own folder");
     }
 
     #[test]
