@@ -90,7 +90,7 @@ fn every_suite_and_group_is_listed_in_its_order() {
     let (suites, groups) = lists.split_once("Key exchange groups, in").expect("that of groups");
     let names: Vec<_> = SUITES.iter().map(|(name, _)| *name).collect();
     assert_eq!(quoted(suites).collect::<Vec<_>>(), names);
-    let (groups, _) = groups.split_once("\n\nEach of").expect("the end of the list");
+    let (groups, _) = groups.split_once("\n\nIn `suites`").expect("the end of the list");
     let (names, aliases): (Vec<_>, Vec<_>) =
         quoted(groups).partition(|name| GROUPS.iter().any(|(known, _)| known == name));
     assert_eq!(names, GROUPS.iter().map(|(name, _)| *name).collect::<Vec<_>>());

@@ -1,6 +1,8 @@
 //! IANA's names of TLS code points, for people: log lines and diagnoses.
 //!
-//! Pure tables. Nothing may be decided by a name: decisions are taken on the numbers.
+//! Pure tables, of much more than the gateway supports, for clients offer it. Nothing may be
+//! decided by a name: decisions are taken on the numbers. What the configuration calls suites,
+//! groups and versions is in `provider.rs`, which understands the names of this file too.
 
 use std::borrow::Cow;
 

@@ -1,13 +1,17 @@
-//! The crypto backend: which cipher suites and key exchange groups there are, how the
-//! configuration and the log call them, and in which order they are preferred.
+//! The crypto backend: which cipher suites, key exchange groups and protocol versions there are,
+//! what the configuration calls them, and in which order they are preferred.
 //!
-//! Everything is aws-lc-rs' through rustls; nothing here implements cryptography. The two tables
-//! are the only list of names: parsing, messages and the log read them, so a name that is accepted
-//! is a name that is shown.
+//! Everything is aws-lc-rs' through rustls; nothing here implements cryptography. The tables are
+//! what the configuration is read by and what messages about it say. The log and the demo show
+//! more than is supported here and read `names.rs`; the invariant is that each name that those
+//! show for a supported thing is understood by the configuration.
 
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
-use rustls::{CipherSuite, NamedGroup, ProtocolVersion, SupportedCipherSuite};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    CipherSuite, NamedGroup, ProtocolVersion, SupportedCipherSuite, SupportedProtocolVersion,
+};
 
 /// Every cipher suite, most preferred first.
 ///
@@ -52,6 +56,12 @@ pub static GROUPS: &[(&str, &dyn SupportedKxGroup)] = &[
 /// Other names that the configuration may use for groups: NIST's for SECG's curves.
 static GROUP_ALIASES: &[(&str, &str)] = &[("P-256", "secp256r1"), ("P-384", "secp384r1")];
 
+/// Every protocol version, most preferred first.
+pub static VERSIONS: &[(&str, &SupportedProtocolVersion)] = &[("1.3", &TLS13), ("1.2", &TLS12)];
+
+/// Other names that the configuration may use for versions: those of the log.
+static VERSION_ALIASES: &[(&str, &str)] = &[("TLS 1.3", "1.3"), ("TLS 1.2", "1.2")];
+
 /// The suite that the configuration calls `name`; case does not count.
 pub fn suite_by_name(name: &str) -> Option<SupportedCipherSuite> {
     SUITES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, suite)| *suite)
@@ -59,30 +69,34 @@ pub fn suite_by_name(name: &str) -> Option<SupportedCipherSuite> {
 
 /// The group that the configuration calls `name`, NIST's names included; case does not count.
 pub fn group_by_name(name: &str) -> Option<&'static dyn SupportedKxGroup> {
-    let name = GROUP_ALIASES
-        .iter()
-        .find(|(alias, _)| alias.eq_ignore_ascii_case(name))
-        .map_or(name, |(_, name)| *name);
+    let name = without_alias(GROUP_ALIASES, name);
     GROUPS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, group)| *group)
 }
 
-/// The name of a negotiated suite, for the log.
+/// The version that the configuration calls `name`, the log's names included; case does not count.
+pub fn version_by_name(name: &str) -> Option<&'static SupportedProtocolVersion> {
+    let name = without_alias(VERSION_ALIASES, name);
+    VERSIONS.iter().find(|(known, _)| *known == name).map(|(_, version)| *version)
+}
+
+fn without_alias<'n>(aliases: &[(&str, &'n str)], name: &'n str) -> &'n str {
+    let alias = aliases.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name));
+    alias.map_or(name, |(_, name)| *name)
+}
+
+/// What the configuration calls a suite.
 pub fn suite_name(suite: CipherSuite) -> &'static str {
     SUITES.iter().find(|(_, known)| known.suite() == suite).map_or("unknown", |(name, _)| *name)
 }
 
-/// The name of a negotiated group, for the log.
+/// What the configuration calls a group: the first of its names.
 pub fn group_name(group: NamedGroup) -> &'static str {
     GROUPS.iter().find(|(_, known)| known.name() == group).map_or("unknown", |(name, _)| *name)
 }
 
-/// The name of a negotiated protocol version, for the log; the same that `tls_versions` takes.
+/// What the configuration calls a protocol version: the first of its names.
 pub fn version_name(version: ProtocolVersion) -> &'static str {
-    match version {
-        ProtocolVersion::TLSv1_3 => "1.3",
-        ProtocolVersion::TLSv1_2 => "1.2",
-        _ => "unknown",
-    }
+    VERSIONS.iter().find(|(_, known)| known.version == version).map_or("unknown", |(name, _)| *name)
 }
 
 /// A provider of these suites and groups, each most preferred first; empty stands for all.
@@ -123,6 +137,7 @@ pub fn warm_up() -> Result<(), rustls::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::names;
 
     #[test]
     fn the_default_prefers_aes_128_and_the_hybrid_group() {
@@ -162,6 +177,33 @@ mod tests {
             let group = group_by_name(alias).expect("an alias names a known group");
             assert_eq!(group_name(group.name()), *name);
         }
+    }
+
+    #[test]
+    fn the_configuration_understands_what_the_log_shows() {
+        let spellings = |shown: &str| [shown.to_lowercase(), shown.to_uppercase(), shown.into()];
+        for (_, suite) in SUITES {
+            for spelling in spellings(&names::suite_name(suite.suite().into())) {
+                assert_eq!(suite_by_name(&spelling), Some(*suite), "{spelling}");
+            }
+        }
+        for (_, group) in GROUPS {
+            for spelling in spellings(&names::group_name(group.name().into())) {
+                let found = group_by_name(&spelling).map(SupportedKxGroup::name);
+                assert_eq!(found, Some(group.name()), "{spelling}");
+            }
+        }
+        for (name, version) in VERSIONS {
+            assert_eq!(version_by_name(name), Some(*version));
+            assert_eq!(version_name(version.version), *name);
+            for spelling in spellings(&names::version_name(version.version.into())) {
+                assert_eq!(version_by_name(&spelling), Some(*version), "{spelling}");
+            }
+        }
+        for other in ["1.1", "TLS 1.1", "TLS", "TLS1.3", "", "SSL 3.0"] {
+            assert_eq!(version_by_name(other), None, "{other}");
+        }
+        assert_eq!(version_name(ProtocolVersion::TLSv1_1), "unknown");
     }
 
     #[test]

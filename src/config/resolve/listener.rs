@@ -16,15 +16,11 @@ use crate::limits::{
     ALPN_PROTOCOL_BYTES_MAX, ALPN_PROTOCOLS_MAX, LISTENER_CERTIFICATES_MAX, LISTENERS_MAX,
     PEM_BYTES_MAX, SERVER_CHAIN_CERTIFICATES_MAX,
 };
-use crate::tls::provider::{self, GROUPS, SUITES};
+use crate::tls::provider::{self, GROUPS, SUITES, VERSIONS};
 use crate::tls::server::{Certificate, CertificateError, ListenerTls, ListenerTlsOptions};
 
 /// What `protocol` may be.
 const PROTOCOLS: &[(&str, ())] = &[("tcp", ())];
-
-/// What `tls_versions` may list.
-static VERSIONS: &[(&str, &SupportedProtocolVersion)] =
-    &[("1.3", &rustls::version::TLS13), ("1.2", &rustls::version::TLS12)];
 
 type Versions = Vec<&'static SupportedProtocolVersion>;
 
@@ -204,7 +200,8 @@ impl Resolver<'_> {
     /// The versions, each with a suite and a group that it can use, and no suite without a version.
     fn versions(&mut self, listener: &model::Listener, provider: &CryptoProvider) -> Versions {
         let parse = |text: &str| {
-            VERSIONS.iter().find(|(name, _)| *name == text).map(|(name, version)| (*name, *version))
+            provider::version_by_name(text)
+                .map(|version| (provider::version_name(version.version), version))
         };
         let names = VERSIONS.iter().map(|(name, _)| *name);
         let versions = self

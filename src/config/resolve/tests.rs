@@ -126,6 +126,24 @@ fn suites_groups_and_versions_reach_the_configuration_of_tls() {
 }
 
 #[test]
+fn names_may_be_spelt_as_the_log_spells_them() {
+    let snapshot = right(&but(
+        "#",
+        "tls_versions = [\"TLS 1.3\"]\nsuites = [\"tls_aes_128_gcm_sha256\"]\n\
+         groups = [\"x25519\"]",
+    ));
+    let provider = snapshot.listeners[0].tls.configs()[0].crypto_provider();
+    let suites: Vec<_> = provider.cipher_suites.iter().map(|suite| suite.suite()).collect();
+    assert_eq!(suites, [rustls::CipherSuite::TLS13_AES_128_GCM_SHA256]);
+    assert_eq!(provider.kx_groups[0].name(), rustls::NamedGroup::X25519);
+    assert_eq!(
+        refusal_with("tls_versions = [\"1.3\", \"TLS 1.3\"]"),
+        "r.toml:9:24: tls_versions lists \"TLS 1.3\" again; expected each once; \
+         fix: remove this one"
+    );
+}
+
+#[test]
 fn a_listener_without_client_authentication_needs_no_roots() {
     let snapshot = right(&but("client_ca = \"clients.pem\"", "client_auth = \"off\""));
     assert_eq!(snapshot.listeners[0].client_auth, ClientAuth::Off);
