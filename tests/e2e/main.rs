@@ -8,6 +8,7 @@ mod a_gateway_stops_as_it_is_told;
 mod clients_with_a_bad_certificate_are_refused;
 mod clients_with_a_certificate_reach_the_upstream;
 mod every_option_has_its_effect;
+mod it_refuses_to_start_without_io_uring;
 mod many_bytes_and_many_connections_arrive;
 mod only_allowed_identities_pass;
 mod orderly_ends_are_told_from_truncation;

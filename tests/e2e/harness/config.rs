@@ -124,7 +124,7 @@ impl Setup {
     /// Runs a gateway that must refuse to start; returns what it says.
     pub(crate) fn refused(&self) -> String {
         let file = self.write();
-        Gateway::refused(&["--config", &file.display().to_string()])
+        Gateway::refused(&self.wrapper, &["--config", &file.display().to_string()])
     }
 
     fn text(&self) -> String {

@@ -104,8 +104,8 @@ impl Gateway {
     }
 
     /// Runs one that must refuse to start; returns what it says.
-    pub(crate) fn refused(arguments: &[&str]) -> String {
-        let mut gateway = Self::spawn(&[], arguments);
+    pub(crate) fn refused(wrapper: &[String], arguments: &[&str]) -> String {
+        let mut gateway = Self::spawn(wrapper, arguments);
         while let Ok(line) = gateway.lines.recv_timeout(PATIENCE) {
             gateway.take(line);
         }

@@ -91,6 +91,12 @@ pub(crate) fn url(address: SocketAddr, path: &str) -> String {
     format!("https://{SERVER_NAME}:{}{path}", address.port())
 }
 
+/// The path of a script of tests/e2e/python.
+pub(crate) fn script(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/python");
+    folder.join(name).display().to_string()
+}
+
 /// Runs a script of tests/e2e/python with the address, the roots, the credentials and then
 /// `arguments`; returns what it prints.
 pub(crate) fn python(
@@ -99,9 +105,8 @@ pub(crate) fn python(
     credentials: &Credentials,
     arguments: &[&str],
 ) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/python");
     let output = Command::new("python3")
-        .arg(folder.join(script))
+        .arg(self::script(script))
         .args([&address.ip().to_string(), &address.port().to_string(), SERVER_NAME])
         .arg(&pki().root_file)
         .arg(&credentials.chain_file)
