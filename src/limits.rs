@@ -102,6 +102,8 @@ pub const FDS_RESERVED: u64 = 64;
 pub const FDS_PER_WORKER: u64 = 2;
 /// File descriptors of one relayed connection: the client's socket and the upstream's.
 pub const FDS_PER_CONNECTION: u64 = 2;
+/// Bytes of the free text of a log record: what peers sent may be printed in it.
+pub const DETAIL_BYTES_MAX: usize = 256;
 /// Log records that may wait in one worker's buffer; what comes on top is counted as lost.
 pub const LOG_RECORDS_MAX: usize = 8192;
 

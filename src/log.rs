@@ -3,6 +3,7 @@
 //! A worker never waits for the log: where its buffer is full the record is dropped and counted.
 //! Formatting, and turning monotonic into wall-clock time, is the writer's work.
 
+use std::fmt::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::error::{CloseKind, CloseReason};
 use crate::identity::Identity;
-use crate::limits::LOG_RECORDS_MAX;
+use crate::limits::{DETAIL_BYTES_MAX, LOG_RECORDS_MAX};
 use crate::metrics::counter::WorkerCounters;
 use crate::time::Instant;
 use crate::tls::names::{group_name, suite_name, version_name};
@@ -62,7 +63,7 @@ pub struct ConnectionRecord {
     pub handshake: Option<Duration>,
     /// Why it ended.
     pub reason: CloseReason,
-    /// What there is to say beyond the reason.
+    /// What there is to say beyond the reason; see [`ConnectionRecord::set_detail`].
     pub detail: Option<Box<str>>,
 }
 
@@ -107,11 +108,33 @@ impl ConnectionRecord {
         }
     }
 
+    /// Says what there is to say beyond the reason, in [`DETAIL_BYTES_MAX`] at the most: it may
+    /// hold what the peer sent.
+    pub fn set_detail(&mut self, what: impl fmt::Display) {
+        let mut text = Bounded(String::new());
+        if write!(text, "{what}").is_err() {
+            text.0.push_str("...");
+        }
+        self.detail = Some(text.0.into_boxed_str());
+    }
+
     /// The record as one line of JSON, with its newline.
     pub fn line(&self, clocks: &ClockPair) -> String {
         let mut line = serde_json::to_string(&Line { record: self, clocks }).unwrap_or_default();
         line.push('\n');
         line
+    }
+}
+
+/// Takes [`DETAIL_BYTES_MAX`] and refuses more, which ends the formatting.
+struct Bounded(String);
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = DETAIL_BYTES_MAX - self.0.len();
+        let fits = text.floor_char_boundary(room);
+        self.0.push_str(&text[..fits]);
+        if fits < text.len() { Err(fmt::Error) } else { Ok(()) }
     }
 }
 
@@ -182,7 +205,6 @@ impl Serialize for IdentityLine<'_> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::config::snapshot::LogTarget;
+use crate::limits::LOG_RECORDS_MAX;
 use crate::log::{ClockPair, LogReceiver};
 use crate::time::Instant;
 
@@ -42,6 +43,8 @@ pub struct LogWriter {
     untold: u64,
     /// The last line that was written is not whole.
     cut: bool,
+    /// The target took nothing in this pass: the rest of the pass is lost without another wait.
+    stuck: bool,
 }
 
 impl std::fmt::Debug for LogWriter {
@@ -63,7 +66,7 @@ impl LogWriter {
                 Sink::File(OpenOptions::new().append(true).create(true).open(path)?)
             }
         };
-        Ok(Self { sink, chunk: Vec::new(), lines: 0, lost: 0, untold: 0, cut: false })
+        Ok(Self { sink, chunk: Vec::new(), lines: 0, lost: 0, untold: 0, cut: false, stuck: false })
     }
 
     /// Whether records are worth being made.
@@ -79,8 +82,11 @@ impl LogWriter {
     /// Writes all that waits in `receivers`. `monotonic` is the workers' clock now.
     pub fn drain(&mut self, receivers: &[LogReceiver], monotonic: Instant) {
         let clocks = ClockPair { monotonic, wall: OffsetDateTime::now_utc() };
+        self.stuck = false;
         for receiver in receivers {
-            while let Some(record) = receiver.next() {
+            // Bounded: workers may fill the buffers as fast as they are emptied.
+            let records = std::iter::from_fn(|| receiver.next()).take(LOG_RECORDS_MAX);
+            for record in records {
                 self.line(&record.line(&clocks));
             }
         }
@@ -89,6 +95,7 @@ impl LogWriter {
 
     /// Writes an event of the gateway itself: `fields` are members of a JSON object.
     pub fn event(&mut self, event: &str, fields: &Value) {
+        self.stuck = false;
         self.line(&event_line(event, fields));
         self.flush();
     }
@@ -102,25 +109,36 @@ impl LogWriter {
     }
 
     fn flush(&mut self) {
-        if self.lines == 0 {
-            return;
+        let lines = std::mem::take(&mut self.lines);
+        if lines > 0 && !self.write_chunk() {
+            self.stuck = true;
+            self.lost += lines;
+            self.untold += lines;
+        }
+        self.chunk.clear();
+    }
+
+    /// Writes what was gathered, behind the number of lines that were lost before it.
+    fn write_chunk(&mut self) -> bool {
+        if self.stuck {
+            return false;
         }
         if self.untold > 0 {
             // A line that was cut off must not run into the next.
             let end = if self.cut { "\n" } else { "" };
             let told = event_line("log_lost", &json!({ "lines": self.untold }));
-            let told = format!("{end}{told}");
-            if self.sink.write(told.as_bytes()).is_ok() {
-                (self.untold, self.cut) = (0, false);
+            if self.sink.write(format!("{end}{told}").as_bytes()).is_err() {
+                return false;
+            }
+            (self.untold, self.cut) = (0, false);
+        }
+        match self.sink.write(&self.chunk) {
+            Ok(()) => true,
+            Err(written) => {
+                self.cut |= written > 0;
+                false
             }
         }
-        let lines = std::mem::take(&mut self.lines);
-        if let Err(written) = self.sink.write(&self.chunk) {
-            self.lost += lines;
-            self.untold += lines;
-            self.cut |= written > 0;
-        }
-        self.chunk.clear();
     }
 }
 

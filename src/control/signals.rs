@@ -115,9 +115,10 @@ fn drain(mut gateway: Gateway, signals: &mut Signals) -> Ended {
     finish(gateway, ended)
 }
 
-fn finish(mut gateway: Gateway, ended: Ended) -> Ended {
+fn finish(mut gateway: Gateway, mut ended: Ended) -> Ended {
     for error in gateway.failures() {
         gateway.log().event("worker_failed", &json!({ "error": error.to_string() }));
+        ended = Ended::Failed;
     }
     gateway.write_log();
     let counters = gateway.counters();

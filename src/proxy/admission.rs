@@ -62,7 +62,12 @@ impl Admission {
             if self.live.get() < live {
                 return Poll::Ready(());
             }
-            self.waiting.borrow_mut().push(cx.waker().clone());
+            let mut waiting = self.waiting.borrow_mut();
+            // Once for each task: a worker may wait long without a place of its own to become free.
+            if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                waiting.push(cx.waker().clone());
+            }
+            drop(waiting);
             timer.poll_expired(cx)
         })
         .await;

@@ -4,6 +4,7 @@
 //! byte of a client reaches an upstream, and no upstream is even connected to, before the client
 //! was authenticated and authorised.
 
+use std::fmt::Display;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ pub(super) async fn serve(
         Err(reason) => reason,
     };
     if let (None, Some(errno)) = (&record.detail, reason.kind.errno()) {
-        record.detail = Some(Errno(errno).to_string().into());
+        record.set_detail(Errno(errno));
     }
     record.reason = reason;
     record.closed = worker.core().clock();
@@ -110,19 +111,19 @@ fn authorise(
     certificate: Option<CertificateDer<'_>>,
     record: &mut ConnectionRecord,
 ) -> Result<(), CloseReason> {
-    let denied = |detail: String, record: &mut ConnectionRecord| {
-        record.detail = Some(detail.into());
+    let denied = |detail: &dyn Display, record: &mut ConnectionRecord| {
+        record.set_detail(detail);
         CloseReason::downstream(CloseKind::Denied)
     };
     let identity = certificate.map(|leaf| Identity::from_der(&leaf)).transpose();
     // A name that cannot be read without doubt is no name that a rule may be applied to.
     record.identity = match identity {
         Ok(identity) => identity.map(Box::new),
-        Err(error) => return Err(denied(error.to_string(), record)),
+        Err(error) => return Err(denied(&error, record)),
     };
     match decide(&listener.rules, record.identity.as_deref()) {
         Decision::Allowed => Ok(()),
-        Decision::Denied(denial) => Err(denied(denial.to_string(), record)),
+        Decision::Denied(denial) => Err(denied(&denial, record)),
     }
 }
 
@@ -164,7 +165,9 @@ async fn run_relay(
     .await;
     let relayed = relay.relayed();
     (record.bytes_up, record.bytes_down) = (relayed.bytes_up, relayed.bytes_down);
-    record.detail = relay.fault().map(|fault| fault.to_string().into());
+    if let Some(fault) = relay.fault() {
+        record.set_detail(fault);
+    }
     relay.close(reason);
     reason
 }
@@ -189,11 +192,11 @@ fn reason_of(error: &HandshakeError, record: &mut ConnectionRecord) -> CloseReas
             None => CloseKind::TlsFailed,
         },
     };
-    record.detail = match error {
-        HandshakeError::Hello(error) => Some(error.to_string().into()),
-        HandshakeError::Session(error) => Some(error.to_string().into()),
-        HandshakeError::Io(errno) => Some(errno.to_string().into()),
-        HandshakeError::Eof => None,
-    };
+    match error {
+        HandshakeError::Hello(error) => record.set_detail(error),
+        HandshakeError::Session(error) => record.set_detail(error),
+        HandshakeError::Io(errno) => record.set_detail(errno),
+        HandshakeError::Eof => {}
+    }
     CloseReason { source: Source::Downstream, kind }
 }

@@ -156,6 +156,12 @@ impl Relay {
                 Poll::Pending => break,
             }
         }
+        if self.client_ended
+            && let Poll::Ready(errno) = self.client.socket().poll_failed(cx)
+        {
+            // It went away after its end, while the upstream may say nothing for long.
+            return Err(client_failed(errno));
+        }
         Ok(())
     }
 

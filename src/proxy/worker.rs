@@ -125,7 +125,11 @@ impl Worker {
 
     fn handle(&self, message: Message) {
         match message {
-            Message::Publish(snapshot) => *self.snapshot.borrow_mut() = snapshot,
+            // Live connections keep theirs: nobody has to be woken.
+            Message::Publish(snapshot) => {
+                *self.snapshot.borrow_mut() = snapshot;
+                return;
+            }
             Message::Drain => self.draining.set(true),
             Message::CutOff(kind) => {
                 self.draining.set(true);
@@ -188,10 +192,8 @@ async fn accept(worker: Rc<Worker>, index: usize, listener: Listener) {
         }
     }
     // Closing a listener resets what waits in its backlog; those clients came in time.
-    while worker.room(index).0 > 0 {
-        match poll_fn(|cx| listener.poll_backlog(cx)).await {
-            Some(stream) => worker.admit(index, stream),
-            None => break,
-        }
+    while let Some(stream) = poll_fn(|cx| listener.poll_backlog(cx, worker.room(index).0 > 0)).await
+    {
+        worker.admit(index, stream);
     }
 }

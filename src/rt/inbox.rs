@@ -68,7 +68,10 @@ impl<M> Outbox<M> {
     pub fn send(&self, message: M, bell: &mut Bell) -> io::Result<()> {
         self.shared.queue.push(message);
         if self.shared.asleep.swap(false, Ordering::SeqCst) {
-            bell.ring(&self.ring)?;
+            bell.ring(&self.ring).inspect_err(|_| {
+                // It may still sleep: the next message rings again.
+                self.shared.asleep.store(true, Ordering::SeqCst);
+            })?;
         }
         Ok(())
     }

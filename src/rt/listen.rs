@@ -20,7 +20,10 @@ use crate::sys::sockopt;
 #[derive(Debug)]
 enum Accept {
     Off,
-    Armed(OpId),
+    Armed {
+        id: OpId,
+        multishot: bool,
+    },
     /// Cancelled; its terminal completion is awaited.
     Stopping,
     /// Out of descriptors or memory.
@@ -52,6 +55,12 @@ impl State {
     }
 
     fn arm_accept(&mut self, key: u32, multishot: bool) {
+        if let (Accept::Armed { multishot: true, .. }, false) =
+            (&self.listeners[key as usize].accept, multishot)
+        {
+            // There is no room for all that it would take. The next look arms it for one.
+            return self.stop_accept(key);
+        }
         let listening = &self.listeners[key as usize];
         let (Accept::Off, Some(fd), false) = (&listening.accept, &listening.fd, listening.closing)
         else {
@@ -61,11 +70,11 @@ impl State {
         let op = if multishot { Op::AcceptMultishot { listener } } else { Op::Accept { listener } };
         let id = self.ops.start(Kind::Accept, key);
         self.driver.submit(id.user_data(), op);
-        self.listeners[key as usize].accept = Accept::Armed(id);
+        self.listeners[key as usize].accept = Accept::Armed { id, multishot };
     }
 
     fn stop_accept(&mut self, key: u32) {
-        if let Accept::Armed(target) = self.listeners[key as usize].accept {
+        if let Accept::Armed { id: target, .. } = self.listeners[key as usize].accept {
             self.listeners[key as usize].accept = Accept::Stopping;
             let id = self.ops.start(Kind::Cancel, key);
             self.driver.submit(id.user_data(), Op::Cancel { target: target.user_data() });
@@ -116,7 +125,8 @@ impl State {
 
     fn close_listener_if_done(&mut self, key: u32) {
         let listening = &mut self.listeners[key as usize];
-        if !listening.closing || matches!(listening.accept, Accept::Stopping | Accept::Armed(_)) {
+        if !listening.closing || matches!(listening.accept, Accept::Stopping | Accept::Armed { .. })
+        {
             return;
         }
         if let Accept::Paused(timer) = listening.accept {
@@ -157,18 +167,20 @@ impl Listener {
         Poll::Pending
     }
 
-    /// What is left in the backlog, after accepting was stopped; `None` when it is empty.
-    pub fn poll_backlog(&self, cx: &mut Context<'_>) -> Poll<Option<Stream>> {
+    /// What is left after accepting was stopped: connections already accepted and, where `more` is
+    /// set, the backlog. `None` when that is all.
+    pub fn poll_backlog(&self, cx: &mut Context<'_>, more: bool) -> Poll<Option<Stream>> {
         let mut state = self.core.state();
         state.stop_accept(self.key);
         let listening = &mut state.listeners[self.key as usize];
         let accepted = match listening.accepted.pop_front() {
             Some(fd) => Some(fd),
-            None if matches!(listening.accept, Accept::Armed(_) | Accept::Stopping) => {
+            None if matches!(listening.accept, Accept::Armed { .. } | Accept::Stopping) => {
                 listening.waker = Some(cx.waker().clone());
                 return Poll::Pending;
             }
-            None => listening.fd.as_ref().and_then(sockopt::accept_ready),
+            None if more => listening.fd.as_ref().and_then(sockopt::accept_ready),
+            None => None,
         };
         let Some(fd) = accepted else { return Poll::Ready(None) };
         let key = state.add_socket(fd);

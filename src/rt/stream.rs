@@ -71,6 +71,23 @@ impl Stream {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
+    /// Ready when the connection has failed, of a peer that has nothing more to say; what it says
+    /// all the same is thrown away.
+    pub fn poll_failed(&self, cx: &mut Context<'_>) -> Poll<Errno> {
+        let mut state = self.core.state();
+        let socket = state.socket(self.key);
+        socket.queue.clear();
+        match socket.ended {
+            Some(RecvEnd::Failed(errno)) => Poll::Ready(Errno(errno)),
+            Some(RecvEnd::Eof) => Poll::Pending,
+            None => {
+                socket.recv_waker = Some(cx.waker().clone());
+                state.arm_receive(self.key);
+                Poll::Pending
+            }
+        }
+    }
+
     /// Ready while less than [`SEND_PENDING_BYTES_MAX`] waits behind the send in flight.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<Result<(), Errno>> {
         let mut state = self.core.state();

@@ -115,6 +115,9 @@ struct Established {
     /// Records in a row without data.
     quiet: u32,
     close_sent: bool,
+    /// The peer asked for new keys: the next data goes behind a KeyUpdate. Owed once however
+    /// often it asks, or a peer that does not read could make the output grow.
+    update_owed: bool,
 }
 
 /// See the module's description.
@@ -166,15 +169,22 @@ impl Session {
             return Err(SessionError::Protocol("the handshake is over"));
         };
         let mut joined = std::mem::take(&mut self.partial);
-        let bytes = if joined.is_empty() {
-            tls
-        } else {
+        let is_joined = !joined.is_empty();
+        let bytes = if is_joined {
             joined.extend_from_slice(tls);
             joined.as_mut_slice()
+        } else {
+            tls
         };
         let used = self.run_handshake(&mut connection, bytes, out)?;
         if connection.is_handshaking() {
-            self.partial.extend_from_slice(&bytes[used..]);
+            if is_joined {
+                // In its place: a handshake in tiny pieces must not copy all of them each time.
+                joined.drain(..used);
+                self.partial = joined;
+            } else {
+                self.partial.extend_from_slice(&bytes[used..]);
+            }
             if self.partial.len() > HANDSHAKE_BYTES_MAX {
                 return Err(SessionError::TooLarge);
             }
@@ -326,7 +336,7 @@ impl Session {
             return Err(SessionError::Protocol("the handshake is not complete"));
         };
         for content in plain.chunks(PLAINTEXT_BYTES_MAX) {
-            if established.write.is_worn() {
+            if established.update_owed || established.write.is_worn() {
                 established.renew_write_keys(out)?;
             }
             established
@@ -379,8 +389,16 @@ impl Established {
         let tls13 = version == ProtocolVersion::TLSv1_3;
         let updates = tls13.then(|| Box::new(kernel));
         let fragment = Vec::new();
-        let (quiet, close_sent) = (0, false);
-        let established = Self { updates, records_max, read, write, fragment, quiet, close_sent };
+        let established = Self {
+            updates,
+            records_max,
+            read,
+            write,
+            fragment,
+            quiet: 0,
+            close_sent: false,
+            update_owed: false,
+        };
         Ok((agreed, established))
     }
 
@@ -458,8 +476,9 @@ impl Established {
             let secrets = updates.update_rx_secret().map_err(SessionError::Tls)?;
             self.read = self.next_keys(secrets)?;
         }
-        // What would be said after close_notify comes too late (RFC 8446, 6.1).
-        if requested && !self.close_sent { self.renew_write_keys(out) } else { Ok(()) }
+        // RFC 8446, 4.6.3: "prior to sending its next Application Data record".
+        self.update_owed |= requested;
+        Ok(())
     }
 
     /// Says that the next record has new keys, and makes them. TLS 1.2 has no such thing.
@@ -468,6 +487,7 @@ impl Established {
             return Err(SessionError::Record(RecordError::KeyExhausted));
         };
         self.write.seal(ContentType::Handshake, &KEY_UPDATE, out).map_err(SessionError::Record)?;
+        self.update_owed = false;
         let secrets = updates.update_tx_secret().map_err(SessionError::Tls)?;
         self.write = self.next_keys(secrets)?;
         Ok(())
