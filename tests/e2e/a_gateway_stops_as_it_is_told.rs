@@ -245,7 +245,7 @@ fn lost_log_lines_are_counted_and_told_when_writing_works_again() {
 
 #[test]
 fn a_log_that_nobody_reads_delays_no_signal_however_fast_lines_come() {
-    const CLIENTS: usize = 2;
+    const CLIENTS: usize = 4;
     let setup = Setup::to("127.0.0.1:1").top("workers = 1");
     let file = setup.write();
     let (mut gateway, _unread) = Gateway::spawn_unread(&["--config", &file.display().to_string()]);
@@ -264,7 +264,7 @@ fn a_log_that_nobody_reads_delays_no_signal_however_fast_lines_come() {
         })
         .collect();
     // Many times what a pipe holds.
-    wait_until("lines", || lines.load(Ordering::SeqCst) > 5000);
+    wait_until("lines", || lines.load(Ordering::SeqCst) > 30000);
     let began = Instant::now();
     gateway.signal(Signal::TERM);
     wait_until("the end", || gateway.status_if_ended().is_some());

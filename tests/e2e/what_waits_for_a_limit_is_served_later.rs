@@ -7,6 +7,8 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::harness::raw;
 use crate::harness::{Client, ClientOptions, Origin, Setup, wait_until};
 
@@ -256,7 +258,11 @@ fn no_more_than_the_limit_leave_a_backlog_that_is_longer_than_the_room() {
     let before = process.sockets();
     // They say nothing, so that no upstream is connected to: each is one socket.
     let open = || ClientOptions::default().open(gateway.address()).expect("room in the backlog");
+    // All at once, as far as the gateway can see.
+    gateway.signal(Signal::STOP);
+    wait_until("the gateway to stand still", || process.is_stopped());
     let mut more: Vec<_> = (0..MORE).map(|_| open()).collect();
+    gateway.signal(Signal::CONT);
     wait_until("the rest of the room", || process.sockets() >= before + LIMIT - HELD);
     let began = Instant::now();
     while began.elapsed() < Duration::from_millis(500) {

@@ -36,6 +36,12 @@ impl Process {
         targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
     }
 
+    /// Whether a signal has stopped it.
+    pub(crate) fn is_stopped(self) -> bool {
+        let status = std::fs::read_to_string(self.file("status")).expect("the process lives");
+        field(&status, "State:").starts_with('T')
+    }
+
     /// Its resident memory in KiB.
     pub(crate) fn resident_kib(self) -> u64 {
         let status = std::fs::read_to_string(self.file("status")).expect("the process lives");
