@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use super::driver::{Driver, Sleep};
+use super::driver::Driver;
 use super::executor::Executor;
 use super::inbox::Inbox;
 use super::listen::{Listener, Listening};
@@ -30,7 +30,7 @@ use super::timer::{TimerKey, Wheel};
 use crate::limits::TASK_TIME_PER_TURN_US_MAX;
 use crate::metrics::counter::WorkerCounters;
 use crate::sys::ops::Completion;
-use crate::sys::ring::WAKE_USER_DATA;
+use crate::sys::ring::{WAKE_USER_DATA, Wait};
 use crate::sys::sockopt;
 use crate::time::Instant;
 
@@ -215,8 +215,8 @@ impl Core {
                 return Ok(());
             }
             let busy = is_feeding || self.inner.executor.has_ready() || !inbox.prepare_sleep();
-            let sleep = if busy { Sleep::No } else { self.sleep_time() };
-            let turned = self.state().driver.turn(sleep);
+            let wait = if busy { Wait::No } else { self.sleep_time() };
+            let turned = self.state().driver.turn(wait);
             inbox.awake();
             turned?;
             self.dispatch_completions();
@@ -233,11 +233,11 @@ impl Core {
         self.inner.counters.tasks_live.set(self.inner.executor.tasks() as u64);
     }
 
-    fn sleep_time(&self) -> Sleep {
+    fn sleep_time(&self) -> Wait {
         let state = self.state();
         match state.timers.next_deadline() {
-            Some(deadline) => Sleep::AtMost(deadline - state.driver.now()),
-            None => Sleep::Forever,
+            Some(deadline) => Wait::AtMost(deadline - state.driver.now()),
+            None => Wait::Forever,
         }
     }
 

@@ -5,10 +5,10 @@
 //! state of sockets or tasks.
 
 use std::io;
-use std::time::Duration;
 
 use super::uring::Uring;
 use crate::sys::ops::{Completion, Op};
+use crate::sys::ring::Wait;
 use crate::time::Instant;
 
 /// What carries operations out.
@@ -16,17 +16,6 @@ use crate::time::Instant;
 pub enum Driver {
     /// An io_uring on the real clock.
     Uring(Uring),
-}
-
-/// How long a turn may sleep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sleep {
-    /// Not at all: there is more to do.
-    No,
-    /// Until something completes.
-    Forever,
-    /// Until something completes, at most so long.
-    AtMost(Duration),
 }
 
 impl Driver {
@@ -44,13 +33,13 @@ impl Driver {
         }
     }
 
-    /// Starts what was submitted, and sleeps as `sleep` says.
+    /// Starts what was submitted, and sleeps as `wait` says.
     ///
     /// # Errors
     /// Only such as make the driver unusable.
-    pub fn turn(&mut self, sleep: Sleep) -> io::Result<()> {
+    pub fn turn(&mut self, wait: Wait) -> io::Result<()> {
         match self {
-            Self::Uring(uring) => uring.turn(sleep),
+            Self::Uring(uring) => uring.turn(wait),
         }
     }
 

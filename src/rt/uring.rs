@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use super::driver::Sleep;
 use crate::sys::ops::{Completion, Op};
 use crate::sys::ring::{Ring, RingOptions, SetupError, Wait};
 use crate::time::Instant;
@@ -52,12 +51,8 @@ impl Uring {
     ///
     /// # Errors
     /// As [`Ring::enter`].
-    pub fn turn(&mut self, sleep: Sleep) -> io::Result<()> {
-        self.ring.enter(match sleep {
-            Sleep::No => Wait::No,
-            Sleep::Forever => Wait::Forever,
-            Sleep::AtMost(time) => Wait::AtMost(time),
-        })
+    pub fn turn(&mut self, wait: Wait) -> io::Result<()> {
+        self.ring.enter(wait)
     }
 
     /// The next completion.

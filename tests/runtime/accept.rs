@@ -66,9 +66,9 @@ fn after_a_single_accept_the_backlog_keeps_the_rest_until_it_is_asked_for() {
     world.complete(async move {
         drop(poll_fn(|cx| listener.poll_accept(cx, false)).await);
         for _ in 0..4 {
-            assert!(poll_fn(|cx| listener.poll_backlog(cx)).await.is_some());
+            assert!(poll_fn(|cx| listener.poll_backlog(cx, true)).await.is_some());
         }
-        assert!(poll_fn(|cx| listener.poll_backlog(cx)).await.is_none());
+        assert!(poll_fn(|cx| listener.poll_backlog(cx, true)).await.is_none());
     });
     world.settle();
     drop(peers);
