@@ -100,3 +100,72 @@ impl Drop for Place {
         admission.waiting.borrow_mut().drain(..).for_each(Waker::wake);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    use super::*;
+    use crate::metrics::counter::WorkerCounters;
+    use crate::rt::driver::Driver;
+    use crate::rt::uring::Uring;
+    use crate::sys::ring::RingOptions;
+
+    const LIMITS: Limits = Limits {
+        connections_max: 2,
+        connections_per_worker_max: 2,
+        connections_per_source_max: None,
+    };
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn core() -> Core {
+        let options = RingOptions {
+            entries: 16,
+            recv_buffers: 8,
+            sqpoll_idle_ms: 0,
+            napi_busy_poll_us: 0,
+            zero_copy_send: false,
+        };
+        let uring = Uring::new(&options).expect("io_uring");
+        Core::new(0, Driver::Uring(uring), false, WorkerCounters::new())
+    }
+
+    #[test]
+    fn however_often_tasks_wait_each_is_kept_once_and_woken_when_a_place_is_free() {
+        let core = core();
+        let admission = Admission::new(SharedAdmission::new([1, 2]));
+        let place = admission.admit(None, &LIMITS).expect("no limit of sources");
+        let tasks = [Arc::new(Woken::default()), Arc::new(Woken::default())];
+        let wakers = tasks.clone().map(Waker::from);
+        for _ in 0..1000 {
+            for waker in &wakers {
+                let mut changed = pin!(admission.changed(&core));
+                let mut cx = Context::from_waker(waker);
+                // Woken for another reason, and then for none of ours.
+                assert_eq!(changed.as_mut().poll(&mut cx), Poll::Pending);
+                assert_eq!(changed.as_mut().poll(&mut cx), Poll::Pending);
+            }
+        }
+        assert_eq!(admission.waiting.borrow().len(), tasks.len());
+        let mut changed = pin!(admission.changed(&core));
+        let mut cx = Context::from_waker(&wakers[0]);
+        assert_eq!(changed.as_mut().poll(&mut cx), Poll::Pending);
+        drop(place);
+        for task in &tasks {
+            assert_eq!(task.0.load(Ordering::Relaxed), 1);
+        }
+        assert_eq!(changed.as_mut().poll(&mut cx), Poll::Ready(()));
+        assert_eq!(admission.room(&LIMITS), 2);
+        assert!(admission.waiting.borrow().is_empty());
+    }
+}

@@ -1,6 +1,7 @@
 //! Signals, deadlines, timeouts, CPUs, and a log that cannot be written.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::net::TcpStream;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::harness::origin::reset;
 use crate::harness::{Client, ClientOptions, Gateway, Origin, Setup, raw, temp_dir, wait_until};
 
 #[test]
@@ -181,7 +183,7 @@ fn a_full_disk_loses_log_lines_and_nothing_else() {
     let setup = Setup::to(origin.address()).table("[log]\ntarget = \"/dev/full\"");
     let file = setup.write();
     let gateway = Gateway::spawn(&[], &["--config", &file.display().to_string()]);
-    wait_until("the gateway", || std::net::TcpStream::connect(setup.address).is_ok());
+    wait_until("the gateway", || TcpStream::connect(setup.address).is_ok());
     for _ in 0..10 {
         let mut client = Client::connect(setup.address);
         client.echo(b"hello");
@@ -242,6 +244,37 @@ fn lost_log_lines_are_counted_and_told_when_writing_works_again() {
 }
 
 #[test]
+fn a_log_that_nobody_reads_delays_no_signal_however_fast_lines_come() {
+    const CLIENTS: usize = 4;
+    let setup = Setup::to("127.0.0.1:1").top("workers = 1");
+    let file = setup.write();
+    let (mut gateway, _unread) = Gateway::spawn_unread(&["--config", &file.display().to_string()]);
+    wait_until("the gateway", || TcpStream::connect(setup.address).is_ok());
+    let lines = Arc::new(AtomicU64::new(0));
+    let threads: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let (address, lines) = (setup.address, Arc::clone(&lines));
+            std::thread::spawn(move || {
+                // Until the port is closed. A reset leaves no port of ours in TIME_WAIT.
+                while let Ok(stream) = TcpStream::connect(address) {
+                    reset(stream);
+                    lines.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        })
+        .collect();
+    // Many times what a pipe holds.
+    wait_until("lines", || lines.load(Ordering::SeqCst) > 30000);
+    let began = Instant::now();
+    gateway.signal(Signal::TERM);
+    wait_until("the end", || gateway.status_if_ended().is_some());
+    let took = began.elapsed();
+    assert_eq!(gateway.status_if_ended(), Some(0));
+    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    assert!(took < Duration::from_secs(5), "{took:?} from SIGTERM to the end");
+}
+
+#[test]
 fn a_log_file_has_every_event_of_a_life() {
     let origin = Origin::echo();
     let log = temp_dir().join("access.log");
@@ -249,9 +282,7 @@ fn a_log_file_has_every_event_of_a_life() {
         .table(&format!("[log]\ntarget = {:?}", log.display().to_string()));
     let file = setup.write();
     let gateway = Gateway::spawn(&[], &["--config", &file.display().to_string()]);
-    wait_until("the gateway", || {
-        log.exists() && std::net::TcpStream::connect(setup.address).is_ok()
-    });
+    wait_until("the gateway", || log.exists() && TcpStream::connect(setup.address).is_ok());
     let mut client = Client::connect(setup.address);
     client.echo(b"hello");
     client.end();
@@ -272,7 +303,7 @@ fn a_log_that_is_off_says_nothing() {
     let setup = Setup::to(origin.address()).table("[log]\ntarget = \"off\"");
     let file = setup.write();
     let gateway = Gateway::spawn(&[], &["--config", &file.display().to_string()]);
-    wait_until("the gateway", || std::net::TcpStream::connect(setup.address).is_ok());
+    wait_until("the gateway", || TcpStream::connect(setup.address).is_ok());
     Client::connect(setup.address).echo(b"hello");
     let stopped = gateway.terminate();
     assert_eq!((stopped.status, stopped.records.len()), (Some(0), 0));

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use ringfort::cli::pki::{Authority, KeyChoice, Profile};
+use ringfort::limits::DETAIL_BYTES_MAX;
 use rustls::AlertDescription as Alert;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde_json::Value;
@@ -115,6 +116,34 @@ fn a_self_signed_certificate() {
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());
     let client = ClientOptions::with(&Credentials::new(vec![certificate], key));
     assert_refused(setup(), &client, "self_signed", Alert::CertificateUnknown);
+}
+
+#[test]
+fn a_refusal_of_a_certificate_with_thousands_of_purposes_is_a_short_line() {
+    const PURPOSES: usize = 18_000;
+    // SEQUENCE OF OBJECT IDENTIFIER of one byte each, none of which is clientAuth.
+    let oids = [6, 1, 42].repeat(PURPOSES);
+    let length = u16::try_from(oids.len()).expect("below 2^16").to_be_bytes();
+    let content = [&[0x30, 0x82], &length[..], &oids].concat();
+    let purposes = rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 37], content);
+    let mut params = rcgen::CertificateParams::new(["client.test".into()]).expect("a name");
+    params.custom_extensions = vec![purposes];
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let certificate = params.self_signed(&key).expect("a certificate").der().clone();
+    assert!(certificate.len() > 3 * PURPOSES);
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+    let client = ClientOptions::with_chain(vec![certificate], key);
+    let mut gateway = setup().start();
+    for options in [client.clone().tls13(), client.tls12()] {
+        let (peer, _) = options.refused(gateway.address());
+        let record = gateway.record_of(peer);
+        assert_record(&record, "eku_lacks_client_auth");
+        let line_bytes = record.to_string().len();
+        assert!(line_bytes < 4096, "a line of {line_bytes} bytes");
+        let detail = record["detail"].as_str().expect("a detail");
+        assert!(detail.len() <= DETAIL_BYTES_MAX + "...".len(), "{detail}");
+    }
+    gateway.terminate().assert_clean();
 }
 
 #[test]

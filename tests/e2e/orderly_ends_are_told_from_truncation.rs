@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
 use crate::harness::origin::{Origin, reset};
-use crate::harness::{Client, ClientOptions, Setup};
+use crate::harness::{Client, ClientOptions, PATIENCE, Setup};
 
 #[test]
 fn close_notify_both_ways_is_an_orderly_end() {
@@ -96,6 +96,39 @@ fn a_reset_by_the_client_resets_the_upstream() {
     let record = gateway.record_of(address);
     assert_eq!(record["close_reason"], "reset", "{record}");
     assert_eq!(record["close_source"], "downstream", "{record}");
+    gateway.terminate().assert_clean();
+}
+
+#[test]
+fn a_reset_behind_close_notify_ends_a_connection_whose_upstream_is_silent() {
+    let (tell_ended, ended) = channel();
+    let (release, released) = channel::<()>();
+    let channels = Mutex::new((tell_ended, released));
+    let origin = Origin::new(move |stream, tally| {
+        tally.drain(&stream)?;
+        let channels = channels.lock().expect("one connection at a time");
+        channels.0.send(()).expect("the test waits");
+        // Says nothing, and keeps its end open until the test lets it go.
+        let _ = channels.1.recv();
+        Ok(())
+    });
+    let setup = Setup::to(origin.address()).listener("idle_timeout_ms = 600000");
+    let mut gateway = setup.start();
+    for options in [ClientOptions::default().tls13(), ClientOptions::default().tls12()] {
+        let mut client = options.connect(gateway.address()).expect("let in");
+        client.send(b"question");
+        client.tls.send_close_notify();
+        client.flush();
+        ended.recv_timeout(PATIENCE).expect("the client's end reaches the upstream");
+        let address = client.local_address();
+        reset(client.socket);
+        let record = gateway.record_of(address);
+        assert_eq!(record["close_reason"], "reset", "{record}");
+        assert_eq!(record["close_source"], "downstream", "{record}");
+        assert_eq!(record["bytes_up"], 8, "{record}");
+        release.send(()).expect("the origin waits");
+        origin.next_served();
+    }
     gateway.terminate().assert_clean();
 }
 

@@ -7,6 +7,8 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::harness::raw;
 use crate::harness::{Client, ClientOptions, Origin, Setup, wait_until};
 
@@ -239,4 +241,41 @@ fn a_backlog_is_as_long_as_configured() {
     drop(waiting);
     first.end();
     gateway.terminate().assert_nothing_left();
+}
+
+#[test]
+fn no_more_than_the_limit_leave_a_backlog_that_is_longer_than_the_room() {
+    const LIMIT: usize = 100;
+    const HELD: usize = 95;
+    const MORE: usize = 30;
+    let origin = Origin::echo();
+    let setup = Setup::to(origin.address()).top("workers = 1").listener("backlog = 50");
+    let setup = setup.listener("handshake_timeout_ms = 60000");
+    let gateway = setup.table(&format!("[limits]\nconnections_max = {LIMIT}")).start();
+    let process = gateway.process();
+    let mut held: Vec<_> = (0..HELD).map(|_| Client::connect(gateway.address())).collect();
+    held.iter_mut().for_each(|client| client.echo(b"hello"));
+    let before = process.sockets();
+    // They say nothing, so that no upstream is connected to: each is one socket.
+    let open = || ClientOptions::default().open(gateway.address()).expect("room in the backlog");
+    // All at once, as far as the gateway can see.
+    gateway.signal(Signal::STOP);
+    wait_until("the gateway to stand still", || process.is_stopped());
+    let mut more: Vec<_> = (0..MORE).map(|_| open()).collect();
+    gateway.signal(Signal::CONT);
+    wait_until("the rest of the room", || process.sockets() >= before + LIMIT - HELD);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(500) {
+        let beyond = process.sockets().saturating_sub(before + LIMIT - HELD);
+        assert_eq!(beyond, 0, "{beyond} clients beyond the limit hold a descriptor");
+    }
+    held.drain(..MORE).for_each(Client::end);
+    for client in &mut more {
+        client.shake_hands().expect("there is room again");
+        client.echo(b"hello");
+    }
+    held.into_iter().chain(more).for_each(Client::end);
+    let stopped = gateway.terminate();
+    stopped.assert_clean();
+    assert_eq!(stopped.counter("handshakes_done") as usize, HELD + MORE);
 }

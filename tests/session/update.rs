@@ -38,7 +38,7 @@ fn rustls_client_renews_its_keys_again_and_again_while_data_flows() {
 }
 
 #[test]
-fn an_update_is_answered_where_it_is_requested_and_only_there() {
+fn an_update_is_answered_where_it_is_requested_in_front_of_the_next_data() {
     let (mut client, mut session) = RawClient::established(TLS13);
     for (message, answered) in [(NOT_REQUESTED, false), (REQUESTED, true), (REQUESTED, true)] {
         let mut wire = client.record(ContentType::Handshake, &message);
@@ -47,15 +47,43 @@ fn an_update_is_answered_where_it_is_requested_and_only_there() {
         let (result, plain, mut out) = read(&mut session, &wire);
         result.expect("a good update");
         assert_eq!(plain, b"new keys");
+        assert!(out.is_empty(), "an answer that no data waits for");
+        session.write(b"down", &mut out).expect("keys");
         if answered {
             let answer = (ContentType::Handshake, NOT_REQUESTED.to_vec());
             assert_eq!(client.open(&mut out), answer);
             client.renew_read();
         }
-        assert!(out.is_empty());
-        session.write(b"down", &mut out).expect("keys");
         assert_eq!(client.open(&mut out), (ContentType::Data, b"down".to_vec()));
+        assert!(out.is_empty());
     }
+}
+
+#[test]
+fn a_client_that_requests_and_never_reads_makes_no_output_grow() {
+    let (mut client, mut session) = RawClient::established(TLS13);
+    for round in 0..100 {
+        let mut wire = Vec::new();
+        for _ in 0..QUIET_RECORDS_MAX {
+            wire.extend(client.record(ContentType::Handshake, &REQUESTED));
+            client.renew_write();
+        }
+        wire.extend(client.record(ContentType::Data, b"x"));
+        let (result, plain, out) = read(&mut session, &wire);
+        assert_eq!((result, plain), (Ok(()), b"x".to_vec()), "round {round}");
+        assert!(out.is_empty(), "round {round}: {} bytes that nobody takes", out.len());
+    }
+    // One answer is to all that was requested before it (RFC 8446, 4.6.3).
+    let mut out = Vec::new();
+    session.write(b"down", &mut out).expect("keys");
+    let answer = (ContentType::Handshake, NOT_REQUESTED.to_vec());
+    assert_eq!(client.open(&mut out), answer);
+    client.renew_read();
+    assert_eq!(client.open(&mut out), (ContentType::Data, b"down".to_vec()));
+    assert!(out.is_empty());
+    session.write(b"and no other", &mut out).expect("keys");
+    assert_eq!(client.open(&mut out), (ContentType::Data, b"and no other".to_vec()));
+    assert!(out.is_empty());
 }
 
 #[test]

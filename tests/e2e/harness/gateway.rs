@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Instant;
 
@@ -101,6 +101,21 @@ impl Gateway {
             }
         });
         Self { child, lines, records: Vec::new(), text: Vec::new(), start: Value::Null }
+    }
+
+    /// Starts one whose standard error nobody reads: its end of the pipe comes back.
+    pub(crate) fn spawn_unread(arguments: &[&str]) -> (Self, ChildStderr) {
+        let mut child = command(&[], arguments).spawn().expect("the program runs");
+        let stderr = child.stderr.take().expect("piped");
+        let (_, lines) = channel();
+        let (records, text) = (Vec::new(), Vec::new());
+        (Self { child, lines, records, text, start: Value::Null }, stderr)
+    }
+
+    /// The exit status once it has ended; a signal's end is -1.
+    pub(crate) fn status_if_ended(&mut self) -> Option<i32> {
+        let status = self.child.try_wait().expect("our child");
+        status.map(|status| status.code().unwrap_or(-1))
     }
 
     /// Runs one that must refuse to start; returns what it says.

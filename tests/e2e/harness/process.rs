@@ -28,6 +28,20 @@ impl Process {
         std::fs::read_dir(self.file("fd")).expect("the process lives").count()
     }
 
+    /// Its open sockets.
+    pub(crate) fn sockets(self) -> usize {
+        let descriptors = std::fs::read_dir(self.file("fd")).expect("the process lives");
+        let targets =
+            descriptors.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    }
+
+    /// Whether a signal has stopped it.
+    pub(crate) fn is_stopped(self) -> bool {
+        let status = std::fs::read_to_string(self.file("status")).expect("the process lives");
+        field(&status, "State:").starts_with('T')
+    }
+
     /// Its resident memory in KiB.
     pub(crate) fn resident_kib(self) -> u64 {
         let status = std::fs::read_to_string(self.file("status")).expect("the process lives");
