@@ -113,7 +113,7 @@ impl ConnectionRecord {
     pub fn set_detail(&mut self, what: impl fmt::Display) {
         let mut text = Bounded(String::new());
         if write!(text, "{what}").is_err() {
-            text.0.push_str("...");
+            text.0.push_str(CUT_MARK);
         }
         self.detail = Some(text.0.into_boxed_str());
     }
@@ -126,12 +126,15 @@ impl ConnectionRecord {
     }
 }
 
-/// Takes [`DETAIL_BYTES_MAX`] and refuses more, which ends the formatting.
+/// Ends a detail that was cut.
+const CUT_MARK: &str = "...";
+
+/// Takes what leaves room for the mark and refuses more, which ends the formatting.
 struct Bounded(String);
 
 impl fmt::Write for Bounded {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = DETAIL_BYTES_MAX - self.0.len();
+        let room = DETAIL_BYTES_MAX - CUT_MARK.len() - self.0.len();
         let fits = text.floor_char_boundary(room);
         self.0.push_str(&text[..fits]);
         if fits < text.len() { Err(fmt::Error) } else { Ok(()) }
