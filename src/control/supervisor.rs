@@ -88,12 +88,11 @@ pub struct Gateway {
     writer: LogWriter,
     bell: Bell,
     snapshot: Arc<Snapshot>,
-    addresses: Vec<SocketAddr>,
 }
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gateway").field("addresses", &self.addresses).finish_non_exhaustive()
+        f.debug_struct("Gateway").field("addresses", &self.addresses()).finish_non_exhaustive()
     }
 }
 
@@ -112,7 +111,6 @@ impl Gateway {
             receivers: Vec::new(),
             writer,
             bell,
-            addresses: snapshot.listeners.iter().map(|listener| listener.address).collect(),
             snapshot: Arc::new(snapshot),
         };
         let admission = SharedAdmission::new(random_seed());
@@ -162,21 +160,18 @@ impl Gateway {
         }
     }
 
-    /// One socket per listener, for one worker. A port of 0 is settled by the first worker.
-    fn listen(&mut self) -> Result<Vec<OwnedFd>, StartError> {
-        let mut sockets = Vec::with_capacity(self.addresses.len());
-        for (listener, address) in self.snapshot.listeners.iter().zip(&mut self.addresses) {
-            let refused = |error| StartError::Listen(*address, error);
-            let socket = sockopt::listen(*address, &socket_options(listener)).map_err(refused)?;
-            *address = sockopt::local_address(&socket).map_err(refused)?;
-            sockets.push(socket);
-        }
-        Ok(sockets)
+    /// One socket per listener, for one worker.
+    fn listen(&self) -> Result<Vec<OwnedFd>, StartError> {
+        let listen = |listener: &Arc<Listener>| {
+            sockopt::listen(listener.address, &socket_options(listener))
+                .map_err(|error| StartError::Listen(listener.address, error))
+        };
+        self.snapshot.listeners.iter().map(listen).collect()
     }
 
     /// The addresses that it listens on, in the order of the configuration.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.snapshot.listeners.iter().map(|listener| listener.address).collect()
     }
 
     /// The CPU of each worker.
@@ -213,7 +208,8 @@ impl Gateway {
 
     fn tell(&mut self, message: &Message) {
         for worker in &self.workers {
-            // Fails only where the worker is gone, which `join` reports.
+            // Fails where the worker is gone, which `join` reports, or where the kernel has no
+            // memory to ring it; the message is read at its next turn all the same.
             let _ = worker.outbox.send(message.clone(), &mut self.bell);
         }
     }

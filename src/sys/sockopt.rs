@@ -86,17 +86,6 @@ pub fn peer_address(socket: &impl AsFd) -> Option<SocketAddr> {
     SockRef::from(socket).peer_addr().ok().and_then(|address| address.as_socket())
 }
 
-/// The address that a listener really has.
-///
-/// # Errors
-/// What getsockname(2) reports.
-pub fn local_address(socket: &impl AsFd) -> io::Result<SocketAddr> {
-    SockRef::from(socket)
-        .local_addr()?
-        .as_socket()
-        .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
-}
-
 /// Acknowledges what has arrived now instead of with the next data, once.
 pub fn acknowledge_now(socket: &impl AsFd) {
     // An even number sends the acknowledgement that is due and leaves the socket in the mode in

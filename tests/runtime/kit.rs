@@ -172,8 +172,9 @@ pub fn listener(backlog: u32) -> (OwnedFd, SocketAddr) {
     };
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let socket = ringfort::sys::sockopt::listen(any, &options).expect("a free port");
-    let address = ringfort::sys::sockopt::local_address(&socket).expect("an address");
-    (socket, address)
+    let listener = std::net::TcpListener::from(socket);
+    let address = listener.local_addr().expect("an address");
+    (listener.into(), address)
 }
 
 /// Open descriptors of this process.
