@@ -1,8 +1,8 @@
 //! What the data plane reads: a configuration in which nothing is left to check.
 //!
-//! A [`Snapshot`] is immutable and comes from `resolve` only; a reload publishes a new one with
-//! the next epoch, and live connections keep theirs until they end. Numbers are within their
-//! bounds, names refer to what exists, certificates match their keys.
+//! A [`Snapshot`] is immutable and comes from `resolve` only; when the addresses of a name change
+//! a new one is published, and live connections keep theirs until they end. Numbers are within
+//! their bounds, names refer to what exists, certificates match their keys.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,8 +17,6 @@ use crate::tls::verify::ClientAuth;
 /// A whole configuration.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// Counts reloads; `resolve` leaves it 0 and the supervisor numbers what it publishes.
-    pub epoch: u64,
     /// Worker threads; `None` = as many as the process may use CPUs.
     pub workers: Option<usize>,
     /// CPUs that workers are pinned to, ascending, each once; `None` = all that are allowed.

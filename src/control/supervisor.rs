@@ -190,8 +190,7 @@ impl Gateway {
     }
 
     /// New connections see `snapshot`; those that live keep theirs.
-    pub fn publish(&mut self, mut snapshot: Snapshot) {
-        snapshot.epoch = self.snapshot.epoch + 1;
+    pub fn publish(&mut self, snapshot: Snapshot) {
         self.snapshot = Arc::new(snapshot);
         self.tell(&Message::Publish(Arc::clone(&self.snapshot)));
     }

@@ -29,7 +29,6 @@ fn refusal_with(line: &str) -> String {
 #[test]
 fn what_is_not_written_has_its_default() {
     let snapshot = right(RIGHT);
-    assert_eq!(snapshot.epoch, 0);
     assert_eq!((snapshot.workers, snapshot.cpus), (None, None));
     assert_eq!(snapshot.drain_timeout, Duration::from_secs(30));
     assert_eq!(snapshot.log, LogTarget::Stderr);
