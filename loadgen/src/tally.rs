@@ -92,6 +92,9 @@ impl fmt::Display for Failure {
     }
 }
 
+/// The longest time that is told apart, in nanoseconds: a day. It bounds a histogram's memory.
+pub const NANOS_MAX: u64 = 24 * 3600 * 1_000_000_000;
+
 /// See the module's description.
 #[derive(Clone, Debug)]
 pub struct Tally {
@@ -137,12 +140,12 @@ pub fn histogram() -> Histogram<u64> {
 impl Tally {
     /// Records how long a phase took.
     pub fn record(&mut self, phase: Phase, time: Duration) {
-        self.phases[phase as usize].saturating_record(nanos(time));
+        record(&mut self.phases[phase as usize], time);
     }
 
     /// Records how late an operation began.
     pub fn record_late(&mut self, time: Duration) {
-        self.late.saturating_record(nanos(time));
+        record(&mut self.late, time);
     }
 
     /// Counts a failed operation.
@@ -191,8 +194,10 @@ pub fn add_histogram(mine: &mut Histogram<u64>, theirs: &Histogram<u64>) {
     mine.add(theirs).expect("histograms that resize take any value");
 }
 
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+fn record(histogram: &mut Histogram<u64>, time: Duration) {
+    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).clamp(1, NANOS_MAX);
+    // invariant: `histogram` makes them all, so they grow up to any value.
+    histogram.record(nanos).expect("histograms that resize take any value");
 }
 
 #[cfg(test)]
