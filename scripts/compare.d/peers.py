@@ -5,9 +5,10 @@ A peer runs on the first CPU with one worker, takes TLS on one port and relays t
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from processes import Failure, Processes, free_port, wait_listening
@@ -40,7 +41,8 @@ class Peer:
     note: str
     tickets: tuple[dict[str, str], dict[str, str]] = ({}, {})
     is_floor: bool = False
-    environment: dict[str, str] = field(default_factory=dict)
+    # OpenSSL gives tickets that only its configuration file can switch off.
+    needs_openssl_cnf: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ ALL = [
         version=lambda tools: ["haproxy", "-vv"],
         note="OpenSSL, epoll",
         tickets=({"HAPROXY_TICKETS": ""}, {"HAPROXY_TICKETS": "no-tls-tickets"}),
+        needs_openssl_cnf=True,
     ),
     Peer(
         name="hitch",
@@ -111,6 +114,7 @@ ALL = [
         command=lambda tools, config, port, origin: ["hitch", f"--config={config}"],
         version=lambda tools: ["hitch", "--version"],
         note="OpenSSL, libev",
+        needs_openssl_cnf=True,
     ),
     Peer(
         name="stunnel",
@@ -153,7 +157,9 @@ def start(peer: Peer, tools: Tools, processes: Processes, origin: int, tickets: 
     log = folder / "output.log"
     pinned = ["taskset", "--cpu-list", str(tools.gateway_cpu)]
     command = pinned + peer.command(tools, str(config), port, origin)
-    process = processes.start(command, log, peer.environment)
+    no_tickets = {"OPENSSL_CONF": str(HERE / "openssl.cnf")}
+    environment = no_tickets if peer.needs_openssl_cnf and not tickets else {}
+    process = processes.start(command, log, environment)
     wait_listening(port, process, peer.name, log)
     return Running(peer, port, process)
 
@@ -165,6 +171,8 @@ def _configure(peer: Peer, tools: Tools, folder: Path, port: int, origin: int, t
         "CERTS": str(tools.certificates),
         "RUN": str(folder),
         "CPU": str(tools.gateway_cpu),
+        # hitch refuses to serve as root, and no one else may change users.
+        "HITCH_USER": 'user = "_hitch"' if os.geteuid() == 0 else "",
     } | peer.tickets[0 if tickets else 1]
     text = (HERE / str(peer.template)).read_text()
     for name, value in values.items():
