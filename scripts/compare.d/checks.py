@@ -16,9 +16,9 @@ from pathlib import Path
 
 from peers import Running
 from processes import Failure
+from workloads import SUITE
 
 REPLY_TIMEOUT_S = 10.0
-SUITE = "TLS_AES_128_GCM_SHA256"
 
 
 class EchoOrigin:

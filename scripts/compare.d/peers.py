@@ -6,6 +6,7 @@ A peer runs on the first CPU with one worker, takes TLS on one port and relays t
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ class Tools:
     bench: Path
     envoy: Path | None
     certificates: Path
+    openssl_groups: str
     run: Path
     gateway_cpu: int
     load_cpu: int
@@ -38,6 +40,7 @@ class Peer:
     template: str | None
     command: Callable[[Tools, str, int, int], list[str]]
     version: Callable[[Tools], list[str]]
+    says: str
     note: str
     tickets: tuple[dict[str, str], dict[str, str]] = ({}, {})
     is_floor: bool = False
@@ -79,6 +82,7 @@ ALL = [
         template="ringfort.toml",
         command=lambda tools, config, port, origin: [str(tools.ringfort), "run", "--config", config],
         version=_ringfort_version,
+        says=r"ringfort \S+",
         note="rustls, aws-lc-rs, io_uring",
     ),
     Peer(
@@ -88,6 +92,7 @@ ALL = [
             _envoy(tools), "-c", config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error",
         ],
         version=lambda tools: [_envoy(tools), "--version"],
+        says=r"version: \S*?/(\S+)",
         note="BoringSSL, epoll",
         tickets=({"NOT_TICKETS": "false"}, {"NOT_TICKETS": "true"}),
     ),
@@ -96,6 +101,7 @@ ALL = [
         template="nginx.conf",
         command=lambda tools, config, port, origin: ["nginx", "-c", config],
         version=lambda tools: ["nginx", "-V"],
+        says=r"nginx/\S+|OpenSSL \S+",
         note="OpenSSL, epoll",
         tickets=({"ON_OFF": "on", "TICKETS": "1"}, {"ON_OFF": "off", "TICKETS": "0"}),
     ),
@@ -104,6 +110,7 @@ ALL = [
         template="haproxy.cfg",
         command=lambda tools, config, port, origin: ["haproxy", "-db", "-f", config],
         version=lambda tools: ["haproxy", "-vv"],
+        says=r"HAProxy version \S+|OpenSSL version : OpenSSL \S+",
         note="OpenSSL, epoll",
         tickets=({"HAPROXY_TICKETS": ""}, {"HAPROXY_TICKETS": "no-tls-tickets"}),
         needs_openssl_cnf=True,
@@ -113,6 +120,7 @@ ALL = [
         template="hitch.conf",
         command=lambda tools, config, port, origin: ["hitch", f"--config={config}"],
         version=lambda tools: ["hitch", "--version"],
+        says=r"hitch \S+",
         note="OpenSSL, libev",
         needs_openssl_cnf=True,
     ),
@@ -121,6 +129,7 @@ ALL = [
         template="stunnel.conf",
         command=lambda tools, config, port, origin: ["stunnel4", config],
         version=lambda tools: ["stunnel4", "-version"],
+        says=r"stunnel \S+|OpenSSL \S+",
         note="OpenSSL, a thread per connection",
         tickets=(
             {"YES_NO": "yes", "STUNNEL_TICKETS": "options = -NO_TICKET"},
@@ -132,6 +141,7 @@ ALL = [
         template=None,
         command=lambda tools, config, port, origin: _floor(tools, port),
         version=_ringfort_version,
+        says=r"ringfort \S+",
         note="rustls behind a blocking accept loop, which echoes by itself",
         is_floor=True,
     ),
@@ -140,6 +150,7 @@ ALL = [
         template=None,
         command=lambda tools, config, port, origin: [*_floor(tools, port), f"127.0.0.1:{origin}"],
         version=_ringfort_version,
+        says=r"ringfort \S+",
         note="the same, which asks the origin",
         is_floor=True,
     ),
@@ -171,6 +182,7 @@ def _configure(peer: Peer, tools: Tools, folder: Path, port: int, origin: int, t
         "CERTS": str(tools.certificates),
         "RUN": str(folder),
         "CPU": str(tools.gateway_cpu),
+        "GROUPS": tools.openssl_groups,
         # hitch refuses to serve as root, and no one else may change users.
         "HITCH_USER": 'user = "_hitch"' if os.geteuid() == 0 else "",
     } | peer.tickets[0 if tickets else 1]
@@ -178,3 +190,12 @@ def _configure(peer: Peer, tools: Tools, folder: Path, port: int, origin: int, t
     for name, value in values.items():
         text = text.replace(f"@{name}@", value)
     return text
+
+
+def version(peer: Peer, tools: Tools) -> str:
+    """What the program says of itself, and of its TLS library where it says that."""
+    done = subprocess.run(peer.version(tools), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    found = list(dict.fromkeys(match[0] for match in re.finditer(peer.says, done.stdout)))
+    if not found:
+        raise Failure(f"{peer.name} does not tell its version: {done.stdout.strip()[:200]}")
+    return ", ".join(found)

@@ -44,9 +44,9 @@ class Processes:
         self._running.append(process)
         return process
 
-    def end(self, process: subprocess.Popen[bytes]) -> None:
+    def end(self, process: subprocess.Popen[bytes], first: signal.Signals = signal.SIGTERM) -> None:
         """Ends a process and all of its group."""
-        end_group(process)
+        end_group(process, first)
         if process in self._running:
             self._running.remove(process)
 
@@ -56,13 +56,15 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # A second Ctrl-C must not leave any behind.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         for process in reversed(self._running.copy()):
             self.end(process)
 
 
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM to the group, then SIGKILL to what is left of it."""
-    signal_group(process, signal.SIGTERM)
+def end_group(process: subprocess.Popen[bytes], first: signal.Signals) -> None:
+    """The first signal to the group, then SIGKILL to what is left of it."""
+    signal_group(process, first)
     try:
         process.wait(END_TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -115,17 +117,14 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def memory_bytes(pid: int) -> tuple[int, int]:
-    """Resident and proportional memory of a process and its children."""
-    resident = proportional = 0
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process and its children."""
+    resident = 0
     for each in descendants(pid):
         for line in Path(f"/proc/{each}/smaps_rollup").read_text().splitlines():
-            fields = line.split()
-            if fields[0] == "Rss:":
-                resident += int(fields[1]) * 1024
-            elif fields[0] == "Pss:":
-                proportional += int(fields[1]) * 1024
-    return resident, proportional
+            if line.startswith("Rss:"):
+                resident += int(line.split()[1]) * 1024
+    return resident
 
 
 def open_sockets(pid: int) -> int:
