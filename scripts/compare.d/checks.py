@@ -16,7 +16,7 @@ from pathlib import Path
 
 from peers import Running
 from processes import Failure
-from workloads import SUITE
+from workloads import MESSAGE_BYTES, SUITE
 
 REPLY_TIMEOUT_S = 10.0
 
@@ -75,6 +75,7 @@ class Truth:
     tickets_when_off: int = 0
     resumes: str = ""
     mlkem: str = ""
+    is_peer: bool = True
     refusals: dict[str, str] = field(default_factory=dict)
 
 
@@ -95,7 +96,8 @@ def client(port: int, certificates: Path, *more: str) -> Seen:
         process.wait()
 
 
-LINE = "ping of the comparison"
+# With its end of line as long as a message: the floor reads no other.
+LINE = "ping of the comparison ".ljust(MESSAGE_BYTES - 1, ".")
 
 
 def _converse(process: subprocess.Popen[bytes]) -> str:
@@ -166,7 +168,7 @@ def own_certificate(certificates: Path, name: str = "client") -> list[str]:
 
 def check(running: Running, origin: EchoOrigin, certificates: Path) -> Truth:
     """Refuses no certificate and a stranger's, accepts the right one, keeps to suite and group."""
-    name, truth = running.peer.name, Truth()
+    name, truth = running.peer.name, Truth(is_peer=not running.peer.is_floor)
     before = origin.bytes_seen
     strangers = {"no certificate": [], "another authority's": own_certificate(certificates, "stranger")}
     for what, arguments in strangers.items():
@@ -177,7 +179,7 @@ def check(running: Running, origin: EchoOrigin, certificates: Path) -> Truth:
     seen = client(running.port, certificates, *own_certificate(certificates))
     if not seen.echoed:
         raise Failure(f"{name} refuses the client with the right certificate: {seen.refusal}")
-    if origin.bytes_seen == before:
+    if running.peer.asks_origin and origin.bytes_seen == before:
         raise Failure(f"{name} answers the client and asked no origin")
     if (seen.suite, seen.group) != (SUITE, "X25519"):
         raise Failure(f"{name} negotiated {seen.suite} and {seen.group}, not {SUITE} and X25519")
@@ -202,3 +204,13 @@ def check_resumption(running: Running, certificates: Path, folder: Path) -> str:
     if not second.echoed:
         return f"does not resume: the resumed connection carries nothing ({second.refusal})"
     return ""
+
+
+def line(name: str, truth: Truth) -> str:
+    """One peer's verdict, for a person."""
+    refused = ", ".join(f"{what}: {how}" for what, how in truth.refusals.items())
+    facts = [f"refuses {refused}", f"{truth.suite} {truth.group}", f"{truth.tickets_when_off} tickets when off"]
+    if truth.is_peer:
+        facts.append(truth.resumes or "resumes")
+        facts.append(f"X25519MLKEM768: {truth.mlkem or 'yes'}")
+    return f"{name:<20} {'; '.join(facts)}"

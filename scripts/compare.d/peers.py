@@ -44,6 +44,7 @@ class Peer:
     note: str
     tickets: tuple[dict[str, str], dict[str, str]] = ({}, {})
     is_floor: bool = False
+    asks_origin: bool = True
     # OpenSSL gives tickets that only its configuration file can switch off.
     needs_openssl_cnf: bool = False
 
@@ -144,6 +145,7 @@ ALL = [
         says=r"ringfort \S+",
         note="rustls behind a blocking accept loop, which echoes by itself",
         is_floor=True,
+        asks_origin=False,
     ),
     Peer(
         name="floor with upstream",
