@@ -23,14 +23,13 @@ def spread_percent(values: list[float]) -> float:
 def cell(rounds: list[Sample | None], why: str) -> Cell:
     """Medians over the rounds that worked; where none did, the reason."""
     good = [sample for sample in rounds if sample is not None]
+    failed = {"failed_rounds": {"count": len(rounds) - len(good), "why": why}} if why else {}
     if not good:
-        return {"why": why or "not measured"}
+        return {"why": why or "not measured"} | failed
     result: Cell = {name: median(sample[name] for sample in good) for name in good[0]}
     result["spread_percent"] = spread_percent([sample["cost"] for sample in good])
     result["rounds"] = rounds
-    if why:
-        result["failed_rounds"] = {"count": len(rounds) - len(good), "why": why}
-    return result
+    return result | failed
 
 
 def ratio(above: Cell, below: Cell) -> float | None:

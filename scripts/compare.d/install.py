@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 from processes import Failure
+from workloads import MLKEM
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "target" / "compare"
@@ -138,4 +139,4 @@ def certificates(ringfort: Path, folder: Path) -> None:
 def openssl_groups() -> str:
     """The groups of the peers that use the system's OpenSSL: 3.5 and later have ML-KEM."""
     known = run(["openssl", "list", "-kem-algorithms"], "asking OpenSSL for its groups")
-    return "X25519MLKEM768:X25519" if "X25519MLKEM768" in known else "X25519"
+    return f"{MLKEM}:X25519" if MLKEM in known else "X25519"

@@ -193,8 +193,7 @@ def _truth(tools: Tools, processes: Processes, peer: Peer) -> checks.Truth:
         running = peers.start(peer, tools, processes, origin.port, tickets=False)
         truth = checks.check(running, origin, tools.certificates)
         if not peer.is_floor:
-            mlkem = next(workload for workload in workloads.ALL if workload.group == "X25519MLKEM768")
-            truth.mlkem = measure.mlkem_reason(tools, processes, running, mlkem)
+            truth.mlkem = measure.mlkem_reason(tools, processes, running)
         processes.end(running.process)
         if not peer.is_floor:
             running = peers.start(peer, tools, processes, origin.port, tickets=True)
@@ -214,7 +213,7 @@ def _measure(
         truth = result["subjects"][peer.name]["truth"]
         if workload.tickets and truth["resumes"]:
             reasons[peer.name] = truth["resumes"]
-        if workload.group == "X25519MLKEM768" and truth["mlkem"]:
+        if workload.group == workloads.MLKEM and truth["mlkem"]:
             reasons[peer.name] = truth["mlkem"]
     able = [peer for peer in good if peer.name not in reasons and (workload.with_floor or not peer.is_floor)]
     row = {"cells": {}, "latency_ns": []}

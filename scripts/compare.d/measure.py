@@ -15,6 +15,7 @@ from typing import Any
 import figures
 import install
 import peers
+import workloads
 from figures import Cell, Sample
 from peers import Peer, Running, Tools
 from processes import Failure, Processes, free_port, open_sockets, resident_bytes, tail, wait_listening
@@ -111,10 +112,13 @@ def judge(report: Path, status: int, log: Path, workload: Workload) -> dict[str,
     return result
 
 
-def mlkem_reason(tools: Tools, processes: Processes, running: Running, mlkem: Workload) -> str:
+def mlkem_reason(tools: Tools, processes: Processes, running: Running) -> str:
     """Empty where a handshake with X25519MLKEM768 works; else why not."""
+    if running.peer.uses_openssl and workloads.MLKEM not in tools.openssl_groups:
+        return "not supported by this system's OpenSSL"
+    workload = next(each for each in workloads.ALL if each.group == workloads.MLKEM)
     try:
-        load(tools, processes, running, mlkem, ["--count", "8", "--warmup", "0s", "--timeout", "5s"], 30.0)
+        load(tools, processes, running, workload, ["--count", "8", "--warmup", "0s", "--timeout", "5s"], 30.0)
     except Failure as failure:
         return f"not supported: {failure}"
     return ""
@@ -177,6 +181,8 @@ def _idle(tools: Tools, processes: Processes, workload: Workload, peer: Peer, po
     """What a fresh process grows by, per connection that is held on both sides."""
     running = peers.start(peer, tools, processes, port, tickets=False)
     try:
+        # What asked whether it listens is gone by then, on both sides.
+        time.sleep(SETTLE_S)
         first = _hold(tools, processes, running, workload, IDLE_FIRST)
         _settle(running, open_sockets(running.pid), 0)
         before, sockets = resident_bytes(running.pid), open_sockets(running.pid)
@@ -197,7 +203,6 @@ def _hold(
 ) -> subprocess.Popen[bytes]:
     """Opens connections and returns once the peer has both sides of each."""
     sockets = open_sockets(running.pid)
-    # The last --connections counts.
     index = workload.arguments.index("--connections") + 1
     arguments = [*workload.arguments[:index], str(connections), *workload.arguments[index + 1 :]]
     held = Workload(workload.key, workload.title, tuple(arguments), workload.origin)

@@ -48,6 +48,11 @@ class Peer:
     # OpenSSL gives tickets that only its configuration file can switch off.
     needs_openssl_cnf: bool = False
 
+    @property
+    def uses_openssl(self) -> bool:
+        """The system's OpenSSL decides which groups there are."""
+        return self.note.startswith("OpenSSL")
+
 
 @dataclass(frozen=True)
 class Running:

@@ -27,7 +27,11 @@ def number(value: float | None) -> str:
     return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 1 else f"{value:.3f}"
 
 
-HEADINGS = ["", "server CPU", "+-", "throughput", "p50", "p99", "generator CPU"]
+def headings(row: Row) -> list[str]:
+    """The first line of the table of one workload."""
+    if not row["throughput"]:
+        return ["", "server memory", "+-"]
+    return ["", "server CPU", "+-", "throughput", "p50", "p99", "generator CPU"]
 
 
 def cells(row: Row, name: str, cell: Cell) -> list[str]:
@@ -73,7 +77,7 @@ def failures(result: dict[str, Any]) -> list[str]:
     found = []
     for key, row in result["workloads"].items():
         for name, cell in row["cells"].items():
-            if "failed_rounds" in cell or cell.get("rounds_failed"):
+            if "failed_rounds" in cell:
                 found.append(f"{key}: {name}: {cell['failed_rounds']['count']} rounds: {cell['failed_rounds']['why']}")
     return found
 
@@ -82,12 +86,13 @@ def table(result: dict[str, Any]) -> str:
     """For a terminal."""
     text = []
     for row in result["workloads"].values():
-        body = lines(row)
-        full = [line for line in body if len(line) > 2]
-        widths = [max(len(line[i]) for line in [*full, HEADINGS] if i < len(line)) for i in range(len(HEADINGS))]
-        widths[0] = max(len(line[0]) for line in [*body, HEADINGS])
+        head, body = headings(row), lines(row)
+        # A reason is as long as it is: it takes the columns that have no figure.
+        full = [head, *(line for line in body if len(line) == len(head))]
+        widths = [max(len(line[index]) for line in full) for index in range(len(head))]
+        widths[0] = max(len(line[0]) for line in body)
         text.append(f"\n{row['title']}")
-        for line in [HEADINGS, *body]:
+        for line in [head, *body]:
             text.append("  ".join(part.ljust(width) for part, width in zip(line, widths)).rstrip())
         text.append(verdict(row))
     return "\n".join([*text, *failures(result), HTTP])
@@ -97,15 +102,11 @@ HTTP = "HTTP mode: not yet; ringfort has none."
 
 
 def _markdown(row: Row) -> str:
-    width = max(len(line) for line in [*lines(row), HEADINGS[:3]])
-    width = max(width, 3)
-    head = HEADINGS[:width]
-    text = [f"### {row['title'][0].upper()}{row['title'][1:]}", ""]
-    text.append(_line(head))
-    text.append("|" + "---|" * width)
+    head = headings(row)
+    text = [f"### {row['title'][0].upper()}{row['title'][1:]}", "", _line(head), "|" + "---|" * len(head)]
     for line in lines(row):
-        bold = [f"**{part}**" for part in line] if line[0] == OURS else line
-        text.append(_line([part.replace("|", "/") for part in bold] + [""] * (width - len(line))))
+        shown = [f"**{part}**" for part in line] if line[0] == OURS else line
+        text.append(_line([part.replace("|", "/") for part in shown] + [""] * (len(head) - len(line))))
     return "\n".join([*text, "", f"{verdict(row)}.", ""])
 
 

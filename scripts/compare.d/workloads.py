@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MLKEM = "X25519MLKEM768"
 SUITE = "TLS_AES_128_GCM_SHA256"
 MESSAGE_BYTES = 128
 IDLE_CONNECTIONS = 2000
@@ -39,7 +40,7 @@ _BULK = ("bulk", "--proto", "tcp", "--connections", "8", "--size", "1MiB", "--di
 
 ALL = [
     Workload("full", "full handshake, X25519", _HANDSHAKE, "echo", with_floor=True),
-    Workload("mlkem", "full handshake, X25519MLKEM768", _HANDSHAKE, "echo", group="X25519MLKEM768"),
+    Workload("mlkem", "full handshake, X25519MLKEM768", _HANDSHAKE, "echo", group=MLKEM),
     Workload("resumed", "resumed handshake", (*_HANDSHAKE, "--resume", "1"), "echo", tickets=True),
     Workload(
         "request",
