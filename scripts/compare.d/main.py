@@ -38,7 +38,9 @@ INTERRUPTED = 130
 def main(arguments: list[str]) -> int:
     """The exit status: 0 where all that was asked was measured."""
     options = _parse(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Also where a shell in the background has left SIGINT ignored.
+    for number in [signal.SIGINT, signal.SIGTERM]:
+        signal.signal(number, signal.default_int_handler)
     try:
         if options.redraw:
             return _redraw()
