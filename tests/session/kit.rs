@@ -113,7 +113,7 @@ impl Offer {
     }
 }
 
-fn server_name() -> ServerName<'static> {
+pub fn server_name() -> ServerName<'static> {
     ServerName::try_from("localhost").expect("a name")
 }
 

@@ -21,10 +21,11 @@ use super::origin::{GREETING, Origin};
 use super::{CLIENT_SPIFFE, SERVER_NAME, Stage, interrupted};
 use crate::cli::timeline::{
     Cause, ClientCertificate, Lane, RecordError, RecordOptions, Recording, ResponseEnd, Row,
-    alert_name, colour_wanted, printable, record, table,
+    colour_wanted, printable, record, table,
 };
 use crate::control::supervisor::Gateway;
 use crate::error::Refusal;
+use crate::tls::names::alert_name;
 use crate::tls::provider::{group_by_name, provider, suite_by_name};
 
 /// Most time for each step of a recording, and for its line in the log.
