@@ -5,6 +5,7 @@
 //! time stands still at [`NOW_UNIX_S`], so every run does the same work. `ringfort pki` made them,
 //! all of P-256: a root, an intermediate, and below it a server for `localhost` and a client. The
 //! keys protect nothing.
+#![allow(dead_code, reason = "several benchmarks share it, and none uses all of it")]
 
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,6 @@ use std::time::Duration;
 
 use ringfort::limits::CHAIN_CERTIFICATES_MAX;
 use ringfort::tls::server::{Certificate, ListenerTls, ListenerTlsOptions};
-use ringfort::tls::session::Session;
 use ringfort::tls::verify::{ClientAuth, ClientVerifier, KeyRules, KeyType};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
@@ -23,7 +23,7 @@ use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
 
 /// The first second of 2027, when all certificates are valid.
-const NOW_UNIX_S: u64 = 1_798_761_600;
+pub const NOW_UNIX_S: u64 = 1_798_761_600;
 
 const ROOT: &[u8] = include_bytes!("pki/root.pem");
 const SERVER: &[u8] = include_bytes!("pki/server.pem");
@@ -67,20 +67,15 @@ impl Ends {
         Self { listener, server: Arc::new(server), client: Arc::new(client) }
     }
 
+    /// Whether the server gives tickets.
+    pub fn resumes(&self) -> bool {
+        self.server.send_tls13_tickets > 0
+    }
+
     /// A client that has said nothing yet.
     pub fn client(&self) -> ClientConnection {
         let name = ServerName::try_from("localhost").expect("a name");
         ClientConnection::new(Arc::clone(&self.client), name).expect("a client")
-    }
-
-    /// Both ends after their handshake.
-    pub fn established(&self) -> (ClientConnection, Session) {
-        let mut client = self.client();
-        let mut session = Session::new(Arc::clone(&self.server)).expect("a session");
-        shake(&mut client, |flight, out| {
-            session.handshake(flight, out).expect("a good client");
-        });
-        (client, session)
     }
 }
 
