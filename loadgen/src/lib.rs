@@ -7,5 +7,8 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod merge;
 pub mod outcome;
+pub mod report;
 pub mod tally;
+pub mod watch;
