@@ -1,15 +1,18 @@
 //! What single parts of the data plane cost in time: records, ClientHello, policy, timers, op
-//! slots, send storage, log line.
+//! slots, receive buffers, send storage, log line.
 //!
 //! `cargo bench --bench parts` runs all, `cargo bench --bench parts -- record` some. Times drift
-//! with the machine: compare within one hour, and let `scripts/icount` judge a change. The ring of
-//! receive buffers is not here: only an io_uring can lend from it, and letting anybody else would
-//! break the proof that a buffer is lent once.
+//! with the machine: compare within one hour, and let `scripts/icount` judge a change. All is in
+//! memory but for the ring of receive buffers: only an io_uring can lend from it, so that row has
+//! the kernel's part in it.
 
 #[path = "memory/mod.rs"]
 mod memory;
 
 use std::hint::black_box;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,11 +25,13 @@ use ringfort::policy::{Decision, Rules, decide};
 use ringfort::rt::op::{Kind, OpSlots};
 use ringfort::rt::pool::SendPool;
 use ringfort::rt::timer::Wheel;
-use ringfort::sys::ops::SendBuf;
+use ringfort::sys::ops::{Completion, Op, Payload, SendBuf};
+use ringfort::sys::ring::{Ring, RingOptions, Wait};
 use ringfort::time::Instant;
 use ringfort::tls::hello::{self, Progress};
 use ringfort::tls::provider::provider;
 use ringfort::tls::record::{ContentType, Keys};
+use ringfort::tls::session::Session;
 use rustls::crypto::cipher::{AeadKey, Iv};
 use rustls::{ConnectionTrafficSecrets, ProtocolVersion};
 use time::OffsetDateTime;
@@ -41,10 +46,12 @@ fn main() {
         .measurement_time(Duration::from_secs(1))
         .configure_from_args();
     records(&mut criterion);
+    pump(&mut criterion);
     client_hello(&mut criterion);
     policy(&mut criterion);
     timers(&mut criterion);
     op_slots(&mut criterion);
+    receive_buffers(&mut criterion);
     send_storage(&mut criterion);
     log_line(&mut criterion);
     criterion.final_summary();
@@ -87,6 +94,34 @@ fn records(criterion: &mut Criterion) {
     }
 }
 
+/// What a session does with a record that is echoed: decrypted, and encrypted again.
+fn pump(criterion: &mut Criterion) {
+    let ends = Ends::new(provider(&[], &[]), false);
+    let mut group = criterion.benchmark_group("pump, the preferred suite");
+    for bytes in RECORD_BYTES {
+        let content = vec![3; bytes];
+        group.throughput(Throughput::Bytes(bytes as u64));
+        let mut client = ends.client();
+        let mut session = Session::new(Arc::clone(&ends.server)).expect("a session");
+        memory::shake(&mut client, |flight, out| {
+            session.handshake(flight, out).expect("a good client");
+        });
+        let (mut plain, mut out) = (Vec::new(), Vec::new());
+        let echo = |wire: &mut Vec<u8>| {
+            plain.clear();
+            out.clear();
+            session.read(wire, &mut plain, &mut out).expect("the next record");
+            session.write(&plain, &mut out).expect("keys");
+        };
+        let mut functions = (|| memory::sent(&mut client, &content), echo);
+        group.bench_function(format!("{bytes} B"), |bencher| {
+            let (sent, echo) = &mut functions;
+            bencher.iter_batched_ref(sent, echo, BatchSize::SmallInput);
+        });
+        assert!(plain.is_empty() || plain == content);
+    }
+}
+
 fn client_hello(criterion: &mut Criterion) {
     let ends = Ends::new(provider(&[], &[]), false);
     let hello = memory::flight(&mut ends.client());
@@ -117,7 +152,7 @@ fn policy(criterion: &mut Criterion) {
 fn timers(criterion: &mut Criterion) {
     let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
     let crowded = || {
-        let mut wheel = Wheel::new(at(0));
+        let mut wheel = Wheel::new(at(0), Duration::from_millis(1));
         for number in 0..CROWD {
             wheel.insert(at(60_000 + number), number);
         }
@@ -153,6 +188,35 @@ fn op_slots(criterion: &mut Criterion) {
             slots.complete(id.user_data(), false)
         });
     });
+}
+
+/// A message comes into a buffer of the ring, and the buffer goes home; the write(2) of the sender
+/// is in it too.
+fn receive_buffers(criterion: &mut Criterion) {
+    const MESSAGE: [u8; 64] = [7; 64];
+    let options = RingOptions {
+        entries: 64,
+        recv_buffers: 64,
+        sqpoll_idle_ms: 0,
+        napi_busy_poll_us: 0,
+        zero_copy_send: false,
+    };
+    let mut ring = Ring::new(&options).unwrap_or_else(|error| panic!("{error}"));
+    let (mut sender, receiver) = UnixStream::pair().expect("two sockets");
+    ring.push(0, Op::RecvMultishot { socket: receiver.as_raw_fd() });
+    criterion.bench_function("receive buffer, 64 B by io_uring", |bencher| {
+        bencher.iter(|| {
+            sender.write_all(&MESSAGE).expect("room");
+            ring.enter(Wait::Forever).expect("a ring");
+            let Some(Completion { payload: Payload::Received(buffer), more: true, .. }) =
+                ring.next_completion()
+            else {
+                panic!("expected a buffer, and more to come")
+            };
+            assert_eq!(buffer.len(), MESSAGE.len());
+        });
+    });
+    assert_eq!(ring.buffers().free(), ring.buffers().total(), "each buffer went home");
 }
 
 fn send_storage(criterion: &mut Criterion) {
