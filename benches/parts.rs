@@ -117,7 +117,7 @@ fn policy(criterion: &mut Criterion) {
 fn timers(criterion: &mut Criterion) {
     let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
     let crowded = || {
-        let mut wheel = Wheel::new(at(0));
+        let mut wheel = Wheel::new(at(0), Duration::from_millis(1));
         for number in 0..CROWD {
             wheel.insert(at(60_000 + number), number);
         }
