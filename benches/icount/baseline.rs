@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::profile::Counts;
 
 /// Counts may differ from the baseline's by so much, in percent.
-pub const CHANGE_PERCENT_MAX: f64 = 2.0;
+pub const CHANGE_PERCENT_MAX: u64 = 2;
 
 const HEADER: &str = "# Made by scripts/icount --update; see docs/performance.md.\n";
 
@@ -65,8 +65,9 @@ impl Baseline {
                 continue;
             };
             for (what, before, now) in measures(before, counts) {
-                let change = change_percent(before, now);
-                if change.abs() > CHANGE_PERCENT_MAX {
+                // In whole numbers: exactly 2 % must pass.
+                if now.abs_diff(before) * 100 > before * CHANGE_PERCENT_MAX {
+                    let change = change_percent(before, now);
                     found.push(format!(
                         "{name}: {now} {what}, {change:+.1} % of the baseline's {before} \
                          ({CHANGE_PERCENT_MAX} % either way are allowed)"

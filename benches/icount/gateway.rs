@@ -30,6 +30,8 @@ use super::memory::{Ends, NOW_UNIX_S};
 
 /// Room for one flight, as `tls::stream` makes it.
 const FLIGHT_BYTES: usize = 4 * 1024;
+/// Of a gateway's worker.
+const TIMER_TICK: Duration = Duration::from_millis(1);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -85,7 +87,7 @@ impl<'e> Gateway<'e> {
             rules: Rules::allow(patterns.map(|text| text.parse().expect("a pattern")).into()),
             accept: ops.start(Kind::Accept, 0),
             ops,
-            timers: Wheel::new(now),
+            timers: Wheel::new(now, TIMER_TICK),
             pool: SendPool::default(),
             connections: Slab::new(),
             counters: WorkerCounters::new(),
