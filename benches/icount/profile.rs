@@ -2,8 +2,8 @@
 //!
 //! Ours is what the Rust compiler made: symbols that it mangled. aws-lc picks its code by the CPU
 //! and its keys by chance, libc picks its copying by the CPU; neither would count alike anywhere
-//! else, and neither is ours to make faster. Calling them is: so calls into libc (copies, above all)
-//! are counted, and those among them that allocate.
+//! else, and neither is ours to make faster. Calling them is: so calls into libc (copies, above
+//! all) are counted, and those among them that allocate.
 
 use std::collections::HashMap;
 use std::fmt;
