@@ -7,8 +7,7 @@
 //! The program starts itself under valgrind once for each scenario, and only what the gateway does
 //! in there is collected: not the client, not the set-up. Of that, what is checked is what the Rust
 //! compiler made (see `profile`). Nothing depends on chance: fixed certificates, a clock that
-//! stands still, fixed bytes where rustls draws random ones, one thread, no hashes with random
-//! keys.
+//! stands still, fixed bytes where rustls draws random ones, one thread, no randomly keyed hashes.
 //!
 //! The relay itself needs an io_uring, so `gateway` makes its calls on bytes in memory.
 
