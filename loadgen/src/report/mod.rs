@@ -150,7 +150,8 @@ impl Format {
         let mut to = BufWriter::new(to);
         match self {
             Self::Json => to.write_all(json::render(outcome).as_bytes())?,
-            Self::Hdr | Self::Html => {}
+            Self::Hdr => hdr::write(outcome, &mut to)?,
+            Self::Html => to.write_all(html::render(outcome).as_bytes())?,
         }
         to.flush()
     }
