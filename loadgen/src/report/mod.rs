@@ -20,6 +20,7 @@ use crate::tally::Tally;
 pub mod hdr;
 pub mod html;
 pub mod json;
+pub mod plot;
 pub mod progress;
 pub mod table;
 pub mod units;
