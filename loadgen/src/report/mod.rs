@@ -20,6 +20,7 @@ use crate::tally::Tally;
 pub mod hdr;
 pub mod html;
 pub mod json;
+pub mod plot;
 pub mod progress;
 pub mod table;
 pub mod units;
@@ -150,7 +151,8 @@ impl Format {
         let mut to = BufWriter::new(to);
         match self {
             Self::Json => to.write_all(json::render(outcome).as_bytes())?,
-            Self::Hdr | Self::Html => {}
+            Self::Hdr => hdr::write(outcome, &mut to)?,
+            Self::Html => to.write_all(html::render(outcome).as_bytes())?,
         }
         to.flush()
     }
