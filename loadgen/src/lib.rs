@@ -3,12 +3,14 @@
 //! It runs on ringfort's own runtime and TLS sessions: pinned workers with an io_uring each.
 //!
 //! ```text
-//! main -> cli -> { run, report }      report -> { outcome, tally }
+//! main -> { cli -> plan -> run -> worker -> client, report, merge, origin }
+//! run -> { collected, unmet, watch } -> { outcome, tally } <- report
 //! ```
 #![deny(unsafe_code)]
 
 pub mod cli;
 pub mod client;
+pub mod collected;
 pub mod http;
 pub mod limits;
 pub mod merge;
@@ -20,5 +22,6 @@ pub mod report;
 pub mod run;
 pub mod tally;
 pub mod tls;
+pub mod unmet;
 pub mod watch;
 pub mod worker;

@@ -20,18 +20,18 @@ use ringfort::sys::ring::{Bell, RingOptions, SetupError};
 use ringfort::tls::provider::warm_up;
 
 use crate::cli::CommonArgs;
+use crate::collected::{Collected, Second};
 use crate::limits::{BUSY_SHARE, GRACE_MS, HOPELESS_MS, TOLERANCE};
-use crate::outcome::{CpuTime, Outcome, Point, Ramp, RampStep};
+use crate::outcome::{CpuTime, Outcome, Ramp, RampStep};
 use crate::plan::{Plan, RampPlan};
 use crate::report::progress::{Left, Progress};
-use crate::report::{rate_per_s, share};
+use crate::report::rate_per_s;
 use crate::tally::{Phase, Tally};
 use crate::tls::Identity;
+use crate::unmet::unmet;
 use crate::watch::{Watch, WatchError};
 use crate::worker::{self, Message, Report, Shared};
 
-/// Points of the series at most; beyond that two become one, so that a long run stays small.
-const POINTS_MAX: usize = 300;
 /// How often the control thread looks at signals and the clock.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -103,14 +103,6 @@ struct Until {
     deadline: Option<Instant>,
     /// What is counted, and not thrown away.
     is_measured: bool,
-}
-
-/// What was collected.
-#[derive(Default)]
-struct Collected {
-    total: Tally,
-    series: Vec<Point>,
-    length: Duration,
 }
 
 /// Carries a plan out. Ends early where `interrupted` becomes true.
@@ -259,7 +251,8 @@ impl<'p> Run<'p> {
         let generator_cpu = cpu(&mut own);
         let mut outcome =
             self.outcome(args, started, collected, ramp, (server_cpu, generator_cpu), busy_share);
-        failures.extend(self.unmet(&outcome));
+        failures.extend(self.hopeless.clone());
+        failures.extend(unmet(self.plan, &outcome));
         outcome.failures = failures;
         Ok(outcome)
     }
@@ -420,44 +413,6 @@ impl<'p> Run<'p> {
         }
     }
 
-    /// What was asked for and not met.
-    fn unmet(&self, outcome: &Outcome) -> Vec<String> {
-        let (plan, total) = (self.plan, &outcome.total);
-        let mut unmet = Vec::new();
-        if outcome.interrupted {
-            unmet.push("interrupted before the end".to_owned());
-        }
-        unmet.extend(self.hopeless.clone());
-        if total.operations == 0 && self.hopeless.is_none() {
-            unmet.push("no operation was completed".to_owned());
-        }
-        // A ramp goes beyond what the server can do, on purpose.
-        if total.failed() > 0 && outcome.ramp.is_none() {
-            let kinds: Vec<String> =
-                total.errors.iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
-            unmet.push(format!("{} operations failed ({})", total.failed(), kinds.join(", ")));
-        }
-        if let Some(asked) = outcome.rate_asked_per_s {
-            let made = rate_per_s(total, outcome.duration);
-            if made < asked * (1.0 - 2.5 * TOLERANCE) && !outcome.interrupted {
-                unmet.push(format!("{asked} operations per second were asked for, {made:.1} made"));
-            }
-        }
-        if let Some(unmet_share) = resumed_off(plan, total) {
-            unmet.push(unmet_share);
-        }
-        if outcome.ramp.as_ref().is_some_and(|ramp| ramp.rate_per_s.is_none()) {
-            unmet.push("no rate kept the bound".to_owned());
-        }
-        if let (Some(count), false) = (plan.count, outcome.interrupted)
-            && total.operations + total.failed() < count
-        {
-            let done = total.operations + total.failed();
-            unmet.push(format!("{count} operations were asked for, {done} made"));
-        }
-        unmet
-    }
-
     fn stop(&mut self) {
         self.tell(Message::Stop);
         let patience = Instant::now() + Duration::from_millis(2 * GRACE_MS);
@@ -477,84 +432,6 @@ fn hopeless(total: &Tally, time: Duration) -> Option<String> {
         && total.operations == 0
         && total.full + total.resumed == 0;
     is_hopeless.then(|| format!("given up: nothing succeeded in {:.0} s", time.as_secs_f64()))
-}
-
-/// The sentence where the resumed share is not the one asked for. The first connections have no
-/// ticket yet.
-fn resumed_off(plan: &Plan, total: &Tally) -> Option<String> {
-    if plan.mode != "handshake" {
-        return None;
-    }
-    let made = share(total.resumed, total.full + total.resumed)?;
-    let first = plan.connections as f64 / (total.full + total.resumed) as f64;
-    let is_off =
-        (made - plan.resume).abs() > TOLERANCE + if made < plan.resume { first } else { 0.0 };
-    is_off.then(|| {
-        let asked = plan.resume;
-        format!("a resumed share of {asked} was asked for, {made:.3} of the handshakes resumed")
-    })
-}
-
-/// The second that is being collected.
-struct Second {
-    begun: Instant,
-    length: Duration,
-    tally: Tally,
-}
-
-impl Second {
-    fn new(begun: Instant) -> Self {
-        Self { begun, length: Duration::from_secs(1), tally: Tally::default() }
-    }
-
-    /// Moves what it has to what was collected.
-    fn close(&mut self, collected: &mut Collected, begun: Instant, now: Instant) {
-        let length = now - self.begun;
-        let tally = std::mem::take(&mut self.tally);
-        collected.total.add(&tally);
-        collected.length = now - begun;
-        if length < self.length / 2
-            && let Some(last) = collected.series.last_mut()
-        {
-            // A short rest is no point of its own: its rate would mean nothing.
-            last.tally.add(&tally);
-            last.length += length;
-            last.end = now - begun;
-        } else {
-            collected.series.push(Point { end: now - begun, length, tally });
-        }
-        self.begun = now;
-        if collected.series.len() > POINTS_MAX {
-            collected.halve();
-            self.length *= 2;
-        }
-    }
-}
-
-impl Collected {
-    /// Makes one point of two.
-    fn halve(&mut self) {
-        let points = std::mem::take(&mut self.series);
-        for (index, point) in points.into_iter().enumerate() {
-            match self.series.last_mut() {
-                Some(last) if index % 2 == 1 => {
-                    last.tally.add(&point.tally);
-                    last.length += point.length;
-                    last.end = point.end;
-                }
-                _ => self.series.push(point),
-            }
-        }
-    }
-
-    fn append(&mut self, part: Self) {
-        self.total.add(&part.total);
-        let before = self.length;
-        self.series.extend(
-            part.series.into_iter().map(|point| Point { end: before + point.end, ..point }),
-        );
-        self.length += part.length;
-    }
 }
 
 type Ready = Result<Outbox<Message>, StartError>;
