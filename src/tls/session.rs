@@ -19,7 +19,8 @@ use rustls::{
 };
 
 use super::record::{
-    ContentType, HEADER_BYTES, Keys, OVERHEAD_BYTES_MAX, PLAINTEXT_BYTES_MAX, RecordError,
+    ContentType, HEADER_BYTES, OVERHEAD_BYTES_MAX, PLAINTEXT_BYTES_MAX, ReadKeys, RecordError,
+    WriteKeys,
 };
 use crate::limits::{HANDSHAKE_BYTES_MAX, QUIET_RECORDS_MAX};
 
@@ -27,6 +28,7 @@ use crate::limits::{HANDSHAKE_BYTES_MAX, QUIET_RECORDS_MAX};
 const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
 const ALERT_WARNING: u8 = 1;
 const ALERT_FATAL: u8 = 2;
+const UNKNOWN_UPDATE: SessionError = SessionError::Protocol("a key update to an unknown algorithm");
 
 /// Why a session cannot go on. An alert for the peer, where one is due, is in the output already.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,8 +110,8 @@ struct Established {
     updates: Option<Box<KernelConnection<ServerConnectionData>>>,
     /// Records that a key may protect.
     records_max: u64,
-    read: Keys,
-    write: Keys,
+    read: ReadKeys,
+    write: WriteKeys,
     /// The beginning of a KeyUpdate that was cut in two.
     fragment: Vec<u8>,
     /// Records in a row without data.
@@ -384,8 +386,8 @@ impl Established {
         let (secrets, kernel) =
             connection.dangerous_into_kernel_connection().map_err(SessionError::Tls)?;
         let records_max = records_max(suite);
-        let read = Keys::new(version, secrets.rx, records_max).ok_or_else(unknown)?;
-        let write = Keys::new(version, secrets.tx, records_max).ok_or_else(unknown)?;
+        let read = ReadKeys::new(suite, secrets.rx, records_max).ok_or_else(unknown)?;
+        let write = WriteKeys::new(suite, secrets.tx, records_max).ok_or_else(unknown)?;
         let tls13 = version == ProtocolVersion::TLSv1_3;
         let updates = tls13.then(|| Box::new(kernel));
         let fragment = Vec::new();
@@ -474,7 +476,8 @@ impl Established {
         };
         if let Some(updates) = &mut self.updates {
             let secrets = updates.update_rx_secret().map_err(SessionError::Tls)?;
-            self.read = self.next_keys(secrets)?;
+            let suite = updates.negotiated_cipher_suite();
+            self.read = ReadKeys::new(suite, secrets, self.records_max).ok_or(UNKNOWN_UPDATE)?;
         }
         // RFC 8446, 4.6.3: "prior to sending its next Application Data record".
         self.update_owed |= requested;
@@ -489,16 +492,9 @@ impl Established {
         self.write.seal(ContentType::Handshake, &KEY_UPDATE, out).map_err(SessionError::Record)?;
         self.update_owed = false;
         let secrets = updates.update_tx_secret().map_err(SessionError::Tls)?;
-        self.write = self.next_keys(secrets)?;
+        let suite = updates.negotiated_cipher_suite();
+        self.write = WriteKeys::new(suite, secrets, self.records_max).ok_or(UNKNOWN_UPDATE)?;
         Ok(())
-    }
-
-    fn next_keys(
-        &self,
-        secrets: (u64, rustls::ConnectionTrafficSecrets),
-    ) -> Result<Keys, SessionError> {
-        Keys::new(ProtocolVersion::TLSv1_3, secrets, self.records_max)
-            .ok_or(SessionError::Protocol("a key update to an unknown algorithm"))
     }
 
     fn refuse(&mut self, error: RecordError, out: &mut Vec<u8>) -> SessionError {
