@@ -60,6 +60,8 @@ pub const HANDSHAKE_BYTES_MAX: usize = 128 * 1024;
 /// Bytes of a TLS record on the wire: header, 2^14 of plaintext, expansion (RFC 5246, 6.2.3).
 pub const TLS_RECORD_BYTES_MAX: usize = 5 + 16 * 1024 + 2048;
 
+/// Bytes of a NewSessionTicket that a client keeps; RFC 8446, 4.6.1 allows some 130 KiB.
+pub const TICKET_BYTES_MAX: usize = 64 * 1024;
 /// Records in a row that may come without data: empty ones, warnings, key updates.
 pub const QUIET_RECORDS_MAX: u32 = 32;
 

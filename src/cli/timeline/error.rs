@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use rustls::client::VerifierBuilderError;
 
-use super::body::alert_name;
 use super::record::Recording;
 use crate::limits::{TIMELINE_PIECES_MAX, TIMELINE_WIRE_BYTES_MAX};
+use crate::tls::names::alert_name;
 
 /// How far a connection had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,7 +21,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-pub use body::{Body, Certificate, ServerHello, Share, alert_name};
+pub use body::{Body, Certificate, ServerHello, Share};
 pub use decode::{Decoded, Message, Totals};
 pub use error::{Cause, Phase, RecordError};
 pub(super) use print::printable;

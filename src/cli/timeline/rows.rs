@@ -6,12 +6,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::body::{Body, Certificate, ServerHello, Share, TLS13, alert_name};
+use super::body::{Body, Certificate, ServerHello, Share, TLS13};
 use super::decode::{Decoded, Message, Totals};
 use super::observe::Check;
 use super::record::{Direction, Recording};
 use crate::tls::hello::ClientHello;
-use crate::tls::names::{group_name, scheme_name, suite_name, version_name};
+use crate::tls::names::{alert_name, group_name, scheme_name, suite_name, version_name};
 
 /// Something that happened inside the gateway, by its own account.
 #[derive(Clone, Debug)]

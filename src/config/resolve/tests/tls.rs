@@ -13,7 +13,7 @@ use crate::config::model;
 use crate::config::resolve::{Context, resolve};
 use crate::error::Refusal;
 use crate::limits::PEM_BYTES_MAX;
-use crate::tls::provider::provider;
+use crate::tls::provider::{Backend, provider};
 use crate::tls::verify::VerifyObserver;
 
 #[test]
@@ -209,15 +209,17 @@ fn client(roots_pem: &[u8]) -> ClientConnection {
     let mut roots = RootCertStore::empty();
     let root = CertificateDer::from_pem_slice(roots_pem).expect("a certificate");
     roots.add(root).expect("a root");
-    let config = ClientConfig::builder_with_provider(Arc::new(provider(&[], &[])))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_client_auth_cert(
-            vec![CertificateDer::from_pem_slice(chain.as_bytes()).expect("a certificate")],
-            PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key"),
-        )
-        .expect("they match");
+    let config = ClientConfig::builder_with_provider(Arc::new(
+        provider(Backend::ALL[0], &[], &[]).expect("all that there is"),
+    ))
+    .with_safe_default_protocol_versions()
+    .expect("versions")
+    .with_root_certificates(roots)
+    .with_client_auth_cert(
+        vec![CertificateDer::from_pem_slice(chain.as_bytes()).expect("a certificate")],
+        PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key"),
+    )
+    .expect("they match");
     let name = "gateway.example.org".try_into().expect("a name");
     ClientConnection::new(Arc::new(config), name).expect("a client")
 }

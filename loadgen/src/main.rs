@@ -1,0 +1,3 @@
+//! The command `ringfort-loadgen`.
+
+fn main() {}
