@@ -68,7 +68,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "PATTERN")]
     pub allow: Vec<String>,
 
-    /// Crypto backend: aws-lc-rs, ring, graviola, openssl, rustcrypto or fips, of which a build has some
+    /// Crypto backend: aws-lc-rs, ring, graviola, openssl, rustcrypto or fips, as far as compiled
+    /// in [default: aws-lc-rs]
     #[arg(long, value_name = "BACKEND")]
     pub crypto: Option<String>,
 
@@ -295,11 +296,12 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_flag() {
-        let args = parsed("--listen localhost:1 --to a --cert /none/c --key /none/k --workers 0")
-            .expect("the shape is right");
+        let line = "--listen localhost:1 --to a --cert /none/c --key /none/k --workers 0";
+        let args = parsed(&format!("{line} --crypto aes")).expect("the shape is right");
         let errors = args.load().expect_err("the values are wrong");
         let places: Vec<String> = errors.iter().map(|error| error.place.to_string()).collect();
-        for flag in ["--listen", "--to", "--cert", "--key", "--workers", "command line"] {
+        for flag in ["--listen", "--to", "--cert", "--key", "--workers", "--crypto", "command line"]
+        {
             assert!(places.iter().any(|place| place == flag), "{flag} is not in {places:?}");
         }
     }

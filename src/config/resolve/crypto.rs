@@ -12,13 +12,14 @@ type Versions = Vec<&'static SupportedProtocolVersion>;
 impl Resolver<'_> {
     /// The backend, and what of it the listener uses.
     ///
-    /// `None` where there is no backend, or it lacks what is asked for, which was refused here:
-    /// nothing else that is said about TLS can be judged then.
+    /// Where what is written is refused, the preferred backend and all that it has, so that the
+    /// other checks can go on; `None` where not even that runs here.
     pub(super) fn crypto(
         &mut self,
         listener: &model::Listener,
     ) -> Option<(Backend, CryptoProvider)> {
-        let backend = self.backend(listener.crypto.as_ref())?;
+        let backend = self.backend(listener.crypto.as_ref());
+        let backend = backend.or_else(|| Backend::preferred().ok())?;
         let suites = self.known_list(
             listener.suites.as_ref(),
             "suites",
@@ -40,7 +41,9 @@ impl Resolver<'_> {
             provider::provider(backend, &[], &[group]).err()
         });
         let (suites, groups) = (suites.unwrap_or_default(), groups.unwrap_or_default());
-        provider::provider(backend, &suites, &groups).ok().map(|provider| (backend, provider))
+        let provider = provider::provider(backend, &suites, &groups)
+            .or_else(|_| provider::provider(backend, &[], &[]));
+        Some((backend, provider.ok()?))
     }
 
     fn backend(&mut self, written: Option<&Text>) -> Option<Backend> {

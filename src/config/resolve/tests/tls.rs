@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection};
+use rustls::version::TLS12;
+use rustls::{ClientConfig, ClientConnection, NamedGroup, RootCertStore, ServerConnection};
 
 use super::{refusal, refusal_with, right};
 use crate::config::kit::{self, NOW_UNIX_S, RIGHT, but, files, resolved, resolved_with};
@@ -13,7 +14,7 @@ use crate::config::model;
 use crate::config::resolve::{Context, resolve};
 use crate::error::Refusal;
 use crate::limits::PEM_BYTES_MAX;
-use crate::tls::provider::{Backend, provider};
+use crate::tls::provider::{BACKENDS, Backend, provider};
 use crate::tls::verify::VerifyObserver;
 
 #[test]
@@ -132,6 +133,62 @@ fn versions_suites_and_groups_must_fit_each_other() {
          `tls_versions = [\"1.3\"]`"
     );
     right(&but("#", "groups = [\"X25519MLKEM768\"]\ntls_versions = [\"1.3\"]"));
+}
+
+#[test]
+fn a_backend_is_one_that_exists_and_is_compiled_in() {
+    assert_eq!(
+        refusal_with("crypto = \"rign\""),
+        "r.toml:9:10: crypto = \"rign\"; expected one of aws-lc-rs, ring, graviola, openssl, \
+         rustcrypto, fips; fix: write \"ring\""
+    );
+    let compiled: Vec<_> = Backend::ALL.iter().map(|backend| backend.name()).collect();
+    for name in BACKENDS {
+        let written = format!("crypto = \"{name}\"");
+        if compiled.contains(name) {
+            let snapshot = right(&but("#", &written));
+            assert_eq!(snapshot.listeners[0].crypto.name(), *name);
+        } else {
+            let refused = refusal_with(&written);
+            let found = format!(
+                "r.toml:9:10: crypto asks for the crypto backend \"{name}\", which is not \
+                 compiled in; expected one of {}; fix: ",
+                compiled.join(", ")
+            );
+            assert!(refused.starts_with(&found), "{refused}");
+        }
+    }
+    assert_eq!(right(RIGHT).listeners[0].crypto, Backend::ALL[0]);
+}
+
+#[test]
+fn what_the_backend_lacks_is_refused_where_it_is_written() {
+    for backend in Backend::ALL {
+        let name = backend.name();
+        let groups: Vec<_> = backend.groups().iter().map(|group| group.name()).collect();
+        let written = format!("crypto = \"{name}\"\ngroups = [\"X25519MLKEM768\", \"P-256\"]");
+        if groups.contains(&NamedGroup::X25519MLKEM768) {
+            right(&but("#", &written));
+        } else {
+            let refused = refusal_with(&written);
+            let found = format!(
+                "r.toml:10:11: groups lists X25519MLKEM768, which the crypto backend {name} \
+                 lacks; expected one of "
+            );
+            assert!(refused.starts_with(&found), "{refused}");
+        }
+        let has_tls12 = backend.suites().iter().any(|suite| *suite.version() == TLS12);
+        let written = format!("crypto = \"{name}\"\ntls_versions = [\"1.3\", \"1.2\"]");
+        if has_tls12 {
+            right(&but("#", &written));
+        } else {
+            let refused = refusal_with(&written);
+            let found = format!(
+                "r.toml:10:16: tls_versions lists 1.2, and the crypto backend {name} has no suite"
+            );
+            assert!(refused.starts_with(&found), "{refused}");
+        }
+    }
 }
 
 #[test]
