@@ -105,7 +105,7 @@ pub struct Outcome {
     pub negotiated: Option<Negotiated>,
     /// What was counted in the measured window.
     pub total: Tally,
-    /// The measured window second by second.
+    /// The measured window second by second; `total` is their sum.
     pub series: Vec<Point>,
     /// The server's CPU time, where it was watched.
     pub server_cpu: Option<CpuTime>,

@@ -67,6 +67,8 @@ pub enum Failure {
     NoDescriptor,
     /// Another errno.
     Errno(i32),
+    /// As the log of another run names it (`merge`).
+    Named(&'static str),
 }
 
 impl fmt::Display for Failure {
@@ -88,6 +90,7 @@ impl fmt::Display for Failure {
             Self::NoPort => f.write_str("no local port"),
             Self::NoDescriptor => f.write_str("no descriptor"),
             Self::Errno(errno) => write!(f, "errno {errno}"),
+            Self::Named(name) => f.write_str(name),
         }
     }
 }

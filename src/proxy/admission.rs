@@ -109,7 +109,9 @@ mod tests {
 
     use super::*;
     use crate::metrics::counter::WorkerCounters;
+    use crate::rt::core::CoreOptions;
     use crate::rt::driver::Driver;
+    use crate::rt::timer::TICK;
     use crate::rt::uring::Uring;
     use crate::sys::ring::RingOptions;
 
@@ -137,7 +139,8 @@ mod tests {
             zero_copy_send: false,
         };
         let uring = Uring::new(&options).expect("io_uring");
-        Core::new(0, Driver::Uring(uring), false, WorkerCounters::new())
+        let options = CoreOptions { number: 0, zero_copy_send: false, tick: TICK };
+        Core::new(Driver::Uring(uring), &options, WorkerCounters::new())
     }
 
     #[test]

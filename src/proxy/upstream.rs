@@ -92,7 +92,7 @@ impl Upstreams {
         // Counted while connecting, so that a slow endpoint draws no more than its share.
         let lease = self.lease(cluster, endpoint);
         let deadline = core.now() + cluster.connect_timeout;
-        let connecting = async { core.connect(socket_address(&endpoint.address)?).await };
+        let connecting = async { core.connect(socket_address(&endpoint.address)?, None).await };
         let connected = core.timeout_at(deadline, connecting).await;
         let counters = core.counters();
         match connected {

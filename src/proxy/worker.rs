@@ -19,11 +19,12 @@ use crate::config::snapshot::Snapshot;
 use crate::error::{CloseKind, CloseReason};
 use crate::log::{ConnectionRecord, LogSender};
 use crate::metrics::counter::WorkerCounters;
-use crate::rt::core::Core;
+use crate::rt::core::{Core, CoreOptions};
 use crate::rt::driver::Driver;
 use crate::rt::inbox::Inbox;
 use crate::rt::listen::Listener;
 use crate::rt::stream::Stream;
+use crate::rt::timer::TICK;
 
 /// What the control thread tells a worker.
 #[derive(Clone, Debug)]
@@ -70,8 +71,12 @@ pub struct Worker {
 /// # Errors
 /// Only where the driver is beyond use.
 pub fn run(parts: Parts, driver: Driver, inbox: &Inbox<Message>) -> io::Result<()> {
-    let zero_copy_send = parts.snapshot.ring.zero_copy_send;
-    let core = Core::new(parts.number, driver, zero_copy_send, parts.counters);
+    let options = CoreOptions {
+        number: parts.number,
+        zero_copy_send: parts.snapshot.ring.zero_copy_send,
+        tick: TICK,
+    };
+    let core = Core::new(driver, &options, parts.counters);
     let worker = Rc::new(Worker {
         core: core.clone(),
         snapshot: RefCell::new(parts.snapshot),

@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -69,6 +70,17 @@ struct Inner {
     counters: Arc<WorkerCounters>,
 }
 
+/// How to make a core.
+#[derive(Clone, Copy, Debug)]
+pub struct CoreOptions {
+    /// Its number, unique on its thread.
+    pub number: usize,
+    /// Whether large sends are made without a copy.
+    pub zero_copy_send: bool,
+    /// By how much a timer may be late; at least [`TICK_MIN`](super::timer::TICK_MIN).
+    pub tick: Duration,
+}
+
 /// The handle of a core.
 #[derive(Clone, Debug)]
 pub struct Core {
@@ -76,29 +88,24 @@ pub struct Core {
 }
 
 impl Core {
-    /// A core with number `number` (unique on this thread) over `driver`.
-    pub fn new(
-        number: usize,
-        driver: Driver,
-        zero_copy_send: bool,
-        counters: Arc<WorkerCounters>,
-    ) -> Self {
+    /// A core over `driver`.
+    pub fn new(driver: Driver, options: &CoreOptions, counters: Arc<WorkerCounters>) -> Self {
         let now = driver.now();
         let state = State {
             driver,
             ops: OpSlots::default(),
             sockets: Slab::new(),
             listeners: Slab::new(),
-            timers: Wheel::new(now),
+            timers: Wheel::new(now, options.tick),
             starved: VecDeque::new(),
             pool: SendPool::default(),
-            zero_copy_send,
+            zero_copy_send: options.zero_copy_send,
             close_timeout_ms_max: u64::MAX,
             counters: Arc::clone(&counters),
         };
         let inner = Inner {
             state: RefCell::new(state),
-            executor: Executor::new(number),
+            executor: Executor::new(options.number),
             now: Cell::new(now),
             counters,
         };
@@ -152,12 +159,17 @@ impl Core {
         Listener::new(self.clone(), key)
     }
 
-    /// Connects to `address`. Dropping the future gives the attempt up.
+    /// Connects to `address`, from the address `source` where one is given. Dropping the future
+    /// gives the attempt up.
     ///
     /// # Errors
-    /// The errno of socket(2) or connect(2).
-    pub async fn connect(&self, address: socket2::SockAddr) -> Result<Stream, Errno> {
-        let socket = sockopt::connecting(&address)
+    /// The errno of socket(2), bind(2) or connect(2).
+    pub async fn connect(
+        &self,
+        address: socket2::SockAddr,
+        source: Option<IpAddr>,
+    ) -> Result<Stream, Errno> {
+        let socket = sockopt::connecting(&address, source)
             .map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EIO)))?;
         let stream = {
             let mut state = self.state();

@@ -9,15 +9,17 @@
 //! own, a lower level is due before a higher one, and the next slot due is the lowest set bit of
 //! the lowest occupied level, however far away it is. Timers of `t <= elapsed` are in the due list.
 //!
-//! Eight levels hold every tick that [`Instant`] can express (2^48 ms; its clock ends before
-//! 2^45 ms), so no deadline has to be clamped.
+//! Eight levels hold every tick that [`Instant`] can express (its clock ends before 2^48 of the
+//! shortest ticks), so no deadline has to be clamped.
 
 use std::time::Duration;
 
 use crate::time::Instant;
 
-/// Nanoseconds of one tick.
-const TICK_NANOS: u64 = Duration::from_millis(1).as_nanos() as u64;
+/// The tick of a gateway: fine enough for its deadlines, coarse enough to wake it rarely.
+pub const TICK: Duration = Duration::from_millis(1);
+/// The shortest tick.
+pub const TICK_MIN: Duration = Duration::from_micros(100);
 /// Bits of a tick that one level resolves.
 const LEVEL_BITS: u32 = 6;
 /// Slots of one level: the bits of its occupancy word.
@@ -28,7 +30,7 @@ const DUE: usize = LEVELS * SLOTS;
 /// No entry: the end of the free list, an empty list.
 const NIL: u32 = u32::MAX;
 
-const _: () = assert!(u64::MAX / TICK_NANOS < (1 << (LEVEL_BITS as usize * LEVELS)) - 1);
+const _: () = assert!(u64::MAX / nanos(TICK_MIN) < (1 << (LEVEL_BITS as usize * LEVELS)) - 1);
 
 /// What [`Wheel::insert`] hands out to cancel the timer with.
 ///
@@ -39,9 +41,10 @@ pub struct TimerKey {
     generation: u64,
 }
 
-/// Timers with a value each, in ticks of one millisecond.
+/// Timers with a value each, in ticks.
 #[derive(Debug)]
 pub struct Wheel<T> {
+    tick_nanos: u64,
     elapsed: u64,
     entries: Vec<Entry<T>>,
     free: u32,
@@ -64,10 +67,12 @@ struct Entry<T> {
 }
 
 impl<T> Wheel<T> {
-    /// An empty wheel whose time begins at `now`.
-    pub fn new(now: Instant) -> Self {
+    /// An empty wheel with ticks of `tick` (at least [`TICK_MIN`]) whose time begins at `now`.
+    pub fn new(now: Instant, tick: Duration) -> Self {
+        let tick_nanos = nanos(tick.max(TICK_MIN));
         Self {
-            elapsed: tick_reached(now),
+            tick_nanos,
+            elapsed: now.as_nanos() / tick_nanos,
             entries: Vec::new(),
             free: NIL,
             len: 0,
@@ -77,16 +82,17 @@ impl<T> Wheel<T> {
     }
 
     /// Starts a timer that expires at the first tick at or after `deadline`: never early, and
-    /// less than a millisecond late. A deadline in the past is due at once.
+    /// less than a tick late. A deadline in the past is due at once.
     ///
     /// # Panics
     ///
     /// With 2^32 timers alive, some 300 GB of them.
     pub fn insert(&mut self, deadline: Instant, value: T) -> TimerKey {
         let index = self.take_free();
+        let tick_nanos = self.tick_nanos;
         let entry = &mut self.entries[index as usize];
         entry.value = Some(value);
-        entry.tick = deadline.as_nanos().div_ceil(TICK_NANOS);
+        entry.tick = deadline.as_nanos().div_ceil(tick_nanos);
         let generation = entry.generation;
         self.len += 1;
         self.place(index);
@@ -111,7 +117,7 @@ impl<T> Wheel<T> {
     /// whole life; empty slots cost nothing, however many. A `now` before an earlier one takes
     /// only what had expired by the earlier one.
     pub fn expire(&mut self, now: Instant) -> Option<T> {
-        let target = tick_reached(now);
+        let target = now.as_nanos() / self.tick_nanos;
         loop {
             let due = self.heads[DUE];
             if due != NIL {
@@ -131,10 +137,10 @@ impl<T> Wheel<T> {
     /// When to call [`Wheel::expire`] next; `None` without timers.
     ///
     /// Never later than the earliest timer's expiry. Exact for a timer in the lowest level (those
-    /// of the current 64 ms); before that, the wake-up brings the timer down a level.
+    /// of the current 64 ticks); before that, the wake-up brings the timer down a level.
     pub fn next_deadline(&self) -> Option<Instant> {
         let tick = if self.heads[DUE] != NIL { self.elapsed } else { self.next_slot()?.1 };
-        Some(Instant::from_nanos(tick.saturating_mul(TICK_NANOS)))
+        Some(Instant::from_nanos(tick.saturating_mul(self.tick_nanos)))
     }
 
     /// Timers that have neither been taken nor cancelled.
@@ -245,9 +251,8 @@ impl<T> Wheel<T> {
     }
 }
 
-/// The last tick that is not after `now`.
-fn tick_reached(now: Instant) -> u64 {
-    now.as_nanos() / TICK_NANOS
+const fn nanos(tick: Duration) -> u64 {
+    tick.as_nanos() as u64
 }
 
 #[cfg(test)]
@@ -268,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_timer_never_fires_early_and_less_than_a_tick_late() {
-        let mut wheel = Wheel::new(Instant::ORIGIN);
+        let mut wheel = Wheel::new(Instant::ORIGIN, TICK);
         wheel.insert(Instant::from_nanos(3_000_001), 'a');
         assert_eq!(wheel.expire(Instant::from_nanos(3_999_999)), None);
         assert_eq!(wheel.next_deadline(), Some(at_ms(4)));
@@ -279,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_stale_key_cancels_nothing() {
-        let mut wheel = Wheel::new(Instant::ORIGIN);
+        let mut wheel = Wheel::new(Instant::ORIGIN, TICK);
         let first = wheel.insert(at_ms(1), 1);
         assert_eq!(wheel.cancel(first), Some(1));
         let second = wheel.insert(at_ms(1), 2);
@@ -292,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_timer_that_is_due_but_not_taken_can_be_cancelled() {
-        let mut wheel = Wheel::new(Instant::ORIGIN);
+        let mut wheel = Wheel::new(Instant::ORIGIN, TICK);
         let keys: Vec<_> = (0..3).map(|value| wheel.insert(at_ms(5), value)).collect();
         assert_eq!(wheel.expire(at_ms(9)), Some(0));
         assert_eq!(wheel.next_deadline(), Some(at_ms(5)));
@@ -303,7 +308,7 @@ mod tests {
     /// A walk tick by tick would take centuries too.
     #[test]
     fn a_jump_to_the_end_of_the_clock_takes_no_time() {
-        let mut wheel = Wheel::new(at_ms(77));
+        let mut wheel = Wheel::new(at_ms(77), TICK);
         let deadlines = [78, 100, 5_000, 3_600_000, 1 << 36, 1 << 40, (1 << 44) + 1];
         for deadline in deadlines {
             wheel.insert(at_ms(deadline), deadline);
@@ -316,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_deadline_in_the_last_tick_of_the_clock_is_kept_and_cancelled() {
-        let mut wheel = Wheel::new(Instant::ORIGIN);
+        let mut wheel = Wheel::new(Instant::ORIGIN, TICK);
         let never = wheel.insert(Instant::ORIGIN + Duration::MAX, ());
         assert_eq!(wheel.expire(at_ms(1 << 44)), None);
         assert_eq!(wheel.cancel(never), Some(()));
@@ -324,7 +329,7 @@ mod tests {
 
     #[test]
     fn churn_at_a_steady_number_of_timers_allocates_nothing() {
-        let mut wheel = Wheel::new(Instant::ORIGIN);
+        let mut wheel = Wheel::new(Instant::ORIGIN, TICK);
         let mut keys: Vec<_> = (0..1000).map(|i| wheel.insert(at_ms(i), i)).collect();
         let capacity = wheel.entries.capacity();
         for round in 0..100_u64 {
@@ -377,7 +382,7 @@ mod tests {
         fn insert(&mut self, deadline: u64) {
             let key = self.wheel.insert(Instant::from_nanos(deadline), self.inserted);
             // A timer that is past already queues with those of the tick reached last.
-            let tick = deadline.div_ceil(TICK_NANOS).max(self.wheel.elapsed);
+            let tick = deadline.div_ceil(nanos(TICK)).max(self.wheel.elapsed);
             self.model.insert((tick, self.inserted), key);
             self.inserted += 1;
         }
@@ -398,7 +403,7 @@ mod tests {
         fn advance(&mut self, to: u64, take_max: usize) {
             self.now = to.max(self.now);
             for _ in 0..take_max {
-                let reached = self.now / TICK_NANOS;
+                let reached = self.now / nanos(TICK);
                 let expected = self.model.first_key_value().map(|(&place, &key)| (place, key));
                 let expected = expected.filter(|&((tick, _), _)| tick <= reached);
                 let taken = self.wheel.expire(Instant::from_nanos(self.now));
@@ -417,7 +422,7 @@ mod tests {
             let (Some(next), Some((&(tick, _), _))) = (next, self.model.first_key_value()) else {
                 return;
             };
-            let expiry = tick.saturating_mul(TICK_NANOS);
+            let expiry = tick.saturating_mul(self.wheel.tick_nanos);
             assert!(next.as_nanos() <= expiry, "woken after the earliest expiry");
             if tick >> LEVEL_BITS == self.wheel.elapsed >> LEVEL_BITS {
                 assert_eq!(next.as_nanos(), expiry, "exact in the lowest level");
@@ -431,7 +436,7 @@ mod tests {
             start in any_nanos(),
             operations in prop::collection::vec(any_operation(), 1..200),
         ) {
-            let wheel = Wheel::new(Instant::from_nanos(start));
+            let wheel = Wheel::new(Instant::from_nanos(start), TICK);
             let mut pair =
                 Pair { wheel, model: BTreeMap::new(), gone: Vec::new(), now: start, inserted: 0 };
             for operation in operations {

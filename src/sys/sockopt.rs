@@ -4,7 +4,7 @@
 //! connection pays a system call for them.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -55,15 +55,21 @@ pub fn listen(address: SocketAddr, options: &SocketOptions) -> io::Result<OwnedF
     Ok(socket.into())
 }
 
-/// A socket for a connection to `address`.
+/// A socket for a connection to `address`, from the address `source` where one is given.
 ///
 /// # Errors
-/// What socket(2) reports, `EMFILE` above all.
-pub fn connecting(address: &SockAddr) -> io::Result<OwnedFd> {
+/// What socket(2) reports, `EMFILE` above all, and bind(2) for a `source` that is not this host's.
+pub fn connecting(address: &SockAddr, source: Option<IpAddr>) -> io::Result<OwnedFd> {
     let domain = address.domain();
     let socket = Socket::new(domain, Type::STREAM, None)?;
     if domain != Domain::UNIX {
         socket.set_tcp_nodelay(true)?;
+    }
+    if let Some(source) = source {
+        // The port is chosen at connect(2), among all that are free towards that address, not at
+        // bind(2), where it would have to be free towards all (ip(7)).
+        set_int(&socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)?;
+        socket.bind(&SockAddr::from(SocketAddr::new(source, 0)))?;
     }
     Ok(socket.into())
 }
@@ -91,20 +97,26 @@ pub fn acknowledge_now(socket: &impl AsFd) {
     // An even number sends the acknowledgement that is due and leaves the socket in the mode in
     // which later ones wait for data (tcp_sock_set_quickack in net/ipv4/tcp.c); the bool of the
     // safe wrappers would end that mode.
-    let once: libc::c_int = 2;
+    // Fails only where the connection is gone already, which the receive side reports.
+    let _ = set_int(socket, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 2);
+}
+
+/// setsockopt(2) of an integer, for options that no safe wrapper has.
+fn set_int(socket: &impl AsFd, level: i32, option: i32, value: libc::c_int) -> io::Result<()> {
     // invariant: 4 bytes.
-    let bytes = size_of_val(&once) as libc::socklen_t;
+    let bytes = size_of_val(&value) as libc::socklen_t;
     // SAFETY: the descriptor is open while it is borrowed, and the kernel reads `bytes` bytes from
     // a live integer of that size.
-    let _ = unsafe {
+    let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_QUICKACK,
-            (&raw const once).cast(),
+            level,
+            option,
+            (&raw const value).cast(),
             bytes,
         )
     };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Sends FIN: nothing more will be written.

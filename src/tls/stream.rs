@@ -55,7 +55,7 @@ pub async fn read_hello(stream: &Stream) -> Result<(ClientHello, RecvBuf), Hands
     }
 }
 
-/// Runs the handshake to its end, beginning with the bytes that [`read_hello`] returned.
+/// Runs a server's handshake to its end, beginning with the bytes that [`read_hello`] returned.
 ///
 /// # Errors
 /// [`HandshakeError`]; an alert is appended where one is due.
@@ -65,12 +65,7 @@ pub async fn handshake(
     mut received: RecvBuf,
 ) -> Result<Agreed, HandshakeError> {
     loop {
-        let mut pending = stream.lend_pending(FLIGHT_BYTES);
-        let agreed = session.handshake(&mut received, pending.tail());
-        stream.restore_pending(pending);
-        let agreed = agreed.map_err(HandshakeError::Session)?;
-        stream.flush();
-        if let Some(agreed) = agreed {
+        if let Some(agreed) = step(stream, session, &mut received)? {
             // Nothing answers the client's Finished in TLS 1.3 (there are no tickets). A client
             // with Nagle's algorithm on sends its first data when Finished is acknowledged, which
             // would take the 40 ms of a delayed acknowledgement.
@@ -85,6 +80,41 @@ pub async fn handshake(
         drop(received);
         received = next_bytes(stream).await?;
     }
+}
+
+/// Runs a client's handshake from its ClientHello to its end.
+///
+/// # Errors
+/// [`HandshakeError`]; an alert is appended where one is due.
+pub async fn client_handshake(
+    stream: &Stream,
+    session: &mut Session,
+) -> Result<Agreed, HandshakeError> {
+    let mut agreed = step(stream, session, &mut [])?;
+    loop {
+        if let Some(agreed) = agreed {
+            return Ok(agreed);
+        }
+        if session.peer_closed() {
+            return Err(HandshakeError::Eof);
+        }
+        let mut received = next_bytes(stream).await?;
+        agreed = step(stream, session, &mut received)?;
+    }
+}
+
+/// Gives received bytes to the handshake and sends its answer.
+fn step(
+    stream: &Stream,
+    session: &mut Session,
+    received: &mut [u8],
+) -> Result<Option<Agreed>, HandshakeError> {
+    let mut pending = stream.lend_pending(FLIGHT_BYTES);
+    let agreed = session.handshake(received, pending.tail());
+    stream.restore_pending(pending);
+    let agreed = agreed.map_err(HandshakeError::Session)?;
+    stream.flush();
+    Ok(agreed)
 }
 
 async fn next_bytes(stream: &Stream) -> Result<RecvBuf, HandshakeError> {

@@ -113,7 +113,7 @@ fn a_connect_that_is_refused_says_so() {
         listener.local_addr().expect("an address")
     };
     let core = world.core.clone();
-    let refused = world.complete(async move { core.connect(address.into()).await.err() });
+    let refused = world.complete(async move { core.connect(address.into(), None).await.err() });
     assert_eq!(refused, Some(Errno(libc::ECONNREFUSED)));
     world.settle();
 }
@@ -133,7 +133,7 @@ fn a_connect_can_be_given_up() {
     let core = world.core.clone();
     let elapsed = world.complete(async move {
         let deadline = core.now() + Duration::from_millis(50);
-        core.timeout_at(deadline, core.connect(address.into())).await.is_err()
+        core.timeout_at(deadline, core.connect(address.into(), None)).await.is_err()
     });
     assert!(elapsed);
     world.settle();
@@ -152,7 +152,7 @@ fn ten_thousand_connections_leave_nothing_behind() {
             for number in 0..50 {
                 let client = client.clone();
                 core.spawn(async move {
-                    let stream = client.connect(address.into()).await.expect("a listener");
+                    let stream = client.connect(address.into(), None).await.expect("a listener");
                     stream.append(b"ping");
                     stream.flush();
                     match (round + number) % 4 {

@@ -11,10 +11,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use ringfort::metrics::counter::WorkerCounters;
-use ringfort::rt::core::Core;
+use ringfort::rt::core::{Core, CoreOptions};
 use ringfort::rt::driver::Driver;
 use ringfort::rt::inbox::{Inbox, Outbox, mailbox};
 use ringfort::rt::stream::Stream;
+use ringfort::rt::timer::TICK;
 use ringfort::rt::uring::Uring;
 use ringfort::sys::ring::{Bell, RingOptions};
 
@@ -83,8 +84,9 @@ impl World {
         let uring = Uring::new(options).expect("io_uring");
         let (inbox, outbox) = mailbox(uring.descriptor().expect("a descriptor"));
         let counters = WorkerCounters::new();
-        let zero_copy = options.zero_copy_send;
-        let core = Core::new(0, Driver::Uring(uring), zero_copy, Arc::clone(&counters));
+        let zero_copy_send = options.zero_copy_send;
+        let options = CoreOptions { number: 0, zero_copy_send, tick: TICK };
+        let core = Core::new(Driver::Uring(uring), &options, Arc::clone(&counters));
         let outbox = Arc::new(outbox);
         let (done, is_done) = channel();
         let barks = Arc::clone(&outbox);
@@ -143,7 +145,7 @@ impl World {
 
     pub fn connect(&self, address: SocketAddr) -> Stream {
         let core = self.core.clone();
-        self.complete(async move { core.connect(address.into()).await }).expect("a listener")
+        self.complete(async move { core.connect(address.into(), None).await }).expect("a listener")
     }
 }
 
