@@ -154,9 +154,9 @@ pub enum Direct {
     /// aws-lc-rs, or its validated form.
     #[cfg(any(feature = "aws-lc-rs", feature = "fips"))]
     AwsLc(aws_lc_rs::aead::LessSafeKey),
-    /// ring.
+    /// ring. Boxed: half a kilobyte, twice for each connection, also where ring is not used.
     #[cfg(feature = "ring")]
-    Ring(ring::aead::LessSafeKey),
+    Ring(Box<ring::aead::LessSafeKey>),
 }
 
 /// Whether a suite is of the backend with these suites.
@@ -191,7 +191,7 @@ macro_rules! less_safe_key {
 // Without such a backend the enum has no value.
 #[cfg_attr(
     not(any(feature = "aws-lc-rs", feature = "fips", feature = "ring")),
-    allow(unused_variables)
+    allow(unused_variables, clippy::ptr_arg)
 )]
 impl Direct {
     /// `None` where the suite is of another backend.
@@ -202,7 +202,7 @@ impl Direct {
         }
         #[cfg(feature = "ring")]
         if is_of(suite, rustls::crypto::ring::ALL_CIPHER_SUITES) {
-            return less_safe_key!(ring, secret).map(Self::Ring);
+            return less_safe_key!(ring, secret).map(Box::new).map(Self::Ring);
         }
         None
     }
