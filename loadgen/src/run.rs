@@ -80,8 +80,6 @@ impl std::error::Error for StartError {}
 struct Handle {
     thread: JoinHandle<io::Result<()>>,
     outbox: Outbox<Message>,
-    /// Its directory in /proc, for how busy it is.
-    task: u32,
 }
 
 /// The workers, and what they have reported.
@@ -89,6 +87,8 @@ struct Run<'p> {
     plan: &'p Plan,
     shared: Arc<Shared>,
     workers: Vec<Handle>,
+    /// How long each worker was busy when it last reported.
+    busy: Vec<Duration>,
     reports: Receiver<Report>,
     bell: Bell,
     epoch: u32,
@@ -171,6 +171,7 @@ impl<'p> Run<'p> {
             plan,
             shared,
             workers: Vec::new(),
+            busy: vec![Duration::ZERO; cpus.len()],
             reports,
             bell: Bell::new().map_err(StartError::Ring)?,
             epoch: 0,
@@ -229,7 +230,7 @@ impl<'p> Run<'p> {
             pids => Some(Watch::start(pids).map_err(StartError::Watch)?),
         };
         let mut own = Watch::start(&[std::process::id()]).map_err(StartError::Watch)?;
-        let busy_before = self.busy_nanos();
+        let busy_before = self.busy.clone();
         let started = SystemTime::now();
         let (collected, ramp) = match (&plan.ramp, self.hopeless.is_some()) {
             (Some(ramp), false) => {
@@ -242,9 +243,8 @@ impl<'p> Run<'p> {
                 (self.collect(&Until { deadline, is_measured: true }), None)
             }
         };
-        let busy = self.busy_nanos();
-        let busy_share = busy_before.iter().zip(&busy).map(|(before, after)| {
-            after.saturating_sub(*before) as f64 / (collected.length.as_nanos() as f64).max(1.0)
+        let busy_share = busy_before.iter().zip(&self.busy).map(|(before, after)| {
+            after.saturating_sub(*before).as_secs_f64() / collected.length.as_secs_f64().max(1e-9)
         });
         let busy_share = busy_share.fold(0.0, f64::max).min(1.0);
         let mut failures = Vec::new();
@@ -264,16 +264,6 @@ impl<'p> Run<'p> {
         Ok(outcome)
     }
 
-    /// Nanoseconds that each worker ran or waited for a CPU (schedstat of /proc, proc(5)).
-    fn busy_nanos(&self) -> Vec<u64> {
-        let read = |handle: &Handle| {
-            let path = format!("/proc/self/task/{}/schedstat", handle.task);
-            let text = std::fs::read_to_string(path).unwrap_or_default();
-            text.split_whitespace().take(2).filter_map(|number| number.parse::<u64>().ok()).sum()
-        };
-        self.workers.iter().map(read).collect()
-    }
-
     /// Takes reports until the deadline, a signal, or the end of all workers.
     fn collect(&mut self, until: &Until) -> Collected {
         let begun = Instant::now();
@@ -281,9 +271,8 @@ impl<'p> Run<'p> {
         let mut second = Second::new(begun);
         loop {
             match self.reports.recv_timeout(TICK) {
-                Ok(report) if report.epoch == self.epoch => second.tally.add(&report.tally),
-                // Of an epoch that is over.
-                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(report) => self.take(&report, &mut second),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             let now = Instant::now();
@@ -304,14 +293,20 @@ impl<'p> Run<'p> {
             self.stop_counting();
         }
         while let Ok(report) = self.reports.try_recv() {
-            if report.epoch == self.epoch {
-                second.tally.add(&report.tally);
-            }
+            self.take(&report, &mut second);
         }
         let end = Instant::now();
         second.close(&mut collected, begun, end);
         self.progress.clear();
         collected
+    }
+
+    fn take(&mut self, report: &Report, second: &mut Second) {
+        self.busy[report.worker] = report.busy;
+        // What is of an epoch that is over does not count.
+        if report.epoch == self.epoch {
+            second.tally.add(&report.tally);
+        }
     }
 
     /// Ends the epoch, and waits a moment for what was counted in it.
@@ -562,7 +557,7 @@ impl Collected {
     }
 }
 
-type Ready = Result<(Outbox<Message>, u32), StartError>;
+type Ready = Result<Outbox<Message>, StartError>;
 
 fn spawn(
     number: usize,
@@ -582,7 +577,7 @@ fn spawn(
             match prepared {
                 Ok((uring, (inbox, outbox))) => {
                     // The control thread waits for this.
-                    let _ = tell.send(Ok((outbox, cpu::thread_id())));
+                    let _ = tell.send(Ok(outbox));
                     worker::run(number, &works, shared, reports, Driver::Uring(uring), &inbox)
                 }
                 Err(error) => {
@@ -592,8 +587,8 @@ fn spawn(
             }
         })
         .map_err(StartError::Resources)?;
-    let (outbox, task) = ready.recv().map_err(|_| StartError::WorkerLost)??;
-    Ok(Handle { thread, outbox, task })
+    let outbox = ready.recv().map_err(|_| StartError::WorkerLost)??;
+    Ok(Handle { thread, outbox })
 }
 
 /// What must happen on the worker's own thread.

@@ -55,8 +55,12 @@ pub enum Message {
 /// What a worker has counted in an epoch since its last report.
 #[derive(Debug)]
 pub struct Report {
+    /// The worker's number.
+    pub worker: usize,
     /// The epoch.
     pub epoch: u32,
+    /// How long its thread has run, or waited for its CPU, since it began.
+    pub busy: Duration,
     /// What was counted.
     pub tally: Tally,
 }
@@ -76,6 +80,7 @@ pub struct Shared {
 
 /// See the module's description.
 pub struct Worker {
+    number: usize,
     core: Core,
     shared: Arc<Shared>,
     reports: Sender<Report>,
@@ -94,7 +99,6 @@ pub struct Worker {
     identity: Cell<usize>,
     source: Cell<usize>,
     plain: Cell<Vec<u8>>,
-    seed: u64,
 }
 
 impl std::fmt::Debug for Worker {
@@ -119,6 +123,7 @@ pub fn run(
     let options = CoreOptions { number, zero_copy_send: false, tick: TICK_MIN };
     let core = Core::new(driver, &options, WorkerCounters::new());
     let worker = Rc::new(Worker {
+        number,
         core: core.clone(),
         shared,
         reports,
@@ -136,7 +141,6 @@ pub fn run(
         identity: Cell::new(number * 7919),
         source: Cell::new(number),
         plain: Cell::default(),
-        seed: number as u64,
     });
     let works = works.to_vec();
     let mut begun = false;
@@ -210,7 +214,8 @@ impl Worker {
                 self.is_counted.set(is_counted);
                 if let Some(rate) = rate_per_s {
                     let (schedule, now) = (self.plan().schedule, self.core.clock());
-                    *self.pace.borrow_mut() = Some(Pace::new(rate, schedule, now, self.seed));
+                    *self.pace.borrow_mut() =
+                        Some(Pace::new(rate, schedule, now, self.number as u64));
                     self.paces.set(self.paces.get() + 1);
                 }
             }
@@ -238,9 +243,10 @@ impl Worker {
     fn send_report(&self) {
         let tally = self.tally.take();
         // What ends after the stop is not of the measured time.
-        if !tally.is_empty() && !self.is_stopped() {
+        if !self.is_stopped() {
+            let (worker, epoch) = (self.number, self.epoch.get());
             // The control thread is there until all workers have ended.
-            let _ = self.reports.send(Report { epoch: self.epoch.get(), tally });
+            let _ = self.reports.send(Report { worker, epoch, busy: busy(), tally });
         }
     }
 
@@ -329,6 +335,13 @@ impl Worker {
         }
         opened
     }
+}
+
+/// How long the calling thread has run, or waited for a CPU: schedstat of /proc (proc(5)).
+fn busy() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let numbers = text.split_whitespace().take(2).filter_map(|number| number.parse::<u64>().ok());
+    Duration::from_nanos(numbers.sum())
 }
 
 /// Reports until all connections have ended.

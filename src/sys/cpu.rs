@@ -17,11 +17,6 @@ pub fn pin(cpu: usize) -> bool {
     core_affinity::set_for_current(CoreId { id: cpu })
 }
 
-/// The calling thread's id, by which /proc/PID/task names it.
-pub fn thread_id() -> u32 {
-    rustix::thread::gettid().as_raw_pid().cast_unsigned()
-}
-
 /// The CPU time quota of the process' cgroup (v2, `cpu.max`), in CPUs, rounded up; `None` where
 /// there is no quota.
 pub fn quota() -> Option<usize> {
