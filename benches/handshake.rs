@@ -1,4 +1,5 @@
-//! What a handshake costs the gateway in time, full and resumed, with each cryptography backend.
+//! What a handshake costs the gateway in time, full and resumed, with each crypto backend that is
+//! compiled in.
 //!
 //! `cargo bench --bench handshake` runs it: TLS 1.3 with what the backend prefers, certificates of
 //! both sides of P-256, in memory. Only the server's part is timed. ringfort's listeners give no
@@ -12,26 +13,22 @@ use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use memory::{Ends, shake};
-use ringfort::tls::provider::provider;
+use ringfort::tls::provider::{Backend, provider};
 use ringfort::tls::session::{Agreed, Session};
-use rustls::crypto::CryptoProvider;
-
-/// A backend's name, and what makes it.
-type Backend = (&'static str, fn() -> CryptoProvider);
-
-const BACKENDS: [Backend; 1] = [("aws-lc-rs", || provider(&[], &[]))];
 
 fn main() {
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(2))
         .configure_from_args();
-    for (backend, provider) in BACKENDS {
+    for &backend in Backend::ALL {
+        let name = backend.name();
         for (kind, is_resumed) in [("full", false), ("resumed", true)] {
-            let ends = Ends::new(provider(), is_resumed);
+            let provider = provider(backend, &[], &[]).expect("all that there is");
+            let ends = Ends::new(provider, is_resumed);
             // Brings the client its ticket.
             handshake(&ends);
-            criterion.bench_function(&format!("{kind} handshake, {backend}"), |bencher| {
+            criterion.bench_function(&format!("{kind} handshake, {name}"), |bencher| {
                 bencher.iter_custom(|count| {
                     let mut total = Duration::ZERO;
                     for _ in 0..count {

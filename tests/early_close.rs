@@ -11,7 +11,7 @@ use ringfort::config::model;
 use ringfort::control::load::load_model;
 use ringfort::control::supervisor::Gateway;
 use ringfort::error::CloseKind;
-use ringfort::tls::provider::provider;
+use ringfort::tls::provider::{Backend, provider};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
@@ -50,12 +50,14 @@ fn gateway(origin: &str) -> (Gateway, ClientConfig) {
     std::fs::remove_dir_all(&folder).expect("our own folder");
     let mut roots = RootCertStore::empty();
     roots.add(root.certificate().clone()).expect("a root");
-    let config = ClientConfig::builder_with_provider(Arc::new(provider(&[], &[])))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("TLS 1.3")
-        .with_root_certificates(roots)
-        .with_client_auth_cert(client.chain, client.key.into())
-        .expect("a certificate and its key");
+    let config = ClientConfig::builder_with_provider(Arc::new(
+        provider(Backend::ALL[0], &[], &[]).expect("all that there is"),
+    ))
+    .with_protocol_versions(&[&rustls::version::TLS13])
+    .expect("TLS 1.3")
+    .with_root_certificates(roots)
+    .with_client_auth_cert(client.chain, client.key.into())
+    .expect("a certificate and its key");
     (Gateway::start(snapshot).expect("it starts"), config)
 }
 

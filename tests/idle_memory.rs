@@ -18,7 +18,7 @@ use ringfort::config::model;
 use ringfort::control::load::load_model;
 use ringfort::control::supervisor::Gateway;
 use ringfort::error::CloseKind;
-use ringfort::tls::provider::provider;
+use ringfort::tls::provider::{Backend, provider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -244,12 +244,14 @@ fn client_config(folder: &std::path::Path) -> Arc<ClientConfig> {
     let chain = CertificateDer::pem_file_iter(folder.join("client.pem")).expect("a file");
     let chain = chain.collect::<Result<_, _>>().expect("certificates");
     let key = PrivateKeyDer::from_pem_file(folder.join("client.key")).expect("a key");
-    let config = ClientConfig::builder_with_provider(Arc::new(provider(&[], &[])))
-        .with_protocol_versions(rustls::ALL_VERSIONS)
-        .expect("suites for the versions")
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)
-        .expect("a certificate and its key");
+    let config = ClientConfig::builder_with_provider(Arc::new(
+        provider(Backend::ALL[0], &[], &[]).expect("all that there is"),
+    ))
+    .with_protocol_versions(rustls::ALL_VERSIONS)
+    .expect("suites for the versions")
+    .with_root_certificates(roots)
+    .with_client_auth_cert(chain, key)
+    .expect("a certificate and its key");
     Arc::new(config)
 }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 use ringfort::error::{CloseKind, CloseReason};
 use ringfort::limits::RECV_BUFFER_BYTES;
 use ringfort::rt::buffer::RecvBuf;
-use ringfort::tls::provider::{group_by_name, provider, suite_by_name};
-use rustls::ClientConnection;
+use ringfort::tls::provider::{Backend, provider};
 use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom};
+use rustls::{CipherSuite, ClientConnection, NamedGroup};
 
 use super::gateway::{Gateway, InFlight};
 use super::memory::{Ends, deliver, sent, shake};
@@ -166,9 +166,9 @@ fn arrived(gateway: &mut Gateway<'_>, sending: Option<InFlight>, meter: Meter) -
 /// One suite, one group, and no chance in what rustls itself draws. Keys and signatures are still
 /// aws-lc's own, whose instructions do not count.
 fn fixed_provider() -> CryptoProvider {
-    let suite = suite_by_name("TLS_AES_128_GCM_SHA256").expect("a suite");
-    let group = group_by_name("X25519").expect("a group");
-    CryptoProvider { secure_random: &FixedRandom, ..provider(&[suite], &[group]) }
+    let suites = [CipherSuite::TLS13_AES_128_GCM_SHA256];
+    let provider = provider(Backend::ALL[0], &suites, &[NamedGroup::X25519]);
+    CryptoProvider { secure_random: &FixedRandom, ..provider.expect("the default has both") }
 }
 
 #[derive(Debug)]

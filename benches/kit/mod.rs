@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use ringfort::cli::pki::{Authority, Issued, KeyChoice, Names, Profile, Validity};
-use ringfort::tls::provider::provider;
+use ringfort::tls::provider::{Backend, provider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -64,12 +64,14 @@ impl Pki {
 fn client_config(roots: &Arc<RootCertStore>, client: Issued) -> Arc<ClientConfig> {
     let suites = [ringfort::tls::provider::suite_by_name("TLS_AES_128_GCM_SHA256").expect("known")];
     let groups = [ringfort::tls::provider::group_by_name("X25519").expect("known")];
-    let mut config = ClientConfig::builder_with_provider(Arc::new(provider(&suites, &groups)))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("TLS 1.3")
-        .with_root_certificates(Arc::clone(roots))
-        .with_client_auth_cert(client.chain, PrivateKeyDer::Pkcs8(client.key))
-        .expect("certificate and key match");
+    let mut config = ClientConfig::builder_with_provider(Arc::new(
+        provider(Backend::ALL[0], &suites, &groups).expect("known"),
+    ))
+    .with_protocol_versions(&[&rustls::version::TLS13])
+    .expect("TLS 1.3")
+    .with_root_certificates(Arc::clone(roots))
+    .with_client_auth_cert(client.chain, PrivateKeyDer::Pkcs8(client.key))
+    .expect("certificate and key match");
     config.resumption = rustls::client::Resumption::disabled();
     Arc::new(config)
 }
@@ -92,7 +94,7 @@ fn plain_server(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Arc<ServerConfig> {
-    let provider = Arc::new(provider(&[], &[]));
+    let provider = Arc::new(provider(Backend::ALL[0], &[], &[]).expect("all that there is"));
     let verifier =
         WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&provider))
             .build()

@@ -447,7 +447,7 @@ fn spawn(
     let thread = thread::Builder::new()
         .name(format!("load-{number}"))
         .spawn(move || {
-            let prepared = prepare(cpu).and_then(|uring| {
+            let prepared = prepare(cpu, &shared.identities).and_then(|uring| {
                 let descriptor = uring.descriptor().map_err(StartError::Resources)?;
                 Ok((uring, mailbox(descriptor)))
             });
@@ -469,11 +469,14 @@ fn spawn(
 }
 
 /// What must happen on the worker's own thread.
-fn prepare(cpu: usize) -> Result<Uring, StartError> {
+fn prepare(cpu: usize, identities: &[Identity]) -> Result<Uring, StartError> {
     if !cpu::pin(cpu) {
         return Err(StartError::Pin(cpu));
     }
-    warm_up().map_err(StartError::Crypto)?;
+    // All of them have one provider.
+    if let Some(identity) = identities.first() {
+        warm_up(identity.full.crypto_provider()).map_err(StartError::Crypto)?;
+    }
     Uring::new(&RingOptions {
         entries: RING_ENTRIES_DEFAULT,
         recv_buffers: RECV_BUFFERS_DEFAULT,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use ringfort::cli::pki::{Authority, KeyChoice, Names, Profile, Validity};
-use ringfort::tls::provider::{group_by_name, provider, suite_by_name, version_by_name};
+use ringfort::tls::provider::{Backend, group_by_name, provider, suite_by_name, version_by_name};
 use ringfort::tls::server::KeyLogWriter;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{
@@ -129,7 +129,9 @@ fn crypto(args: &CommonArgs) -> Result<CryptoProvider, TlsError> {
         .iter()
         .map(|name| group_by_name(name).ok_or_else(|| TlsError::Unknown("--group", name.clone())))
         .collect();
-    Ok(provider(&suites?, &groups?))
+    let (suites, groups) = (suites?, groups?);
+    let made = Backend::preferred().and_then(|backend| provider(backend, &suites, &groups));
+    made.map_err(|error| TlsError::Config(error.to_string()))
 }
 
 fn versions(args: &CommonArgs) -> Result<Vec<&'static SupportedProtocolVersion>, TlsError> {

@@ -1,5 +1,6 @@
 //! The commands, one file each, and the command line that chooses among them.
 
+pub mod bench;
 pub mod check;
 pub mod demo;
 pub mod pki;
@@ -28,6 +29,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Issue certificates for trials and tests
     Pki(pki::PkiArgs),
+    /// Measure what parts of the gateway cost on this machine
+    Bench(bench::BenchArgs),
 }
 
 impl Cli {
@@ -37,6 +40,7 @@ impl Cli {
             Command::Run(args) => run::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Demo(args) => demo::run(&args),
+            Command::Bench(args) => bench::run(&args),
             Command::Pki(args) => match pki::run(&args) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {

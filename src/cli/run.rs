@@ -30,8 +30,8 @@ pub struct RunArgs {
         value_name = "FILE",
         required_unless_present_all = ["listen", "to", "cert", "key"],
         conflicts_with_all = [
-            "listen", "to", "cert", "key", "client_ca", "client_auth", "allow", "workers", "cpus",
-            "log",
+            "listen", "to", "cert", "key", "client_ca", "client_auth", "allow", "crypto", "workers",
+            "cpus", "log",
         ]
     )]
     pub config: Option<PathBuf>,
@@ -67,6 +67,11 @@ pub struct RunArgs {
     /// Admit only clients that match, such as "dns:client.example.org"; repeatable
     #[arg(long, value_name = "PATTERN")]
     pub allow: Vec<String>,
+
+    /// Crypto backend: aws-lc-rs, ring, graviola, openssl, rustcrypto or fips, as far as compiled
+    /// in [default: aws-lc-rs]
+    #[arg(long, value_name = "BACKEND")]
+    pub crypto: Option<String>,
 
     /// Worker threads [default: one per usable CPU]
     #[arg(long, value_name = "N")]
@@ -122,7 +127,10 @@ fn start(snapshot: Snapshot) -> Result<Ended, StartError> {
     let mut gateway = Gateway::start(snapshot)?;
     let listeners = gateway.snapshot().listeners.iter().zip(gateway.addresses());
     let listening: Vec<_> = listeners
-        .map(|(listener, address)| json!({ "name": &*listener.name, "address": address }))
+        .map(|(listener, address)| {
+            let crypto = listener.crypto.name();
+            json!({ "name": &*listener.name, "address": address, "crypto": crypto })
+        })
         .collect();
     let started = json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -167,6 +175,7 @@ impl RunArgs {
             client_ca: texts(&mut source, "--client-ca", &self.client_ca)
                 .map(|files| Spanned::new(files.span(), OneOrMore::More(files.into_inner()))),
             allow: texts(&mut source, "--allow", &self.allow),
+            crypto: text(&mut source, "--crypto", self.crypto.as_ref()),
             certificate: vec![Spanned::new(
                 source.flag("--cert"),
                 Certificate {
@@ -243,6 +252,7 @@ mod tests {
             "--client-ca c",
             "--client-auth off",
             "--allow any",
+            "--crypto ring",
             "--workers 1",
             "--cpus 0",
             "--log off",
@@ -257,7 +267,7 @@ mod tests {
         let model = parsed(
             "--listen :8443 --to 127.0.0.1:9000 --to b:1 --cert c.pem --key k.pem \
              --client-ca ca1.pem --client-ca ca2.pem --client-auth optional --allow any \
-             --allow dns:a.test --workers 3 --cpus 0-3 --log off",
+             --allow dns:a.test --crypto ring --workers 3 --cpus 0-3 --log off",
         )
         .and_then(|args| args.model().map_err(|_| clap::Error::new(clap::error::ErrorKind::Io)))
         .expect("the flags are right");
@@ -273,6 +283,7 @@ mod tests {
         assert_eq!(plain(&listener.upstream), plain(&upstream.name));
         assert_eq!(plain(&listener.client_auth).as_deref(), Some("optional"));
         assert_eq!(list(&listener.allow), ["any", "dns:a.test"]);
+        assert_eq!(plain(&listener.crypto).as_deref(), Some("ring"));
         assert_eq!(plain(&certificate.chain).as_deref(), Some("c.pem"));
         assert_eq!(plain(&certificate.key).as_deref(), Some("k.pem"));
         assert_eq!(list(&upstream.endpoints), ["127.0.0.1:9000", "b:1"]);
@@ -285,11 +296,12 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_flag() {
-        let args = parsed("--listen localhost:1 --to a --cert /none/c --key /none/k --workers 0")
-            .expect("the shape is right");
+        let line = "--listen localhost:1 --to a --cert /none/c --key /none/k --workers 0";
+        let args = parsed(&format!("{line} --crypto aes")).expect("the shape is right");
         let errors = args.load().expect_err("the values are wrong");
         let places: Vec<String> = errors.iter().map(|error| error.place.to_string()).collect();
-        for flag in ["--listen", "--to", "--cert", "--key", "--workers", "command line"] {
+        for flag in ["--listen", "--to", "--cert", "--key", "--workers", "--crypto", "command line"]
+        {
             assert!(places.iter().any(|place| place == flag), "{flag} is not in {places:?}");
         }
     }

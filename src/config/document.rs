@@ -4,7 +4,7 @@ use super::kit::{files, resolved_with};
 use super::model;
 use super::resolve::bounds;
 use crate::identity::{KeyType, Pattern};
-use crate::tls::provider::{GROUPS, SUITES, group_by_name};
+use crate::tls::provider::{BACKENDS, GROUPS, SUITES, group_by_name};
 
 const DOCUMENT: &str = include_str!("../../docs/configuration.md");
 
@@ -95,6 +95,19 @@ fn every_suite_and_group_is_listed_in_its_order() {
         quoted(groups).partition(|name| GROUPS.iter().any(|(known, _)| known == name));
     assert_eq!(names, GROUPS.iter().map(|(name, _)| *name).collect::<Vec<_>>());
     assert!(!aliases.is_empty() && aliases.iter().all(|alias| group_by_name(alias).is_some()));
+}
+
+#[test]
+fn every_backend_is_listed_in_the_row_and_in_the_table() {
+    let listener = section("## `[[listener]]`\n");
+    let quoted: Vec<_> = BACKENDS.iter().map(|name| format!("\"{name}\"")).collect();
+    let bounds = row(listener, "crypto")[3];
+    assert_eq!(bounds.split('`').skip(1).step_by(2).collect::<Vec<_>>(), quoted);
+    let (_, table) =
+        listener.split_once("| Backend | Lacks | Mind |\n|---|---|---|\n").expect("it");
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    let names: Vec<_> = rows.filter_map(|row| row.split('`').nth(1)).collect();
+    assert_eq!(names, BACKENDS);
 }
 
 #[test]

@@ -114,6 +114,8 @@ pub struct Listener {
     pub client_key_types: Option<Texts>,
     /// Bits of the shortest RSA key of a client.
     pub client_rsa_bits_min: Option<Number>,
+    /// The crypto backend.
+    pub crypto: Option<Text>,
     /// `"1.3"` and `"1.2"`.
     pub tls_versions: Option<Texts>,
     /// Cipher suites, most preferred first.

@@ -7,6 +7,7 @@
 mod address;
 pub mod bounds;
 mod client;
+mod crypto;
 mod listener;
 mod pem;
 mod upstream;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::limits::ENDPOINTS_MAX;
 use crate::policy::Rules;
+use crate::tls::provider::Backend;
 use crate::tls::server::ListenerTls;
 use crate::tls::verify::ClientAuth;
 
@@ -81,6 +82,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Options of the listening socket and of the accepted ones.
     pub socket: SocketOptions,
+    /// What does its cryptography.
+    pub crypto: Backend,
     /// Certificates and TLS parameters.
     pub tls: ListenerTls,
     /// Whether a client must present a certificate.

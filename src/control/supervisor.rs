@@ -14,7 +14,7 @@ use std::thread::{self, JoinHandle};
 use super::load::random_seed;
 use super::logwriter::LogWriter;
 use super::placement::{PlacementError, place};
-use crate::config::snapshot::{Listener, RingOptions, Snapshot};
+use crate::config::snapshot::{Listener, Snapshot};
 use crate::error::CloseKind;
 use crate::log;
 use crate::metrics::counter::{CounterSnapshot, WorkerCounters};
@@ -263,10 +263,10 @@ impl Gateway {
 /// What [`Gateway::start`] would say.
 pub fn preflight(snapshot: &Snapshot) -> Result<(), StartError> {
     let cpus = placement(snapshot)?;
-    let options = snapshot.ring.clone();
+    let snapshot = snapshot.clone();
     // On a thread of its own, for it is pinned.
     let probe =
-        thread::spawn(move || cpus.iter().try_for_each(|&cpu| prepare(&options, cpu).map(drop)));
+        thread::spawn(move || cpus.iter().try_for_each(|&cpu| prepare(&snapshot, cpu).map(drop)));
     probe.join().unwrap_or(Err(StartError::WorkerLost))
 }
 
@@ -281,7 +281,7 @@ fn spawn(parts: Parts, cpu: usize) -> io::Result<(JoinHandle<io::Result<()>>, Re
     let (tell, ready) = sync_channel(1);
     let thread =
         thread::Builder::new().name(format!("worker-{}", parts.number)).spawn(move || {
-            let (driver, inbox) = match prepare(&parts.snapshot.ring, cpu) {
+            let (driver, inbox) = match prepare(&parts.snapshot, cpu) {
                 Ok((driver, inbox, outbox)) => {
                     // The supervisor waits for this, or is gone with the process.
                     let _ = tell.send(Ok(outbox));
@@ -300,12 +300,15 @@ fn spawn(parts: Parts, cpu: usize) -> io::Result<(JoinHandle<io::Result<()>>, Re
 type Prepared = (Driver, crate::rt::inbox::Inbox<Message>, Outbox<Message>);
 
 /// What must happen on the worker's own thread: pinning, the ring, which has one issuer, and the
-/// first use of the crypto backend, which takes milliseconds per thread.
-fn prepare(options: &RingOptions, cpu: usize) -> Result<Prepared, StartError> {
+/// first use of each crypto backend, which takes milliseconds per thread.
+fn prepare(snapshot: &Snapshot, cpu: usize) -> Result<Prepared, StartError> {
     if !cpu::pin(cpu) {
         return Err(StartError::Pin(cpu));
     }
-    warm_up().map_err(StartError::Crypto)?;
+    for config in snapshot.listeners.iter().filter_map(|it| it.tls.configs().first()) {
+        warm_up(config.crypto_provider()).map_err(StartError::Crypto)?;
+    }
+    let options = &snapshot.ring;
     let uring = Uring::new(&ring::RingOptions {
         entries: options.entries,
         recv_buffers: options.recv_buffers,

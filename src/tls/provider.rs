@@ -1,44 +1,289 @@
-//! The crypto backend: which cipher suites, key exchange groups and protocol versions there are,
-//! what the configuration calls them, and in which order they are preferred.
+//! The crypto backends: which are compiled in, which cipher suites, key exchange groups and
+//! protocol versions each has, what the configuration calls them, and in which order they are
+//! preferred.
 //!
-//! Everything is aws-lc-rs' through rustls; nothing here implements cryptography. The tables are
-//! what the configuration is read by and what messages about it say. The log and the demo show
-//! more than is supported here and read `names.rs`; the invariant is that each name that those
-//! show for a supported thing is understood by the configuration.
+//! Nothing here implements cryptography. The tables are what the configuration is read by and what
+//! messages about it say. The log and the demo show more than is supported here and read
+//! `names.rs`; the invariant is that each name that those show for a supported thing is understood
+//! by the configuration. A [`Backend`] that is not compiled in cannot exist, and all that a
+//! provider does is its one backend's.
 
-use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
+use std::fmt;
+use std::str::FromStr;
+
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
     CipherSuite, NamedGroup, ProtocolVersion, SupportedCipherSuite, SupportedProtocolVersion,
 };
 
+#[cfg(not(any(
+    feature = "aws-lc-rs",
+    feature = "ring",
+    feature = "graviola",
+    feature = "openssl",
+    feature = "rustcrypto",
+    feature = "fips"
+)))]
+compile_error!(
+    "no crypto backend: enable at least one of the features aws-lc-rs (the default), ring, \
+     graviola, openssl, rustcrypto, fips"
+);
+
+/// Every backend that there is, by its name, which is also its cargo feature's.
+pub static BACKENDS: &[&str] = &["aws-lc-rs", "ring", "graviola", "openssl", "rustcrypto", "fips"];
+
+/// A crypto backend that is compiled in; all of TLS is done by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// aws-lc-rs: AWS-LC, in C and assembly.
+    ///
+    /// In a build with `fips` there is none: the library is its validated form then.
+    #[cfg(all(feature = "aws-lc-rs", not(feature = "fips")))]
+    AwsLcRs,
+    /// AWS-LC's validated module, with approved suites and groups only.
+    #[cfg(feature = "fips")]
+    Fips,
+    /// ring: BoringSSL's assembly, and Rust.
+    #[cfg(feature = "ring")]
+    Ring,
+    /// Graviola: verified assembly, and Rust.
+    #[cfg(feature = "graviola")]
+    Graviola,
+    /// The system's OpenSSL.
+    #[cfg(feature = "openssl")]
+    OpenSsl,
+    /// RustCrypto: Rust alone. For comparison, not for service.
+    #[cfg(feature = "rustcrypto")]
+    RustCrypto,
+}
+
+impl Backend {
+    /// All that are compiled in, most preferred first.
+    pub const ALL: &'static [Self] = &[
+        #[cfg(all(feature = "aws-lc-rs", not(feature = "fips")))]
+        Self::AwsLcRs,
+        #[cfg(feature = "fips")]
+        Self::Fips,
+        #[cfg(feature = "ring")]
+        Self::Ring,
+        #[cfg(feature = "graviola")]
+        Self::Graviola,
+        #[cfg(feature = "openssl")]
+        Self::OpenSsl,
+        #[cfg(feature = "rustcrypto")]
+        Self::RustCrypto,
+    ];
+
+    /// Its name in the configuration, and its cargo feature's.
+    pub const fn name(self) -> &'static str {
+        match self {
+            #[cfg(all(feature = "aws-lc-rs", not(feature = "fips")))]
+            Self::AwsLcRs => "aws-lc-rs",
+            #[cfg(feature = "fips")]
+            Self::Fips => "fips",
+            #[cfg(feature = "ring")]
+            Self::Ring => "ring",
+            #[cfg(feature = "graviola")]
+            Self::Graviola => "graviola",
+            #[cfg(feature = "openssl")]
+            Self::OpenSsl => "openssl",
+            #[cfg(feature = "rustcrypto")]
+            Self::RustCrypto => "rustcrypto",
+        }
+    }
+
+    /// The backend that runs where none is named.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError::Processor`].
+    pub fn preferred() -> Result<Self, BackendError> {
+        Self::ALL[0].runs_here()
+    }
+
+    /// Its suites of [`SUITES`], most preferred first.
+    pub fn suites(self) -> Vec<SupportedCipherSuite> {
+        self.whole().cipher_suites
+    }
+
+    /// Its groups of [`GROUPS`], most preferred first.
+    pub fn groups(self) -> Vec<&'static dyn SupportedKxGroup> {
+        self.whole().kx_groups
+    }
+
+    /// All that it has and the configuration has a name for, in the order of preference.
+    fn whole(self) -> CryptoProvider {
+        let theirs = match self {
+            #[cfg(all(feature = "aws-lc-rs", not(feature = "fips")))]
+            Self::AwsLcRs => rustls::crypto::aws_lc_rs::default_provider(),
+            #[cfg(feature = "fips")]
+            Self::Fips => rustls::crypto::default_fips_provider(),
+            #[cfg(feature = "ring")]
+            Self::Ring => rustls::crypto::ring::default_provider(),
+            #[cfg(feature = "graviola")]
+            Self::Graviola => rustls_graviola::default_provider(),
+            #[cfg(feature = "openssl")]
+            Self::OpenSsl => rustls_openssl::default_provider(),
+            #[cfg(feature = "rustcrypto")]
+            Self::RustCrypto => rustls_rustcrypto::provider(),
+        };
+        let suite = |id| theirs.cipher_suites.iter().find(|suite| suite.suite() == id).copied();
+        let group = |id| theirs.kx_groups.iter().find(|group| group.name() == id).copied();
+        CryptoProvider {
+            cipher_suites: SUITES.iter().filter_map(|(_, id)| suite(*id)).collect(),
+            kx_groups: GROUPS.iter().filter_map(|(_, id)| group(*id)).collect(),
+            ..theirs
+        }
+    }
+
+    /// Graviola panics on a processor that lacks what its code is written for.
+    fn runs_here(self) -> Result<Self, BackendError> {
+        #[cfg(feature = "graviola")]
+        if self == Self::Graviola && !graviola_runs_here() {
+            return Err(BackendError::Processor);
+        }
+        Ok(self)
+    }
+}
+
+/// What `graviola::low` asserts on its first use.
+#[cfg(feature = "graviola")]
+fn graviola_runs_here() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("aes")
+        && std::arch::is_x86_feature_detected!("pclmulqdq")
+        && std::arch::is_x86_feature_detected!("bmi1")
+        && std::arch::is_x86_feature_detected!("adx")
+        && std::arch::is_x86_feature_detected!("avx")
+        && std::arch::is_x86_feature_detected!("avx2");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("neon")
+        && std::arch::is_aarch64_feature_detected!("aes")
+        && std::arch::is_aarch64_feature_detected!("pmull")
+        && std::arch::is_aarch64_feature_detected!("sha2");
+}
+
+/// Why a backend, or something of it, cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackendError {
+    /// No backend has this name.
+    Unknown(String),
+    /// The backend of this name exists and is not compiled in.
+    NotCompiledIn(&'static str),
+    /// Graviola does not run on this processor.
+    Processor,
+    /// The backend lacks this suite.
+    Suite(Backend, CipherSuite),
+    /// The backend lacks this group.
+    Group(Backend, NamedGroup),
+}
+
+impl BackendError {
+    /// What was found.
+    pub fn found(&self) -> String {
+        match self {
+            Self::Unknown(name) => format!("the crypto backend {name:?}, which does not exist"),
+            Self::NotCompiledIn(name) => {
+                format!("the crypto backend {name:?}, which is not compiled in")
+            }
+            Self::Processor => {
+                String::from("the crypto backend \"graviola\", which this processor cannot run")
+            }
+            Self::Suite(backend, suite) => {
+                format!("{}, which the crypto backend {} lacks", suite_name(*suite), backend.name())
+            }
+            Self::Group(backend, group) => {
+                format!("{}, which the crypto backend {} lacks", group_name(*group), backend.name())
+            }
+        }
+    }
+
+    /// What would have been right.
+    pub fn expected(&self) -> String {
+        let list = |names: Vec<&str>| format!("one of {}", names.join(", "));
+        match self {
+            Self::Unknown(_) => list(BACKENDS.to_vec()),
+            Self::NotCompiledIn(_) => list(Backend::ALL.iter().map(|it| it.name()).collect()),
+            Self::Processor if cfg!(target_arch = "x86_64") => {
+                String::from("a processor with adx, aes, avx, avx2, bmi1 and pclmulqdq")
+            }
+            Self::Processor => String::from("a processor with aes, neon, pmull and sha2"),
+            Self::Suite(backend, _) => {
+                list(backend.suites().iter().map(|suite| suite_name(suite.suite())).collect())
+            }
+            Self::Group(backend, _) => {
+                list(backend.groups().iter().map(|group| group_name(group.name())).collect())
+            }
+        }
+    }
+
+    /// What to do.
+    pub fn fix(&self) -> String {
+        match self {
+            Self::Unknown(_) => String::from("write one of these"),
+            // One library in two forms: a program has one of them.
+            Self::NotCompiledIn("aws-lc-rs") if cfg!(feature = "fips") => String::from(
+                "write \"fips\", which is the same library in its validated form, or build \
+                 without the feature `fips`",
+            ),
+            Self::NotCompiledIn(name) => format!(
+                "write one of these, or build with the cargo feature `{name}`: \
+                 `cargo build --release --features {name}`"
+            ),
+            Self::Processor => String::from("choose another backend"),
+            Self::Suite(..) | Self::Group(..) => {
+                String::from("choose among these, or another backend")
+            }
+        }
+    }
+}
+
+impl fmt::Display for BackendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; expected {}; fix: {}", self.found(), self.expected(), self.fix())
+    }
+}
+
+impl std::error::Error for BackendError {}
+
+impl FromStr for Backend {
+    type Err = BackendError;
+
+    fn from_str(name: &str) -> Result<Self, BackendError> {
+        let known = BACKENDS.iter().find(|known| **known == name);
+        let known = known.ok_or_else(|| BackendError::Unknown(name.to_string()))?;
+        let backend = Self::ALL.iter().find(|backend| backend.name() == *known);
+        backend.ok_or(BackendError::NotCompiledIn(known))?.runs_here()
+    }
+}
+
 /// Every cipher suite, most preferred first.
 ///
 /// The AES-128 suites lead: they hash with SHA-256, and a SHA-384 suite costs 26 us more per full
 /// handshake. ChaCha20-Poly1305 comes last because the machines this runs on have AES
 /// instructions. Names are IANA's, with `TLS_` for both versions.
-pub static SUITES: &[(&str, SupportedCipherSuite)] = &[
-    ("TLS_AES_128_GCM_SHA256", cipher_suite::TLS13_AES_128_GCM_SHA256),
-    ("TLS_AES_256_GCM_SHA384", cipher_suite::TLS13_AES_256_GCM_SHA384),
-    ("TLS_CHACHA20_POLY1305_SHA256", cipher_suite::TLS13_CHACHA20_POLY1305_SHA256),
+pub static SUITES: &[(&str, CipherSuite)] = &[
+    ("TLS_AES_128_GCM_SHA256", CipherSuite::TLS13_AES_128_GCM_SHA256),
+    ("TLS_AES_256_GCM_SHA384", CipherSuite::TLS13_AES_256_GCM_SHA384),
+    ("TLS_CHACHA20_POLY1305_SHA256", CipherSuite::TLS13_CHACHA20_POLY1305_SHA256),
     (
         "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
-        cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
     ),
-    ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
+    ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
     (
         "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
-        cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
     ),
-    ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
+    ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
     (
         "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
-        cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
     ),
     (
         "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
-        cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
     ),
 ];
 
@@ -46,11 +291,11 @@ pub static SUITES: &[(&str, SupportedCipherSuite)] = &[
 ///
 /// The hybrid leads: it costs 17 us more and keeps recorded traffic closed to a quantum computer.
 /// TLS 1.2 cannot use it (RFC 8446 groups only).
-pub static GROUPS: &[(&str, &dyn SupportedKxGroup)] = &[
-    ("X25519MLKEM768", kx_group::X25519MLKEM768),
-    ("X25519", kx_group::X25519),
-    ("secp256r1", kx_group::SECP256R1),
-    ("secp384r1", kx_group::SECP384R1),
+pub static GROUPS: &[(&str, NamedGroup)] = &[
+    ("X25519MLKEM768", NamedGroup::X25519MLKEM768),
+    ("X25519", NamedGroup::X25519),
+    ("secp256r1", NamedGroup::secp256r1),
+    ("secp384r1", NamedGroup::secp384r1),
 ];
 
 /// Other names that the configuration may use for groups: NIST's for SECG's curves.
@@ -63,12 +308,12 @@ pub static VERSIONS: &[(&str, &SupportedProtocolVersion)] = &[("1.3", &TLS13), (
 static VERSION_ALIASES: &[(&str, &str)] = &[("TLS 1.3", "1.3"), ("TLS 1.2", "1.2")];
 
 /// The suite that the configuration calls `name`; case does not count.
-pub fn suite_by_name(name: &str) -> Option<SupportedCipherSuite> {
+pub fn suite_by_name(name: &str) -> Option<CipherSuite> {
     SUITES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, suite)| *suite)
 }
 
 /// The group that the configuration calls `name`, NIST's names included; case does not count.
-pub fn group_by_name(name: &str) -> Option<&'static dyn SupportedKxGroup> {
+pub fn group_by_name(name: &str) -> Option<NamedGroup> {
     let name = without_alias(GROUP_ALIASES, name);
     GROUPS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, group)| *group)
 }
@@ -86,12 +331,12 @@ fn without_alias<'n>(aliases: &[(&str, &'n str)], name: &'n str) -> &'n str {
 
 /// What the configuration calls a suite.
 pub fn suite_name(suite: CipherSuite) -> &'static str {
-    SUITES.iter().find(|(_, known)| known.suite() == suite).map_or("unknown", |(name, _)| *name)
+    SUITES.iter().find(|(_, known)| *known == suite).map_or("unknown", |(name, _)| *name)
 }
 
 /// What the configuration calls a group: the first of its names.
 pub fn group_name(group: NamedGroup) -> &'static str {
-    GROUPS.iter().find(|(_, known)| known.name() == group).map_or("unknown", |(name, _)| *name)
+    GROUPS.iter().find(|(_, known)| *known == group).map_or("unknown", |(name, _)| *name)
 }
 
 /// What the configuration calls a protocol version: the first of its names.
@@ -99,31 +344,51 @@ pub fn version_name(version: ProtocolVersion) -> &'static str {
     VERSIONS.iter().find(|(_, known)| known.version == version).map_or("unknown", |(name, _)| *name)
 }
 
-/// A provider of these suites and groups, each most preferred first; empty stands for all.
-pub fn provider(
-    suites: &[SupportedCipherSuite],
-    groups: &[&'static dyn SupportedKxGroup],
-) -> CryptoProvider {
-    let all_suites = || SUITES.iter().map(|(_, suite)| *suite).collect();
-    let all_groups = || GROUPS.iter().map(|(_, group)| *group).collect();
-    CryptoProvider {
-        cipher_suites: if suites.is_empty() { all_suites() } else { suites.to_vec() },
-        kx_groups: if groups.is_empty() { all_groups() } else { groups.to_vec() },
-        ..aws_lc_rs::default_provider()
-    }
+/// The version that a suite is of.
+pub fn version_of(suite: CipherSuite) -> &'static SupportedProtocolVersion {
+    // RFC 8446, B.4: the suites of TLS 1.3 are 0x13xx.
+    if u16::from(suite) >> 8 == 0x13 { &TLS13 } else { &TLS12 }
 }
 
-/// Makes aws-lc-rs do the work of its first use now, before a client waits for it.
+/// A provider of these suites and groups of a backend, each most preferred first; empty stands for
+/// all that it has.
 ///
-/// The first use seeds the generator from CPU jitter, detects the CPU and builds tables: 25 ms
+/// # Errors
+///
+/// The first suite or group that the backend lacks.
+pub fn provider(
+    backend: Backend,
+    suites: &[CipherSuite],
+    groups: &[NamedGroup],
+) -> Result<CryptoProvider, BackendError> {
+    let mut provider = backend.whole();
+    if !suites.is_empty() {
+        let find = |id: &CipherSuite| {
+            let found = provider.cipher_suites.iter().find(|suite| suite.suite() == *id);
+            found.copied().ok_or(BackendError::Suite(backend, *id))
+        };
+        provider.cipher_suites = suites.iter().map(find).collect::<Result<_, _>>()?;
+    }
+    if !groups.is_empty() {
+        let find = |id: &NamedGroup| {
+            let found = provider.kx_groups.iter().find(|group| group.name() == *id);
+            found.copied().ok_or(BackendError::Group(backend, *id))
+        };
+        provider.kx_groups = groups.iter().map(find).collect::<Result<_, _>>()?;
+    }
+    Ok(provider)
+}
+
+/// Makes a backend do the work of its first use now, before a client waits for it.
+///
+/// aws-lc-rs seeds its generator from CPU jitter, detects the CPU and builds tables: 25 ms
 /// measured, once per process. A thread's own generator is another 0.2 ms, so a worker may call
 /// this again on its own thread.
 ///
 /// # Errors
 ///
 /// What the backend reports, which means that no handshake would succeed either.
-pub fn warm_up() -> Result<(), rustls::Error> {
-    let provider = provider(&[], &[]);
+pub fn warm_up(provider: &CryptoProvider) -> Result<(), rustls::Error> {
     let mut random = [0; 32];
     provider.secure_random.fill(&mut random)?;
     for group in &provider.kx_groups {
@@ -135,80 +400,4 @@ pub fn warm_up() -> Result<(), rustls::Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tls::names;
-
-    #[test]
-    fn the_default_prefers_aes_128_and_the_hybrid_group() {
-        let provider = provider(&[], &[]);
-        assert_eq!(provider.cipher_suites[0].suite(), CipherSuite::TLS13_AES_128_GCM_SHA256);
-        assert_eq!(provider.kx_groups[0].name(), NamedGroup::X25519MLKEM768);
-        let mut versions: Vec<_> =
-            provider.cipher_suites.iter().map(|suite| suite.version().version).collect();
-        versions.dedup();
-        assert_eq!(versions, [ProtocolVersion::TLSv1_3, ProtocolVersion::TLSv1_2]);
-    }
-
-    #[test]
-    fn the_order_given_is_the_order_kept() {
-        let suites = ["TLS_CHACHA20_POLY1305_SHA256", "tls_aes_128_gcm_sha256"]
-            .map(|name| suite_by_name(name).expect("a known suite"));
-        let groups = ["P-384", "x25519"].map(|name| group_by_name(name).expect("a known group"));
-        let provider = provider(&suites, &groups);
-        let names: Vec<_> =
-            provider.cipher_suites.iter().map(|suite| suite_name(suite.suite())).collect();
-        assert_eq!(names, ["TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"]);
-        let names: Vec<_> =
-            provider.kx_groups.iter().map(|group| group_name(group.name())).collect();
-        assert_eq!(names, ["secp384r1", "X25519"]);
-    }
-
-    #[test]
-    fn every_suite_of_the_backend_has_a_name() {
-        for suite in aws_lc_rs::ALL_CIPHER_SUITES {
-            assert_ne!(suite_name(suite.suite()), "unknown", "{suite:?}");
-        }
-        assert_eq!(suite_name(CipherSuite::TLS_NULL_WITH_NULL_NULL), "unknown");
-        assert_eq!(group_name(NamedGroup::FFDHE2048), "unknown");
-        assert!(suite_by_name("TLS_RSA_WITH_AES_128_CBC_SHA").is_none());
-        assert!(group_by_name("brainpoolP256r1").is_none());
-        for (alias, name) in GROUP_ALIASES {
-            let group = group_by_name(alias).expect("an alias names a known group");
-            assert_eq!(group_name(group.name()), *name);
-        }
-    }
-
-    #[test]
-    fn the_configuration_understands_what_the_log_shows() {
-        let spellings = |shown: &str| [shown.to_lowercase(), shown.to_uppercase(), shown.into()];
-        for (_, suite) in SUITES {
-            for spelling in spellings(&names::suite_name(suite.suite().into())) {
-                assert_eq!(suite_by_name(&spelling), Some(*suite), "{spelling}");
-            }
-        }
-        for (_, group) in GROUPS {
-            for spelling in spellings(&names::group_name(group.name().into())) {
-                let found = group_by_name(&spelling).map(SupportedKxGroup::name);
-                assert_eq!(found, Some(group.name()), "{spelling}");
-            }
-        }
-        for (name, version) in VERSIONS {
-            assert_eq!(version_by_name(name), Some(*version));
-            assert_eq!(version_name(version.version), *name);
-            for spelling in spellings(&names::version_name(version.version.into())) {
-                assert_eq!(version_by_name(&spelling), Some(*version), "{spelling}");
-            }
-        }
-        for other in ["1.1", "TLS 1.1", "TLS", "TLS1.3", "", "SSL 3.0"] {
-            assert_eq!(version_by_name(other), None, "{other}");
-        }
-        assert_eq!(version_name(ProtocolVersion::TLSv1_1), "unknown");
-    }
-
-    #[test]
-    fn warming_up_works_more_than_once() {
-        warm_up().expect("the backend works");
-        warm_up().expect("the backend works");
-    }
-}
+mod tests;

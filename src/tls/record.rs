@@ -1,17 +1,19 @@
 //! The record layer after the handshake: rustls' keys, our buffers.
 //!
 //! rustls copies and allocates for every record; here a record is encrypted from the receive
-//! buffer straight into the send buffer, and the other way round. It protects and unprotects
-//! records and nothing else: what their content means is `session`'s business. Sans-IO.
+//! buffer straight into the send buffer, and the other way round, where the backend allows it
+//! (`aead`). It protects and unprotects records and nothing else: what their content means is
+//! `session`'s business. Sans-IO.
 //!
 //! Invariant: a sequence number is used once per key (it is the nonce, RFC 8446, 5.3), and no key
 //! outlives its limit of records (RFC 8446, 5.5).
 
-use aws_lc_rs::aead::{
-    AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce,
-    UnboundKey,
-};
-use rustls::{AlertDescription, ConnectionTrafficSecrets, ProtocolVersion};
+mod aead;
+
+use rustls::crypto::cipher::NONCE_LEN;
+use rustls::{AlertDescription, ConnectionTrafficSecrets, SupportedCipherSuite};
+
+use self::aead::{Kind, Opener, Sealer, Secret, open_by_table, seal_by_table};
 
 /// Bytes of a record's header (RFC 8446, 5.1).
 pub const HEADER_BYTES: usize = 5;
@@ -25,6 +27,9 @@ pub const OVERHEAD_BYTES_MAX: usize = HEADER_BYTES + EXPLICIT_NONCE_BYTES + TAG_
 
 const EXPLICIT_NONCE_BYTES: usize = 8;
 const TAG_BYTES: usize = 16;
+/// Records that one AES-GCM key may protect: 2^24.5 (RFC 8446, 5.5), rounded down as rustls does.
+/// Not every backend's table has a bound.
+const GCM_RECORDS_MAX: u64 = 1 << 24;
 
 /// What a record holds (RFC 8446, 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,39 +100,30 @@ enum Layout {
 
 /// The keys of one direction.
 #[derive(Debug)]
-pub struct Keys {
-    key: LessSafeKey,
+pub struct Keys<A> {
+    aead: A,
     iv: [u8; NONCE_LEN],
     sequence: u64,
     sequence_max: u64,
     layout: Layout,
 }
 
-impl Keys {
+/// Keys that seal.
+pub type WriteKeys = Keys<Sealer>;
+/// Keys that open.
+pub type ReadKeys = Keys<Opener>;
+
+impl WriteKeys {
     /// The keys that rustls handed over, and the number of the next record.
     ///
     /// `records_max` is the suite's confidentiality limit. `None` for an algorithm that is
     /// unknown here.
     pub fn new(
-        version: ProtocolVersion,
-        (sequence, secrets): (u64, ConnectionTrafficSecrets),
+        suite: SupportedCipherSuite,
+        secrets: (u64, ConnectionTrafficSecrets),
         records_max: u64,
     ) -> Option<Self> {
-        let tls13 = version == ProtocolVersion::TLSv1_3;
-        let gcm = if tls13 { Layout::Tls13 } else { Layout::Tls12Gcm };
-        let chacha = if tls13 { Layout::Tls13 } else { Layout::Tls12ChaCha };
-        let (algorithm, key, iv, layout) = match &secrets {
-            ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (&AES_128_GCM, key, iv, gcm),
-            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (&AES_256_GCM, key, iv, gcm),
-            ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => {
-                (&CHACHA20_POLY1305, key, iv, chacha)
-            }
-            _ => return None,
-        };
-        let algorithm: &'static Algorithm = algorithm;
-        let key = LessSafeKey::new(UnboundKey::new(algorithm, key.as_ref()).ok()?);
-        let iv = iv.as_ref().try_into().ok()?;
-        Some(Self { key, iv, sequence, sequence_max: records_max, layout })
+        Self::with(Sealer::new, suite, secrets, records_max)
     }
 
     /// Whether so few records are left that it is time for new keys.
@@ -150,7 +146,29 @@ impl Keys {
         if self.sequence > self.sequence_max {
             return Err(RecordError::KeyExhausted);
         }
+        let before = out.len();
+        let sealed = self.append_sealed(kind, content, out);
+        match sealed {
+            Ok(()) => self.sequence += 1,
+            // The content in the clear, perhaps: it must not be sent.
+            Err(_) => out.truncate(before),
+        }
+        sealed
+    }
+
+    fn append_sealed(
+        &mut self,
+        kind: ContentType,
+        content: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), RecordError> {
         let nonce = self.nonce();
+        let key = match &mut self.aead {
+            Sealer::Direct(key) => &*key,
+            Sealer::Table(encrypter) => {
+                return seal_by_table(encrypter.as_mut(), kind, content, self.sequence, out);
+            }
+        };
         let inner = [kind.code()];
         let (outer, extra, explicit): (u8, &[u8], &[u8]) = match self.layout {
             Layout::Tls13 => (ContentType::Data.code(), &inner, &[]),
@@ -161,28 +179,26 @@ impl Keys {
         // invariant: 2^14 and the overhead fit.
         let length = u16::try_from(payload).expect("a record's length fits").to_be_bytes();
         let header = [outer, 3, 3, length[0], length[1]];
-        let before = out.len();
         out.extend_from_slice(&header);
         out.extend_from_slice(explicit);
         let start = out.len();
         out.resize(start + content.len() + extra.len() + TAG_BYTES, 0);
-        let (ciphertext, tail) = out[start..].split_at_mut(content.len());
-        let aad = self.additional_data(header, content.len());
-        let sealed = self.key.seal_out_of_place_scatter(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from(aad.bytes()),
-            content,
-            ciphertext,
-            extra,
-            tail,
-        );
-        if sealed.is_err() {
-            // The content in the clear, perhaps: it must not be sent.
-            out.truncate(before);
-            return Err(RecordError::KeyExhausted);
-        }
-        self.sequence += 1;
-        Ok(())
+        let aad = additional_data(self.layout, self.sequence, header, content.len());
+        key.seal(nonce, aad.bytes(), (content, extra), &mut out[start..])
+    }
+}
+
+impl ReadKeys {
+    /// The keys that rustls handed over, and the number of the next record.
+    ///
+    /// `records_max` is the suite's confidentiality limit. `None` for an algorithm that is
+    /// unknown here.
+    pub fn new(
+        suite: SupportedCipherSuite,
+        secrets: (u64, ConnectionTrafficSecrets),
+        records_max: u64,
+    ) -> Option<Self> {
+        Self::with(Opener::new, suite, secrets, records_max)
     }
 
     /// Decrypts one whole record and appends its content to `out`; `out` is as it was on error.
@@ -208,72 +224,22 @@ impl Keys {
         if content_bytes > PLAINTEXT_BYTES_MAX + usize::from(self.layout == Layout::Tls13) {
             return Err(RecordError::Overflow);
         }
-        let (ciphertext, tag) = sealed.split_at(content_bytes);
-        let aad = self.additional_data(*header, content_bytes);
         let start = out.len();
-        out.resize(start + content_bytes, 0);
-        let opened = self.key.open_separate_gather(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from(aad.bytes()),
-            ciphertext,
-            tag,
-            &mut out[start..],
-        );
-        let kind = match opened {
-            Ok(()) => self.content_type(header[0], start, out),
-            Err(_) => Err(RecordError::BadMac),
+        let opened = match &mut self.aead {
+            Opener::Direct(key) => {
+                let aad = additional_data(self.layout, self.sequence, *header, content_bytes);
+                key.open(nonce, aad.bytes(), sealed, out)
+                    .and_then(|()| content_type(self.layout, header[0], start, out))
+            }
+            Opener::Table(decrypter) => {
+                open_by_table(decrypter.as_mut(), *header, payload, self.sequence, out)
+            }
         };
-        match kind {
+        match opened {
             Ok(_) => self.sequence += 1,
             Err(_) => out.truncate(start),
         }
-        kind
-    }
-
-    /// The type of the content at `start`; takes off what TLS 1.3 hides it behind: "the receiver
-    /// scans the field from the end toward the beginning" (RFC 8446, 5.4).
-    fn content_type(
-        &self,
-        outer: u8,
-        start: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<ContentType, RecordError> {
-        let code = match self.layout {
-            Layout::Tls13 => {
-                let content = &out[start..];
-                let last = content.iter().rposition(|&byte| byte != 0);
-                let last = start + last.ok_or(RecordError::Unexpected)?;
-                let code = out[last];
-                out.truncate(last);
-                code
-            }
-            Layout::Tls12Gcm | Layout::Tls12ChaCha => outer,
-        };
-        ContentType::from_code(code).ok_or(RecordError::Unexpected)
-    }
-
-    /// RFC 8446, 5.3; TLS 1.2 in the same way, where it may choose.
-    fn nonce(&self) -> [u8; NONCE_LEN] {
-        let mut nonce = self.iv;
-        for (byte, number) in nonce[4..].iter_mut().zip(self.sequence.to_be_bytes()) {
-            *byte ^= number;
-        }
-        nonce
-    }
-
-    fn additional_data(&self, header: [u8; HEADER_BYTES], content_bytes: usize) -> AdditionalData {
-        let mut bytes = [0; 13];
-        if self.layout == Layout::Tls13 {
-            // RFC 8446, 5.2: the record header.
-            bytes[..HEADER_BYTES].copy_from_slice(&header);
-            return AdditionalData { bytes, used: HEADER_BYTES };
-        }
-        // RFC 5246, 6.2.3.3: number, type, version, length of the plaintext.
-        bytes[..8].copy_from_slice(&self.sequence.to_be_bytes());
-        bytes[8..11].copy_from_slice(&header[..3]);
-        let length = u16::try_from(content_bytes).unwrap_or(u16::MAX);
-        bytes[11..].copy_from_slice(&length.to_be_bytes());
-        AdditionalData { bytes, used: 13 }
+        opened
     }
 
     /// The length of the whole record that `bytes` begins with, header included; `None` while the
@@ -301,6 +267,79 @@ impl Keys {
     }
 }
 
+impl<A> Keys<A> {
+    fn with(
+        aead: impl FnOnce(SupportedCipherSuite, Secret) -> A,
+        suite: SupportedCipherSuite,
+        (sequence, secrets): (u64, ConnectionTrafficSecrets),
+        records_max: u64,
+    ) -> Option<Self> {
+        let secret = Secret::new(secrets)?;
+        let layout = match (suite, secret.kind) {
+            (SupportedCipherSuite::Tls13(_), _) => Layout::Tls13,
+            (SupportedCipherSuite::Tls12(_), Kind::Gcm) => Layout::Tls12Gcm,
+            (SupportedCipherSuite::Tls12(_), Kind::ChaCha) => Layout::Tls12ChaCha,
+        };
+        let sequence_max = match secret.kind {
+            Kind::Gcm => records_max.min(GCM_RECORDS_MAX),
+            Kind::ChaCha => records_max,
+        };
+        let iv = secret.iv;
+        Some(Self { aead: aead(suite, secret), iv, sequence, sequence_max, layout })
+    }
+
+    /// RFC 8446, 5.3; TLS 1.2 in the same way, where it may choose.
+    fn nonce(&self) -> [u8; NONCE_LEN] {
+        let mut nonce = self.iv;
+        for (byte, number) in nonce[4..].iter_mut().zip(self.sequence.to_be_bytes()) {
+            *byte ^= number;
+        }
+        nonce
+    }
+}
+
+/// The type of the content at `start`; takes off what TLS 1.3 hides it behind: "the receiver
+/// scans the field from the end toward the beginning" (RFC 8446, 5.4).
+fn content_type(
+    layout: Layout,
+    outer: u8,
+    start: usize,
+    out: &mut Vec<u8>,
+) -> Result<ContentType, RecordError> {
+    let code = match layout {
+        Layout::Tls13 => {
+            let content = &out[start..];
+            let last = content.iter().rposition(|&byte| byte != 0);
+            let last = start + last.ok_or(RecordError::Unexpected)?;
+            let code = out[last];
+            out.truncate(last);
+            code
+        }
+        Layout::Tls12Gcm | Layout::Tls12ChaCha => outer,
+    };
+    ContentType::from_code(code).ok_or(RecordError::Unexpected)
+}
+
+fn additional_data(
+    layout: Layout,
+    sequence: u64,
+    header: [u8; HEADER_BYTES],
+    content_bytes: usize,
+) -> AdditionalData {
+    let mut bytes = [0; 13];
+    if layout == Layout::Tls13 {
+        // RFC 8446, 5.2: the record header.
+        bytes[..HEADER_BYTES].copy_from_slice(&header);
+        return AdditionalData { bytes, used: HEADER_BYTES };
+    }
+    // RFC 5246, 6.2.3.3: number, type, version, length of the plaintext.
+    bytes[..8].copy_from_slice(&sequence.to_be_bytes());
+    bytes[8..11].copy_from_slice(&header[..3]);
+    let length = u16::try_from(content_bytes).unwrap_or(u16::MAX);
+    bytes[11..].copy_from_slice(&length.to_be_bytes());
+    AdditionalData { bytes, used: 13 }
+}
+
 struct AdditionalData {
     bytes: [u8; 13],
     used: usize,
@@ -313,124 +352,4 @@ impl AdditionalData {
 }
 
 #[cfg(test)]
-mod tests {
-    use rustls::crypto::cipher::{AeadKey, Iv};
-
-    use super::*;
-
-    fn keys(version: ProtocolVersion, chacha: bool, records_max: u64) -> Keys {
-        let (key, iv) = (AeadKey::from([7; 32]), Iv::new([9; 12]));
-        let secrets = if chacha {
-            ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv }
-        } else {
-            ConnectionTrafficSecrets::Aes256Gcm { key, iv }
-        };
-        Keys::new(version, (3, secrets), records_max).expect("a known algorithm")
-    }
-
-    fn pairs() -> Vec<(Keys, Keys)> {
-        let mut pairs = Vec::new();
-        for version in [ProtocolVersion::TLSv1_2, ProtocolVersion::TLSv1_3] {
-            for chacha in [false, true] {
-                pairs.push((keys(version, chacha, 100), keys(version, chacha, 100)));
-            }
-        }
-        pairs
-    }
-
-    #[test]
-    fn what_is_sealed_opens_with_its_type_in_order_only() {
-        for (mut write, mut read) in pairs() {
-            let (mut wire, mut plain) = (Vec::new(), b"before".to_vec());
-            for (kind, content) in [
-                (ContentType::Data, &b"hello"[..]),
-                (ContentType::Alert, &[1, 0]),
-                (ContentType::Data, &[]),
-                (ContentType::Data, &[0, 0, 0]),
-                (ContentType::Data, &[5; PLAINTEXT_BYTES_MAX]),
-            ] {
-                wire.clear();
-                write.seal(kind, content, &mut wire).expect("a fresh key");
-                assert_eq!(read.record_bytes(&wire), Ok(Some(wire.len())));
-                assert!(wire.len() <= content.len() + OVERHEAD_BYTES_MAX);
-                assert_eq!(read.open(&wire, &mut plain), Ok(kind));
-                assert_eq!(plain.split_off(6), content);
-                let again = read.open(&wire, &mut plain);
-                assert_eq!((again, plain.len()), (Err(RecordError::BadMac), 6), "a replay");
-            }
-        }
-    }
-
-    #[test]
-    fn a_changed_bit_anywhere_is_found() {
-        for (mut write, mut read) in pairs() {
-            let mut wire = Vec::new();
-            write.seal(ContentType::Data, b"some content", &mut wire).expect("a fresh key");
-            for bit in 0..wire.len() * 8 {
-                let mut bad = wire.clone();
-                bad[bit / 8] ^= 1 << (bit % 8);
-                let Ok(Some(bytes)) = read.record_bytes(&bad) else { continue };
-                // The minor version is not authenticated in TLS 1.3 by its value here.
-                if bytes != bad.len() {
-                    continue;
-                }
-                assert!(read.open(&bad, &mut Vec::new()).is_err(), "bit {bit}");
-            }
-            assert_eq!(read.open(&wire, &mut Vec::new()), Ok(ContentType::Data));
-        }
-    }
-
-    #[test]
-    fn a_record_beyond_its_bounds_is_refused_by_its_header() {
-        let (_, read) = &pairs()[2];
-        let most = u16::try_from(PLAINTEXT_BYTES_MAX + EXPANSION_BYTES_MAX).expect("fits");
-        let header = |kind: u8, length: u16| {
-            let [high, low] = length.to_be_bytes();
-            [kind, 3, 3, high, low]
-        };
-        assert_eq!(read.record_bytes(&header(23, most)), Ok(Some(usize::from(most) + 5)));
-        assert_eq!(read.record_bytes(&header(23, most + 1)), Err(RecordError::Overflow));
-        assert_eq!(read.record_bytes(&header(22, 10)), Err(RecordError::Unexpected));
-        assert_eq!(read.record_bytes(b"GET /"), Err(RecordError::Unexpected));
-        assert_eq!(read.record_bytes(&[23, 3, 3, 0]), Ok(None));
-    }
-
-    #[test]
-    fn short_and_empty_payloads_are_bad_and_all_padding_is_unexpected() {
-        for (mut write, mut read) in pairs() {
-            for payload in 0..24_u8 {
-                let mut record = vec![23, 3, 3, 0, payload];
-                record.resize(5 + usize::from(payload), 0);
-                assert_eq!(read.open(&record, &mut Vec::new()), Err(RecordError::BadMac));
-            }
-            if write.layout == Layout::Tls13 {
-                // A TLS 1.3 record of zeros only has no content type.
-                write.layout = Layout::Tls12ChaCha;
-                let mut wire = Vec::new();
-                let aad = [23, 3, 3, 0, 20];
-                let nonce = Nonce::assume_unique_for_key(write.nonce());
-                let mut zeros = vec![0; 4];
-                write
-                    .key
-                    .seal_in_place_append_tag(nonce, Aad::from(aad), &mut zeros)
-                    .expect("sealed");
-                wire.extend_from_slice(&aad);
-                wire.extend_from_slice(&zeros);
-                assert_eq!(read.open(&wire, &mut Vec::new()), Err(RecordError::Unexpected));
-            }
-        }
-    }
-
-    #[test]
-    fn a_key_ends_at_its_limit() {
-        let mut write = keys(ProtocolVersion::TLSv1_3, false, 5);
-        let mut wire = Vec::new();
-        for worn in [false, false, true] {
-            assert_eq!(write.is_worn(), worn);
-            write.seal(ContentType::Data, b"x", &mut wire).expect("within the limit");
-        }
-        let before = wire.len();
-        let sealed = write.seal(ContentType::Data, b"x", &mut wire);
-        assert_eq!((sealed, wire.len()), (Err(RecordError::KeyExhausted), before));
-    }
-}
+mod tests;

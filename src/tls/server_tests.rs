@@ -5,7 +5,7 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::server::NoClientAuth;
 
 use super::*;
-use crate::tls::provider::provider;
+use crate::tls::provider::{Backend, provider};
 
 const P256: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];
 const ED25519: &[SignatureScheme] = &[SignatureScheme::ED25519];
@@ -17,12 +17,17 @@ fn certificate(algorithm: &'static rcgen::SignatureAlgorithm, names: &[&str]) ->
         .and_then(|params| params.self_signed(&key))
         .expect("a certificate");
     let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-    Certificate::new(vec![chain.der().clone()], key, &provider(&[], &[])).expect("they match")
+    Certificate::new(
+        vec![chain.der().clone()],
+        key,
+        &provider(Backend::ALL[0], &[], &[]).expect("all that there is"),
+    )
+    .expect("they match")
 }
 
 fn options() -> ListenerTlsOptions {
     ListenerTlsOptions {
-        provider: Arc::new(provider(&[], &[])),
+        provider: Arc::new(provider(Backend::ALL[0], &[], &[]).expect("all that there is")),
         versions: vec![&rustls::version::TLS13, &rustls::version::TLS12],
         verifier: Arc::new(NoClientAuth),
         alpn: vec![b"h2".to_vec()],
@@ -93,7 +98,7 @@ fn a_key_of_another_certificate_is_refused() {
         .and_then(|params| params.self_signed(&one))
         .expect("a certificate");
     let key = || PrivateKeyDer::from(PrivatePkcs8KeyDer::from(other.serialize_der()));
-    let provider = provider(&[], &[]);
+    let provider = provider(Backend::ALL[0], &[], &[]).expect("all that there is");
     let error = Certificate::new(vec![chain.der().clone()], key(), &provider).err();
     assert_eq!(error, Some(CertificateError::KeyMismatch));
     let error = Certificate::new(vec![], key(), &provider).err();

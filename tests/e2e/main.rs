@@ -7,6 +7,7 @@ mod harness;
 mod a_gateway_stops_as_it_is_told;
 mod clients_with_a_bad_certificate_are_refused;
 mod clients_with_a_certificate_reach_the_upstream;
+mod every_crypto_backend_serves;
 mod every_option_has_its_effect;
 mod it_refuses_to_start_without_io_uring;
 mod many_bytes_and_many_connections_arrive;

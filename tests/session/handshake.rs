@@ -2,23 +2,32 @@
 
 use proptest::prelude::*;
 use ringfort::limits::HANDSHAKE_BYTES_MAX;
-use ringfort::tls::provider::{GROUPS, SUITES};
+use ringfort::tls::provider::{Backend, suite_name};
 use ringfort::tls::session::SessionError;
-use rustls::{AlertDescription, ProtocolVersion};
+use rustls::crypto::SupportedKxGroup;
+use rustls::{AlertDescription, ProtocolVersion, SupportedCipherSuite};
 
 use crate::kit::{Offer, Pair, TLS12, TLS13, VERSIONS};
 
+/// Every suite of a backend with every group.
+fn choices(backend: Backend) -> Vec<(SupportedCipherSuite, &'static dyn SupportedKxGroup)> {
+    let (suites, groups) = (backend.suites(), backend.groups());
+    suites.iter().flat_map(|&suite| groups.iter().map(move |&group| (suite, group))).collect()
+}
+
 #[test]
 fn every_suite_and_group_is_agreed_on_and_carries_data_both_ways() {
-    for (name, suite) in SUITES {
-        for (_, group) in GROUPS {
+    for &backend in Backend::ALL {
+        for (suite, group) in choices(backend) {
+            let name = format!("{} of {}", suite_name(suite.suite()), backend.name());
             let version = suite.version().version;
             if version == ProtocolVersion::TLSv1_2 && !group.usable_for_version(version) {
                 continue;
             }
-            let suites = vec![*suite];
+            let suites = vec![suite];
             let versions = VERSIONS.into_iter().filter(|known| known.version == version).collect();
-            let offer = Offer { versions, suites, groups: vec![*group], ..Offer::default() };
+            let groups = vec![group];
+            let offer = Offer { backend, versions, suites, groups, ..Offer::default() };
             let mut pair = Pair::established(&offer);
             let agreed = pair.agreed.clone().expect("complete");
             assert_eq!(agreed.suite.suite(), suite.suite(), "{name}");

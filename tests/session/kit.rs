@@ -6,18 +6,18 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use ringfort::cli::pki::{Authority, Issued, KeyChoice, Names, Profile, Validity};
-use ringfort::tls::provider::provider;
-use ringfort::tls::record::{ContentType, HEADER_BYTES, Keys};
+use ringfort::tls::provider::{Backend, provider};
+use ringfort::tls::record::{ContentType, HEADER_BYTES, ReadKeys, WriteKeys};
 use ringfort::tls::server::{Certificate, ListenerTls, ListenerTlsOptions};
 use ringfort::tls::session::{Agreed, Session, SessionError};
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
-use rustls::crypto::SupportedKxGroup;
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::kernel::KernelConnection;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
 use rustls::{
-    AlertDescription, ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, ServerConfig,
+    AlertDescription, ClientConfig, ClientConnection, RootCertStore, ServerConfig,
     SupportedCipherSuite, SupportedProtocolVersion,
 };
 
@@ -54,13 +54,21 @@ fn pki() -> &'static Pki {
 }
 
 /// What the two ends may agree on; empty stands for all.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Offer {
+    pub backend: Backend,
     pub versions: Vec<&'static SupportedProtocolVersion>,
     pub suites: Vec<SupportedCipherSuite>,
     pub groups: Vec<&'static dyn SupportedKxGroup>,
     /// Bytes of the client's records at most.
     pub fragment_bytes: Option<usize>,
+}
+
+impl Default for Offer {
+    fn default() -> Self {
+        let (versions, suites, groups) = Default::default();
+        Self { backend: Backend::ALL[0], versions, suites, groups, fragment_bytes: None }
+    }
 }
 
 impl Offer {
@@ -72,8 +80,19 @@ impl Offer {
         if self.versions.is_empty() { VERSIONS.to_vec() } else { self.versions.clone() }
     }
 
+    fn provider(&self) -> CryptoProvider {
+        let mut provider = provider(self.backend, &[], &[]).expect("all that there is");
+        if !self.suites.is_empty() {
+            provider.cipher_suites.clone_from(&self.suites);
+        }
+        if !self.groups.is_empty() {
+            provider.kx_groups.clone_from(&self.groups);
+        }
+        provider
+    }
+
     pub fn server(&self) -> Arc<ServerConfig> {
-        let provider = Arc::new(provider(&self.suites, &self.groups));
+        let provider = Arc::new(self.provider());
         let roots = Arc::clone(&pki().roots);
         let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider));
         let certificates = [&pki().ecdsa, &pki().rsa].map(|issued| {
@@ -93,7 +112,7 @@ impl Offer {
     }
 
     pub fn client(&self) -> Arc<ClientConfig> {
-        let provider = Arc::new(provider(&self.suites, &self.groups));
+        let provider = Arc::new(self.provider());
         let issued = &pki().client;
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&self.versions())
@@ -231,8 +250,9 @@ impl Pair {
 /// A client that can say what rustls' would not: it has the keys and makes records by hand.
 pub struct RawClient {
     kernel: KernelConnection<ClientConnectionData>,
-    read: Keys,
-    write: Keys,
+    suite: SupportedCipherSuite,
+    read: ReadKeys,
+    write: WriteKeys,
 }
 
 impl RawClient {
@@ -251,10 +271,10 @@ impl RawClient {
         }
         let suite = agreed.expect("agreed").suite;
         let (secrets, kernel) = client.dangerous_into_kernel_connection().expect("keys");
-        let keys = |secrets| Keys::new(suite.version().version, secrets, u64::MAX >> 1);
-        let read = keys(secrets.rx).expect("a known algorithm");
-        let write = keys(secrets.tx).expect("a known algorithm");
-        (Self { kernel, read, write }, session)
+        let most = u64::MAX >> 1;
+        let read = ReadKeys::new(suite, secrets.rx, most).expect("a known algorithm");
+        let write = WriteKeys::new(suite, secrets.tx, most).expect("a known algorithm");
+        (Self { kernel, suite, read, write }, session)
     }
 
     /// One record.
@@ -267,14 +287,13 @@ impl RawClient {
     /// Our next record has new keys.
     pub fn renew_write(&mut self) {
         let secrets = self.kernel.update_tx_secret().expect("TLS 1.3");
-        self.write =
-            Keys::new(ProtocolVersion::TLSv1_3, secrets, u64::MAX >> 1).expect("as before");
+        self.write = WriteKeys::new(self.suite, secrets, u64::MAX >> 1).expect("as before");
     }
 
     /// The server's next record has new keys.
     pub fn renew_read(&mut self) {
         let secrets = self.kernel.update_rx_secret().expect("TLS 1.3");
-        self.read = Keys::new(ProtocolVersion::TLSv1_3, secrets, u64::MAX >> 1).expect("as before");
+        self.read = ReadKeys::new(self.suite, secrets, u64::MAX >> 1).expect("as before");
     }
 
     /// Opens the first record of `wire` and takes it off.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::version::TLS13;
-use rustls::{RootCertStore, SupportedProtocolVersion};
+use rustls::{CipherSuite, NamedGroup, RootCertStore, SupportedProtocolVersion};
 
 use super::connections::{Connection, FINISHED, LogReader};
 use super::error::DemoError;
@@ -26,7 +26,7 @@ use crate::cli::timeline::{
 use crate::control::supervisor::Gateway;
 use crate::error::Refusal;
 use crate::tls::names::alert_name;
-use crate::tls::provider::{group_by_name, provider, suite_by_name};
+use crate::tls::provider::{Backend, provider};
 
 /// Most time for each step of a recording, and for its line in the log.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -39,9 +39,11 @@ const LABEL_COLUMNS: usize = 4;
 const SCHEMES_SHOWN: usize = 2;
 
 /// What the demo's client offers: enough to leave the gateway a choice, and short enough to read.
-const SUITES_OFFERED: [&str; 2] = ["TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256"];
+const SUITES_OFFERED: [CipherSuite; 2] =
+    [CipherSuite::TLS13_AES_128_GCM_SHA256, CipherSuite::TLS13_CHACHA20_POLY1305_SHA256];
 static VERSIONS_OFFERED: &[&SupportedProtocolVersion] = &[&TLS13];
-const GROUPS_OFFERED: [&str; 3] = ["X25519MLKEM768", "X25519", "secp256r1"];
+const GROUPS_OFFERED: [NamedGroup; 3] =
+    [NamedGroup::X25519MLKEM768, NamedGroup::X25519, NamedGroup::secp256r1];
 
 /// What the self-check works with.
 pub(super) struct SelfCheck<'a> {
@@ -161,8 +163,6 @@ impl SelfCheck<'_> {
     }
 
     fn record(&self, client_cert: Option<ClientCertificate>) -> Result<Recording, RecordError> {
-        let suites: Vec<_> = SUITES_OFFERED.into_iter().filter_map(suite_by_name).collect();
-        let groups: Vec<_> = GROUPS_OFFERED.into_iter().filter_map(group_by_name).collect();
         let mut roots = RootCertStore::empty();
         let failed = |error| RecordError {
             address: self.address,
@@ -170,6 +170,11 @@ impl SelfCheck<'_> {
             recording: None,
         };
         roots.add(self.stage.root.certificate().clone()).map_err(failed)?;
+        let provider = Backend::preferred().and_then(|backend| provider(backend, &[], &[]));
+        let mut provider =
+            provider.map_err(|error| failed(rustls::Error::General(error.to_string())))?;
+        provider.cipher_suites.retain(|suite| SUITES_OFFERED.contains(&suite.suite()));
+        provider.kx_groups.retain(|group| GROUPS_OFFERED.contains(&group.name()));
         let name = ServerName::try_from(SERVER_NAME);
         let server_name = name.unwrap_or_else(|_| self.address.ip().into());
         let host = self.address;
@@ -181,7 +186,7 @@ impl SelfCheck<'_> {
             client_cert,
             alpn: Vec::new(),
             versions: VERSIONS_OFFERED,
-            provider: Arc::new(provider(&suites, &groups)),
+            provider: Arc::new(provider),
             connect_timeout: PATIENCE,
             handshake_timeout: PATIENCE,
             response_timeout: PATIENCE,

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::{CryptoProvider, SupportedKxGroup};
-use rustls::{NamedGroup, ProtocolVersion, SupportedProtocolVersion};
+use rustls::crypto::CryptoProvider;
 use toml::Spanned;
 
 use super::{Complaint, Resolver, address, bounds, pem};
@@ -16,13 +15,10 @@ use crate::limits::{
     ALPN_PROTOCOL_BYTES_MAX, ALPN_PROTOCOLS_MAX, LISTENER_CERTIFICATES_MAX, LISTENERS_MAX,
     PEM_BYTES_MAX, SERVER_CHAIN_CERTIFICATES_MAX,
 };
-use crate::tls::provider::{self, GROUPS, SUITES, VERSIONS};
 use crate::tls::server::{Certificate, CertificateError, ListenerTls, ListenerTlsOptions};
 
 /// What `protocol` may be.
 const PROTOCOLS: &[(&str, ())] = &[("tcp", ())];
-
-type Versions = Vec<&'static SupportedProtocolVersion>;
 
 impl Resolver<'_> {
     pub(super) fn listeners(&mut self) -> Vec<Arc<Listener>> {
@@ -60,8 +56,9 @@ impl Resolver<'_> {
         let (address, dual_stack) = self.listen_address(written, taken);
         self.choice(listener.protocol.as_ref(), "protocol", PROTOCOLS, ());
         let cluster = self.cluster_index(written);
-        let provider = Arc::new(self.provider(listener));
-        let versions = self.versions(listener, &provider);
+        let (crypto, provider) = self.crypto(listener)?;
+        let provider = Arc::new(provider);
+        let versions = self.versions(listener, crypto, &provider);
         let certificates = self.certificates(written, &provider);
         let clients = self.clients(written, &provider);
         let alpn = self.alpn(listener);
@@ -81,6 +78,7 @@ impl Resolver<'_> {
             name: name.into(),
             address,
             socket,
+            crypto,
             tls: self.tls(written, &certificates, &options)?,
             client_auth: clients.auth,
             rules: clients.rules,
@@ -173,81 +171,6 @@ impl Resolver<'_> {
             self.refuse(&text.span(), &found, &expected, "correct the name, or add the upstream");
             0
         })
-    }
-
-    fn provider(&mut self, listener: &model::Listener) -> CryptoProvider {
-        let suites = self.known_list(
-            listener.suites.as_ref(),
-            "suites",
-            SUITES.iter().map(|(name, _)| *name),
-            |text| {
-                provider::suite_by_name(text)
-                    .map(|suite| (provider::suite_name(suite.suite()), suite))
-            },
-        );
-        let groups = self.known_list(
-            listener.groups.as_ref(),
-            "groups",
-            GROUPS.iter().map(|(name, _)| *name),
-            |text| {
-                provider::group_by_name(text)
-                    .map(|group| (provider::group_name(group.name()), group))
-            },
-        );
-        provider::provider(&suites.unwrap_or_default(), &groups.unwrap_or_default())
-    }
-
-    /// The versions, each with a suite and a group that it can use, and no suite without a version.
-    fn versions(&mut self, listener: &model::Listener, provider: &CryptoProvider) -> Versions {
-        let parse = |text: &str| {
-            provider::version_by_name(text)
-                .map(|version| (provider::version_name(version.version), version))
-        };
-        let names = VERSIONS.iter().map(|(name, _)| *name);
-        let versions = self
-            .known_list(listener.tls_versions.as_ref(), "tls_versions", names, parse)
-            .unwrap_or_else(|| VERSIONS.iter().map(|(_, version)| *version).collect());
-        let suites = listener.suites.as_ref();
-        for version in &versions {
-            let name = provider::version_name(version.version);
-            let of_version = |suite: &rustls::SupportedCipherSuite| suite.version() == *version;
-            if let Some(suites) = suites
-                && !provider.cipher_suites.iter().any(of_version)
-            {
-                self.refuse(
-                    &suites.span(),
-                    &format!("suites lists none of TLS {name}"),
-                    "a suite for each of `tls_versions`",
-                    &format!("add one, or write `tls_versions` without \"{name}\""),
-                );
-            }
-        }
-        for text in suites.map(|suites| suites.get_ref().as_slice()).unwrap_or_default() {
-            let version = provider::suite_by_name(text.get_ref()).map(|suite| suite.version());
-            if let Some(version) = version.filter(|version| !versions.contains(version)) {
-                let name = provider::version_name(version.version);
-                self.refuse(
-                    &text.span(),
-                    &format!("{:?} is a suite of TLS {name}", text.get_ref()),
-                    "suites of `tls_versions` only",
-                    &format!("remove it, or add \"{name}\" to `tls_versions`"),
-                );
-            }
-        }
-        let classic = |group: &&dyn SupportedKxGroup| group.name() != NamedGroup::X25519MLKEM768;
-        let has_tls12 = versions.iter().any(|version| version.version == ProtocolVersion::TLSv1_2);
-        if let Some(groups) = &listener.groups
-            && has_tls12
-            && !provider.kx_groups.iter().any(classic)
-        {
-            self.refuse(
-                &groups.span(),
-                "groups lists X25519MLKEM768 alone, which TLS 1.2 cannot use",
-                "a group for each of `tls_versions`",
-                "add \"X25519\" to `groups`, or write `tls_versions = [\"1.3\"]`",
-            );
-        }
-        versions
     }
 
     fn certificates(

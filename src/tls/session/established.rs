@@ -14,13 +14,14 @@ use rustls::{
 
 use super::{Agreed, KEY_UPDATE, SessionError};
 use crate::limits::{QUIET_RECORDS_MAX, TICKET_BYTES_MAX};
-use crate::tls::record::{ContentType, Keys, RecordError};
+use crate::tls::record::{ContentType, ReadKeys, RecordError, WriteKeys};
 
 /// Type and length of a handshake message (RFC 8446, 4).
 const MESSAGE_HEADER_BYTES: usize = 4;
 const NEW_SESSION_TICKET: u8 = 4;
 pub(super) const ALERT_WARNING: u8 = 1;
 const ALERT_FATAL: u8 = 2;
+const UNKNOWN_UPDATE: SessionError = SessionError::Protocol("a key update to an unknown algorithm");
 
 /// What remains of rustls: it derives the next keys and, of a client, keeps tickets. Boxed, for it
 /// is large, and holds the peer's chain.
@@ -52,8 +53,9 @@ pub(super) struct Established {
     updates: Option<Updates>,
     /// Records that a key may protect.
     records_max: u64,
-    pub(super) read: Keys,
-    pub(super) write: Keys,
+    suite: SupportedCipherSuite,
+    pub(super) read: ReadKeys,
+    pub(super) write: WriteKeys,
     /// The beginning of a message that was cut in two.
     pub(super) fragment: Vec<u8>,
     /// Records in a row without data.
@@ -76,8 +78,9 @@ impl Established {
         Some(Self {
             updates: is_tls13.then_some(updates),
             records_max,
-            read: Keys::new(agreed.version, secrets.rx, records_max)?,
-            write: Keys::new(agreed.version, secrets.tx, records_max)?,
+            suite: agreed.suite,
+            read: ReadKeys::new(agreed.suite, secrets.rx, records_max)?,
+            write: WriteKeys::new(agreed.suite, secrets.tx, records_max)?,
             fragment: Vec::new(),
             quiet: 0,
             close_sent: false,
@@ -200,7 +203,8 @@ impl Established {
         };
         if let Some(updates) = &mut self.updates {
             let secrets = updates.next_rx().map_err(SessionError::Tls)?;
-            self.read = self.next_keys(secrets)?;
+            let keys = ReadKeys::new(self.suite, secrets, self.records_max);
+            self.read = keys.ok_or(UNKNOWN_UPDATE)?;
         }
         // RFC 8446, 4.6.3: "prior to sending its next Application Data record".
         self.update_owed |= requested;
@@ -215,13 +219,9 @@ impl Established {
         self.write.seal(ContentType::Handshake, &KEY_UPDATE, out).map_err(SessionError::Record)?;
         self.update_owed = false;
         let secrets = updates.next_tx().map_err(SessionError::Tls)?;
-        self.write = self.next_keys(secrets)?;
+        let keys = WriteKeys::new(self.suite, secrets, self.records_max);
+        self.write = keys.ok_or(UNKNOWN_UPDATE)?;
         Ok(())
-    }
-
-    fn next_keys(&self, secrets: (u64, ConnectionTrafficSecrets)) -> Result<Keys, SessionError> {
-        Keys::new(ProtocolVersion::TLSv1_3, secrets, self.records_max)
-            .ok_or(SessionError::Protocol("a key update to an unknown algorithm"))
     }
 
     pub(super) fn refuse(&mut self, error: RecordError, out: &mut Vec<u8>) -> SessionError {

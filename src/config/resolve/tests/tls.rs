@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection};
+use rustls::version::TLS12;
+use rustls::{ClientConfig, ClientConnection, NamedGroup, RootCertStore, ServerConnection};
 
 use super::{refusal, refusal_with, right};
 use crate::config::kit::{self, NOW_UNIX_S, RIGHT, but, files, resolved, resolved_with};
@@ -13,7 +14,7 @@ use crate::config::model;
 use crate::config::resolve::{Context, resolve};
 use crate::error::Refusal;
 use crate::limits::PEM_BYTES_MAX;
-use crate::tls::provider::provider;
+use crate::tls::provider::{BACKENDS, Backend, provider};
 use crate::tls::verify::VerifyObserver;
 
 #[test]
@@ -135,6 +136,62 @@ fn versions_suites_and_groups_must_fit_each_other() {
 }
 
 #[test]
+fn a_backend_is_one_that_exists_and_is_compiled_in() {
+    assert_eq!(
+        refusal_with("crypto = \"rign\""),
+        "r.toml:9:10: crypto = \"rign\"; expected one of aws-lc-rs, ring, graviola, openssl, \
+         rustcrypto, fips; fix: write \"ring\""
+    );
+    let compiled: Vec<_> = Backend::ALL.iter().map(|backend| backend.name()).collect();
+    for name in BACKENDS {
+        let written = format!("crypto = \"{name}\"");
+        if compiled.contains(name) {
+            let snapshot = right(&but("#", &written));
+            assert_eq!(snapshot.listeners[0].crypto.name(), *name);
+        } else {
+            let refused = refusal_with(&written);
+            let found = format!(
+                "r.toml:9:10: crypto asks for the crypto backend \"{name}\", which is not \
+                 compiled in; expected one of {}; fix: ",
+                compiled.join(", ")
+            );
+            assert!(refused.starts_with(&found), "{refused}");
+        }
+    }
+    assert_eq!(right(RIGHT).listeners[0].crypto, Backend::ALL[0]);
+}
+
+#[test]
+fn what_the_backend_lacks_is_refused_where_it_is_written() {
+    for backend in Backend::ALL {
+        let name = backend.name();
+        let groups: Vec<_> = backend.groups().iter().map(|group| group.name()).collect();
+        let written = format!("crypto = \"{name}\"\ngroups = [\"X25519MLKEM768\", \"P-256\"]");
+        if groups.contains(&NamedGroup::X25519MLKEM768) {
+            right(&but("#", &written));
+        } else {
+            let refused = refusal_with(&written);
+            let found = format!(
+                "r.toml:10:11: groups lists X25519MLKEM768, which the crypto backend {name} \
+                 lacks; expected one of "
+            );
+            assert!(refused.starts_with(&found), "{refused}");
+        }
+        let has_tls12 = backend.suites().iter().any(|suite| *suite.version() == TLS12);
+        let written = format!("crypto = \"{name}\"\ntls_versions = [\"1.3\", \"1.2\"]");
+        if has_tls12 {
+            right(&but("#", &written));
+        } else {
+            let refused = refusal_with(&written);
+            let found = format!(
+                "r.toml:10:16: tls_versions lists 1.2, and the crypto backend {name} has no suite"
+            );
+            assert!(refused.starts_with(&found), "{refused}");
+        }
+    }
+}
+
+#[test]
 fn what_is_said_about_clients_must_have_an_effect() {
     assert_eq!(
         refusal(&but("client_ca = \"clients.pem\"", "")),
@@ -209,15 +266,17 @@ fn client(roots_pem: &[u8]) -> ClientConnection {
     let mut roots = RootCertStore::empty();
     let root = CertificateDer::from_pem_slice(roots_pem).expect("a certificate");
     roots.add(root).expect("a root");
-    let config = ClientConfig::builder_with_provider(Arc::new(provider(&[], &[])))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_client_auth_cert(
-            vec![CertificateDer::from_pem_slice(chain.as_bytes()).expect("a certificate")],
-            PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key"),
-        )
-        .expect("they match");
+    let config = ClientConfig::builder_with_provider(Arc::new(
+        provider(Backend::ALL[0], &[], &[]).expect("all that there is"),
+    ))
+    .with_safe_default_protocol_versions()
+    .expect("versions")
+    .with_root_certificates(roots)
+    .with_client_auth_cert(
+        vec![CertificateDer::from_pem_slice(chain.as_bytes()).expect("a certificate")],
+        PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key"),
+    )
+    .expect("they match");
     let name = "gateway.example.org".try_into().expect("a name");
     ClientConnection::new(Arc::new(config), name).expect("a client")
 }
