@@ -1,6 +1,7 @@
 //! The report as one JSON object, for scripts.
 //!
-//! Every number is finite. A quotient whose divisor is zero is `null`: no operation, no cost of one.
+//! Every number is finite. A cost per operation or byte is `null` where there was none, and
+//! `tls` where no handshake was completed.
 
 use std::time::{Duration, SystemTime};
 
