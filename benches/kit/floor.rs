@@ -97,7 +97,9 @@ fn exchange(
     }
     if let Some(upstream) = &mut upstream {
         upstream.shutdown(Shutdown::Write)?;
-        upstream.read(&mut message)?;
+        if upstream.read(&mut message)? > 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
     }
     tls.conn.send_close_notify();
     tls.flush()
