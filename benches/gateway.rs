@@ -28,10 +28,13 @@ const LOADS: [Load; 6] = [
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
-    if let [_, serve, address, folder] = args.as_slice()
-        && serve == floor::SERVE
-    {
-        return floor::serve(address, folder);
+    match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [_, floor::SERVE, address, folder] => return floor::serve(address, folder, None),
+        [_, floor::SERVE, address, folder, upstream] => {
+            return floor::serve(address, folder, Some(upstream));
+        }
+        [_, probe::PRINT] => return println!("{}", probe::cache_line_ns()),
+        _ => {}
     }
     let only: Vec<&String> = args[1..].iter().filter(|arg| !arg.starts_with('-')).collect();
     let is_wanted = |what: &str| only.is_empty() || only.iter().any(|name| what.contains(*name));

@@ -1,8 +1,9 @@
 //! What a handshake costs without ringfort: rustls' buffered server in memory, and the same behind
-//! a blocking accept loop, which is the least that sockets add. Neither has an upstream.
+//! a blocking accept loop, which is the least that sockets add. The loop can have an upstream: the
+//! difference is what one upstream connection costs.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,23 +64,43 @@ impl Drop for Blocking {
     }
 }
 
-/// Serves until it is killed.
-pub fn serve(address: &str, folder: &str) {
+/// Serves until it is killed: a message goes back as it came, or to the upstream and back.
+pub fn serve(address: &str, folder: &str, upstream: Option<&str>) {
     let config = super::server_config_from(folder);
     let listener = TcpListener::bind(address).expect("the port is free");
     for socket in listener.incoming().flatten() {
-        socket.set_nodelay(true).expect("a TCP socket");
         let server = ServerConnection::new(Arc::clone(&config)).expect("a server");
-        let mut tls = StreamOwned::new(server, socket);
-        let mut message = [0; MESSAGE_BYTES];
-        if tls.read_exact(&mut message).is_ok() {
-            tls.write_all(&message).expect("the client reads");
-            let rest = tls.read(&mut message);
-            assert!(matches!(rest, Ok(0)), "close_notify: {rest:?}");
-            tls.conn.send_close_notify();
-            tls.flush().expect("the client reads");
-        }
+        // A client that fails is not this program's to judge: the next one is served.
+        let _ = exchange(StreamOwned::new(server, socket), upstream);
     }
+}
+
+/// The upstream is connected after the handshake, and is shut down before it is closed, as a relay
+/// has to do.
+fn exchange(
+    mut tls: StreamOwned<ServerConnection, TcpStream>,
+    upstream: Option<&str>,
+) -> io::Result<()> {
+    tls.sock.set_nodelay(true)?;
+    let mut message = [0; MESSAGE_BYTES];
+    tls.conn.complete_io(&mut tls.sock)?;
+    let mut upstream = upstream.map(TcpStream::connect).transpose()?;
+    tls.read_exact(&mut message)?;
+    if let Some(upstream) = &mut upstream {
+        upstream.set_nodelay(true)?;
+        upstream.write_all(&message)?;
+        upstream.read_exact(&mut message)?;
+    }
+    tls.write_all(&message)?;
+    if tls.read(&mut message)? > 0 {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    if let Some(upstream) = &mut upstream {
+        upstream.shutdown(Shutdown::Write)?;
+        upstream.read(&mut message)?;
+    }
+    tls.conn.send_close_notify();
+    tls.flush()
 }
 
 const HANDSHAKES: usize = 300;

@@ -3,6 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+/// The argument that makes this program print the latency, and nothing else.
+pub const PRINT: &str = "--print-latency";
+
 const ROUND_TRIPS: u64 = 100_000;
 
 /// Nanoseconds for a cache line to go from one CPU to the other.

@@ -7,8 +7,18 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod cli;
+pub mod client;
+pub mod http;
+pub mod limits;
 pub mod merge;
+pub mod origin;
 pub mod outcome;
+pub mod pace;
+pub mod plan;
 pub mod report;
+pub mod run;
 pub mod tally;
+pub mod tls;
 pub mod watch;
+pub mod worker;

@@ -140,11 +140,11 @@ impl Established {
     fn read_handshake(&mut self, content: &[u8], out: &mut Vec<u8>) -> Result<(), SessionError> {
         self.fragment.extend_from_slice(content);
         while let Some(&kind) = self.fragment.first() {
-            let lengths = self.lengths(kind);
             let header = self.fragment.first_chunk::<MESSAGE_HEADER_BYTES>();
             let length = header
                 .map(|&[_, high, middle, low]| u32::from_be_bytes([0, high, middle, low]) as usize);
-            if lengths.is_empty() || length.is_some_and(|length| !lengths.contains(&length)) {
+            let lengths = self.lengths(kind);
+            if !lengths.is_some_and(|range| length.is_none_or(|length| range.contains(&length))) {
                 return Err(self.violation("a handshake message that may not come now", out));
             }
             let end = MESSAGE_HEADER_BYTES + length.unwrap_or(0);
@@ -167,13 +167,13 @@ impl Established {
         Ok(())
     }
 
-    /// How long a handshake message of this kind may be after the handshake; empty where none may
+    /// How long a handshake message of this kind may be after the handshake; `None` where none may
     /// come.
-    fn lengths(&self, kind: u8) -> RangeInclusive<usize> {
-        match &self.updates {
-            Some(_) if kind == KEY_UPDATE[0] => 1..=1,
-            Some(Updates::Client(_)) if kind == NEW_SESSION_TICKET => 1..=TICKET_BYTES_MAX,
-            _ => 1..=0,
+    fn lengths(&self, kind: u8) -> Option<RangeInclusive<usize>> {
+        match self.updates.as_ref()? {
+            _ if kind == KEY_UPDATE[0] => Some(1..=1),
+            Updates::Client(_) if kind == NEW_SESSION_TICKET => Some(1..=TICKET_BYTES_MAX),
+            _ => None,
         }
     }
 

@@ -1,0 +1,38 @@
+//! Every bound of the load generator. Those of TLS and the runtime are ringfort's.
+
+/// Connections at a time.
+pub const CONNECTIONS_MAX: usize = 1_000_000;
+/// Worker threads.
+pub const WORKERS_MAX: usize = ringfort::limits::WORKERS_MAX;
+/// Minted client certificates: some 4 KB each.
+pub const IDENTITIES_MAX: usize = 100_000;
+/// Addresses to connect from.
+pub const SOURCES_MAX: usize = 1 << 16;
+/// Operations per second of an open loop.
+pub const RATE_PER_S_MAX: f64 = 10_000_000.0;
+/// Bytes of one message that is sent as a whole.
+pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Bytes of a PEM file.
+pub const PEM_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of an HTTP response's head, and of a chunk's line.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Header fields of an HTTP response.
+pub const FIELDS_MAX: usize = 128;
+/// Tickets that are kept of one identity.
+pub const TICKETS_MAX: usize = 4096;
+/// Connections that one worker opens at a time where many are to be held.
+pub const OPENING_MAX: usize = 64;
+/// Milliseconds after which a connection is tried again that failed.
+pub const RETRY_MS: u64 = 20;
+/// Milliseconds that operations in flight get to end when a run does.
+pub const GRACE_MS: u64 = 1_000;
+/// Milliseconds between two reports of a worker to the control thread.
+pub const REPORT_MS: u64 = 250;
+/// Milliseconds without any success, and with failures, after which a run is given up.
+pub const HOPELESS_MS: u64 = 3_000;
+/// The share by which a rate or a resumed share may be off.
+pub const TOLERANCE: f64 = 0.02;
+/// The busy share of a worker from which the generator is the bottleneck.
+pub const BUSY_SHARE: f64 = 0.95;
+
+const _: () = assert!(TICKETS_MAX >= OPENING_MAX && GRACE_MS > REPORT_MS);

@@ -1,0 +1,73 @@
+"""What the gateway was to reach, beside what one comparison found. Pure.
+
+The absolute bounds come from floors that were measured on one machine; the ratios hold on any.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from figures import OURS, Cell
+
+FLOOR = "floor"
+# ringfort over the best peer, for each workload that has such a bound.
+RATIO_MAX = {"full": 0.80, "request": 0.65, "down": 0.75, "up": 0.75}
+FLOOR_US = 268.0
+FLOOR_FACTOR = 1.10
+REQUEST_US = 1.2 * 8.3
+BULK_NS = 1.25 * 0.39
+# The generator may cost as much as the gateway that it measures.
+GENERATOR_MAX = 1.0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One bound and the figure that it bounds; no unit is a ratio."""
+
+    what: str
+    found: float
+    bound: float
+    unit: str = ""
+
+    @property
+    def is_met(self) -> bool:
+        """A bound that is just reached is met."""
+        return self.found <= self.bound
+
+
+def judge(result: dict[str, Any]) -> list[Budget]:
+    """All budgets whose figures are in the result, in the order of its workloads."""
+    found: list[Budget] = []
+    for key, row in result["workloads"].items():
+        ours: Cell = row["cells"].get(OURS, {})
+        if "cost" in ours:
+            found += [*_absolute(key, row, ours["cost"]), *_relative(key, row, ours)]
+    return found
+
+
+def _absolute(key: str, row: dict[str, Any], cost: float) -> list[Budget]:
+    title = row["title"]
+    if key == "request":
+        return [Budget(f"{title}: 1.2 x 8.3 us", cost, REQUEST_US, "us")]
+    if key in ("down", "up"):
+        return [Budget(f"{title}: 1.25 x 0.39 ns/B", cost, BULK_NS, "ns/B")]
+    upstream, floor = row.get("upstream_connection_us"), row["cells"].get(FLOOR, {}).get("cost")
+    if key != "full" or upstream is None or floor is None:
+        return []
+    return [
+        Budget(f"{title}: 1.10 x the floor of this run + one upstream connection", cost,
+               FLOOR_FACTOR * floor + upstream, "us"),
+        Budget(f"{title}: 1.10 x 268 us + one upstream connection", cost,
+               FLOOR_FACTOR * FLOOR_US + upstream, "us"),
+    ]  # fmt: skip
+
+
+def _relative(key: str, row: dict[str, Any], ours: Cell) -> list[Budget]:
+    found = []
+    if key in RATIO_MAX and row["ratio"] is not None:
+        found.append(Budget(f"{row['title']}: {OURS} / {row['best_peer']}", row["ratio"], RATIO_MAX[key]))
+    if key in ("full", "request"):
+        quotient = ours["generator"] / ours["cost"]
+        found.append(Budget(f"{row['title']}: load generator / {OURS}", quotient, GENERATOR_MAX))
+    return found

@@ -1,0 +1,208 @@
+"""The systems that are compared: how each is configured, started and asked for its version.
+
+A peer runs on the first CPU with one worker, takes TLS on one port and relays to one origin.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from processes import Failure, Processes, free_port, wait_listening
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Where the programs are."""
+
+    ringfort: Path
+    loadgen: Path
+    bench: Path
+    envoy: Path | None
+    certificates: Path
+    openssl_groups: str
+    run: Path
+    gateway_cpu: int
+    load_cpu: int
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One system. `tickets` are the values of its template while it gives tickets, and while not."""
+
+    name: str
+    template: str | None
+    command: Callable[[Tools, str, int, int], list[str]]
+    version: Callable[[Tools], list[str]]
+    says: str
+    note: str
+    tickets: tuple[dict[str, str], dict[str, str]] = ({}, {})
+    is_floor: bool = False
+    asks_origin: bool = True
+    # OpenSSL gives tickets that only its configuration file can switch off.
+    needs_openssl_cnf: bool = False
+
+    @property
+    def uses_openssl(self) -> bool:
+        """The system's OpenSSL decides which groups there are."""
+        return self.note.startswith("OpenSSL")
+
+
+@dataclass(frozen=True)
+class Running:
+    """A peer that listens."""
+
+    peer: Peer
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        """The process that all others of the peer descend from."""
+        return self.process.pid
+
+
+def _envoy(tools: Tools) -> str:
+    if tools.envoy is None:
+        raise Failure("Envoy is asked for, and was not installed")
+    return str(tools.envoy)
+
+
+def _floor(tools: Tools, port: int) -> list[str]:
+    return [str(tools.bench), "--serve-floor", f"127.0.0.1:{port}", str(tools.certificates)]
+
+
+def _ringfort_version(tools: Tools) -> list[str]:
+    return [str(tools.ringfort), "--version"]
+
+
+ALL = [
+    Peer(
+        name="ringfort",
+        template="ringfort.toml",
+        command=lambda tools, config, port, origin: [str(tools.ringfort), "run", "--config", config],
+        version=_ringfort_version,
+        says=r"ringfort \S+",
+        note="rustls, aws-lc-rs, io_uring",
+    ),
+    Peer(
+        name="envoy",
+        template="envoy.yaml",
+        command=lambda tools, config, port, origin: [
+            _envoy(tools), "-c", config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error",
+        ],
+        version=lambda tools: [_envoy(tools), "--version"],
+        says=r"version: \S*?/(\S+)",
+        note="BoringSSL, epoll",
+        tickets=({"NOT_TICKETS": "false"}, {"NOT_TICKETS": "true"}),
+    ),
+    Peer(
+        name="nginx",
+        template="nginx.conf",
+        command=lambda tools, config, port, origin: ["nginx", "-c", config],
+        version=lambda tools: ["nginx", "-V"],
+        says=r"nginx/\S+|OpenSSL \S+",
+        note="OpenSSL, epoll",
+        tickets=({"ON_OFF": "on", "TICKETS": "1"}, {"ON_OFF": "off", "TICKETS": "0"}),
+    ),
+    Peer(
+        name="haproxy",
+        template="haproxy.cfg",
+        command=lambda tools, config, port, origin: ["haproxy", "-db", "-f", config],
+        version=lambda tools: ["haproxy", "-vv"],
+        says=r"HAProxy version \S+|OpenSSL version : OpenSSL \S+",
+        note="OpenSSL, epoll",
+        tickets=({"HAPROXY_TICKETS": ""}, {"HAPROXY_TICKETS": "no-tls-tickets"}),
+        needs_openssl_cnf=True,
+    ),
+    Peer(
+        name="hitch",
+        template="hitch.conf",
+        command=lambda tools, config, port, origin: ["hitch", f"--config={config}"],
+        version=lambda tools: ["hitch", "--version"],
+        says=r"hitch \S+",
+        note="OpenSSL, libev",
+        needs_openssl_cnf=True,
+    ),
+    Peer(
+        name="stunnel",
+        template="stunnel.conf",
+        command=lambda tools, config, port, origin: ["stunnel4", config],
+        version=lambda tools: ["stunnel4", "-version"],
+        says=r"stunnel \S+|OpenSSL \S+",
+        note="OpenSSL, a thread per connection",
+        tickets=(
+            {"YES_NO": "yes", "STUNNEL_TICKETS": "options = -NO_TICKET"},
+            {"YES_NO": "no", "STUNNEL_TICKETS": "options = NO_TICKET"},
+        ),
+    ),
+    Peer(
+        name="floor",
+        template=None,
+        command=lambda tools, config, port, origin: _floor(tools, port),
+        version=_ringfort_version,
+        says=r"ringfort \S+",
+        note="rustls behind a blocking accept loop, which echoes by itself",
+        is_floor=True,
+        asks_origin=False,
+    ),
+    Peer(
+        name="floor with upstream",
+        template=None,
+        command=lambda tools, config, port, origin: [*_floor(tools, port), f"127.0.0.1:{origin}"],
+        version=_ringfort_version,
+        says=r"ringfort \S+",
+        note="the same, which asks the origin",
+        is_floor=True,
+    ),
+]
+
+
+def start(peer: Peer, tools: Tools, processes: Processes, origin: int, tickets: bool) -> Running:
+    """Starts a peer before the origin on that port, and waits until it listens."""
+    folder = tools.run / peer.name.replace(" ", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    config = folder / (peer.template or "none")
+    if peer.template:
+        config.write_text(_configure(peer, tools, folder, port, origin, tickets))
+    log = folder / "output.log"
+    pinned = ["taskset", "--cpu-list", str(tools.gateway_cpu)]
+    command = pinned + peer.command(tools, str(config), port, origin)
+    no_tickets = {"OPENSSL_CONF": str(HERE / "openssl.cnf")}
+    environment = no_tickets if peer.needs_openssl_cnf and not tickets else {}
+    process = processes.start(command, log, environment)
+    wait_listening(port, process, peer.name, log)
+    return Running(peer, port, process)
+
+
+def _configure(peer: Peer, tools: Tools, folder: Path, port: int, origin: int, tickets: bool) -> str:
+    values = {
+        "PORT": str(port),
+        "ORIGIN_PORT": str(origin),
+        "CERTS": str(tools.certificates),
+        "RUN": str(folder),
+        "CPU": str(tools.gateway_cpu),
+        "GROUPS": tools.openssl_groups,
+        # hitch refuses to serve as root, and no one else may change users.
+        "HITCH_USER": 'user = "_hitch"' if os.geteuid() == 0 else "",
+    } | peer.tickets[0 if tickets else 1]
+    text = (HERE / str(peer.template)).read_text()
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", value)
+    return text
+
+
+def version(peer: Peer, tools: Tools) -> str:
+    """What the program says of itself, and of its TLS library where it says that."""
+    done = subprocess.run(peer.version(tools), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    found = list(dict.fromkeys(match[0] for match in re.finditer(peer.says, done.stdout)))
+    if not found:
+        raise Failure(f"{peer.name} does not tell its version: {done.stdout.strip()[:200]}")
+    return ", ".join(found)
