@@ -62,6 +62,13 @@ pub struct MergeArgs {
     pub html: Option<PathBuf>,
 }
 
+impl MergeArgs {
+    /// Whether a report goes to standard output, where the table may not be written then.
+    pub fn take_stdout(&self) -> bool {
+        [&self.json, &self.hdr, &self.html].into_iter().flatten().any(|path| path == "-")
+    }
+}
+
 /// Why there is no report.
 #[derive(Debug)]
 pub enum MergeError {

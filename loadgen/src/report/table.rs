@@ -121,6 +121,7 @@ fn load(outcome: &Outcome) -> String {
 }
 
 fn handshakes(total: &Tally, resumed: f64, asked: Option<f64>) -> String {
+    let asked = asked.filter(|asked| *asked > 0.0);
     let asked = asked.map(|asked| format!(" of {} asked for", percent(asked)));
     let (full, count) = (grouped(total.full), grouped(total.resumed));
     format!("{full} full, {count} resumed ({}{})", percent(resumed), asked.unwrap_or_default())
