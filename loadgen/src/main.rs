@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let done = match &command {
         Command::Origin(args) => serve(args).map(|()| 0),
         Command::Merge(args) => match merge::run(args) {
-            Ok(outcome) => Ok(finish(&outcome, args.json.is_none())),
+            Ok(outcome) => Ok(finish(&outcome, !args.take_stdout())),
             Err(error) => Err((FAILED, error.to_string())),
         },
         load => measure(load),
