@@ -281,7 +281,8 @@ mod tests {
             format!("{OK}Content-Length: 5\r\n\r\nhello"),
             format!("{OK}Content-Length: 0\r\n\r\n"),
             format!(
-                "{OK}Transfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\nA\r\n0123456789\r\n0\r\nT: x\r\n\r\n"
+                "{OK}Transfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n\
+                 A\r\n0123456789\r\n0\r\nT: x\r\n\r\n"
             ),
             "HTTP/1.1 204 No Content\r\n\r\n".to_owned(),
             format!("HTTP/1.1 100 Continue\r\n\r\n{OK}Content-Length: 1\r\n\r\nx"),
@@ -316,7 +317,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 1_usize..50) {
+        fn no_bytes_make_it_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            cut in 1_usize..50,
+        ) {
             let mut response = Response::new(false);
             let _ = response.feed(format!("{OK}Transfer-Encoding: chunked\r\n\r\n").as_bytes());
             for piece in bytes.chunks(cut) {
