@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use ringfort::rt::buffer::RecvBuf;
-use ringfort::rt::stream::Errno;
+use ringfort::rt::stream::{Errno, Stream};
 use ringfort::sys::ops::SendBuf;
 use ringfort::time::Instant;
 use ringfort::tls::session::{Session, SessionError};
@@ -104,9 +104,10 @@ impl Client {
         let agreed = match core.timeout_at(deadline, shaking).await {
             Ok(Ok(agreed)) => agreed,
             Ok(Err(error)) => {
+                let failed = failed_to_send(&stream).await;
                 // The server is owed the alert that says why.
                 stream.close();
-                return Err(failure_of_handshake(&error));
+                return Err(failed.unwrap_or_else(|| failure_of_handshake(&error)));
             }
             Err(_) => return Err(Failure::Timeout(Phase::Handshake)),
         };
@@ -142,6 +143,11 @@ impl Client {
         let result = worker.core().timeout_at(begun + worker.plan().timeout, exchanging).await;
         if let Some(first) = first_byte {
             worker.tally(|tally| tally.record(Phase::FirstByte, first - begun));
+        }
+        if let Ok(Err(Failure::Closed(_))) = result
+            && let Some(failure) = failed_to_send(self.tls.socket()).await
+        {
+            return Err(failure);
         }
         let phase = if first_byte.is_some() { Phase::Total } else { Phase::FirstByte };
         result.unwrap_or(Err(Failure::Timeout(phase)))
@@ -247,6 +253,16 @@ impl Client {
     /// Ends the connection in order, without waiting for the server.
     pub fn close(self) {
         self.tls.close(true);
+    }
+}
+
+/// Why sending has failed, if it has. The kernel tells of a reset once: where a send is told, a
+/// receive finds an end that looks orderly.
+async fn failed_to_send(stream: &Stream) -> Option<Failure> {
+    let sent = poll_fn(|cx| Poll::Ready(stream.poll_writable(cx))).await;
+    match sent {
+        Poll::Ready(Err(errno)) => Some(failure_of_errno(errno)),
+        _ => None,
     }
 }
 

@@ -30,8 +30,10 @@ pub const GRACE_MS: u64 = 1_000;
 pub const REPORT_MS: u64 = 250;
 /// Milliseconds without any success, and with failures, after which a run is given up.
 pub const HOPELESS_MS: u64 = 3_000;
-/// The share by which a rate or a resumed share may be off.
+/// By how much a resumed share may be off.
 pub const TOLERANCE: f64 = 0.02;
+/// By which part of it a rate may be missed; a ramp looks no closer.
+pub const RATE_TOLERANCE: f64 = 0.05;
 /// The busy share of a worker from which the generator is the bottleneck.
 pub const BUSY_SHARE: f64 = 0.95;
 

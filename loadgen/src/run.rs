@@ -21,14 +21,14 @@ use ringfort::tls::provider::warm_up;
 
 use crate::cli::CommonArgs;
 use crate::collected::{Collected, Second};
-use crate::limits::{BUSY_SHARE, GRACE_MS, HOPELESS_MS, TOLERANCE};
+use crate::limits::{BUSY_SHARE, GRACE_MS, HOPELESS_MS, RATE_TOLERANCE};
 use crate::outcome::{CpuTime, Outcome, Ramp, RampStep};
 use crate::plan::{Plan, RampPlan};
 use crate::report::progress::{Left, Progress};
 use crate::report::rate_per_s;
 use crate::tally::{Phase, Tally};
 use crate::tls::Identity;
-use crate::unmet::unmet;
+use crate::unmet::{keeps_rate, unmet};
 use crate::watch::{Watch, WatchError};
 use crate::worker::{self, Message, Report, Shared};
 
@@ -343,9 +343,8 @@ impl<'p> Run<'p> {
             let total = part.total.phase(Phase::Total);
             let latency = Duration::from_nanos(total.value_at_percentile(plan.percentile));
             let failed = part.total.failed();
-            let is_kept = failed == 0
-                && latency <= plan.latency_max
-                && made >= rate * (1.0 - 2.5 * TOLERANCE);
+            let keeps = keeps_rate(rate, self.plan.schedule, &part.total, part.length);
+            let is_kept = failed == 0 && latency <= plan.latency_max && keeps;
             steps.push(RampStep {
                 rate_per_s: rate,
                 made_per_s: made,
@@ -356,7 +355,7 @@ impl<'p> Run<'p> {
             *if is_kept { &mut kept } else { &mut broken } = Some(rate);
             all.append(part);
             rate = match (kept, broken) {
-                (Some(low), Some(high)) if high / low < 1.0 + 2.5 * TOLERANCE => break,
+                (Some(low), Some(high)) if high / low < 1.0 + RATE_TOLERANCE => break,
                 (Some(low), Some(high)) => f64::midpoint(low, high),
                 (Some(low), None) => low * 2.0,
                 (None, Some(high)) if high < 1.0 => break,

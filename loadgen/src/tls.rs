@@ -191,11 +191,12 @@ fn certified_key(
     key: Option<&Path>,
     provider: &CryptoProvider,
 ) -> Result<Arc<CertifiedKey>, TlsError> {
+    let chain = certificates(cert)?;
     let key = key.ok_or_else(|| TlsError::Config("--cert needs --key".into()))?;
     let der = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| {
         TlsError::Content(key.to_owned(), format!("expected an unencrypted PEM key: {error}"))
     })?;
-    let pair = CertifiedKey::from_der(certificates(cert)?, der, provider);
+    let pair = CertifiedKey::from_der(chain, der, provider);
     pair.map(Arc::new).map_err(|error| {
         TlsError::Content(key.to_owned(), format!("does not go with {}: {error}", cert.display()))
     })

@@ -38,7 +38,12 @@ fn the_share_that_is_asked_for_resumes_with_a_server_that_gives_tickets() {
 fn a_share_that_does_not_resume_fails_the_run() {
     let echo = origin("echo");
     let front = Front::of(echo.address);
-    let done = measure("handshake", front.address, "--count 20 --resume 1", &credentials());
+    let done = measure(
+        "handshake",
+        front.address,
+        "--count 20 --connections 1 --resume 1",
+        &credentials(),
+    );
     assert_eq!(done.status, 1, "{done:?}");
     assert!(done.stderr.contains("a resumed share of 1 was asked for, 0.000"), "{done:?}");
 }

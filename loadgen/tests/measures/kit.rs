@@ -216,7 +216,7 @@ pub fn credentials() -> Vec<String> {
 /// Runs a mode against `address` with these arguments, and reads its report.
 pub fn measure(mode: &str, address: SocketAddr, args: &str, credentials: &[String]) -> Done {
     let target = format!("localhost:{}", address.port());
-    let output = loadgen(&[mode, "--target", &target, "--json", "-", "--timeout", "20s"])
+    let output = loadgen(&[mode, "--target", &target, "--json", "-"])
         .args(credentials)
         .args(args.split_whitespace())
         .output()
