@@ -156,6 +156,7 @@ impl WriteKeys {
         sealed
     }
 
+    #[inline(always)]
     fn append_sealed(
         &mut self,
         kind: ContentType,
@@ -289,6 +290,7 @@ impl<A> Keys<A> {
     }
 
     /// RFC 8446, 5.3; TLS 1.2 in the same way, where it may choose.
+    #[inline(always)]
     fn nonce(&self) -> [u8; NONCE_LEN] {
         let mut nonce = self.iv;
         for (byte, number) in nonce[4..].iter_mut().zip(self.sequence.to_be_bytes()) {
@@ -320,6 +322,7 @@ fn content_type(
     ContentType::from_code(code).ok_or(RecordError::Unexpected)
 }
 
+#[inline(always)]
 fn additional_data(
     layout: Layout,
     sequence: u64,
