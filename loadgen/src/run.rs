@@ -281,14 +281,14 @@ impl<'p> Run<'p> {
                 break;
             }
         }
+        let end = Instant::now();
         if until.is_measured {
-            // What the workers counted since their last report.
+            // What the workers counted since their last report, up to now.
             self.stop_counting();
         }
         while let Ok(report) = self.reports.try_recv() {
             self.take(&report, &mut second);
         }
-        let end = Instant::now();
         second.close(&mut collected, begun, end);
         self.progress.clear();
         collected

@@ -262,19 +262,18 @@ impl Worker {
         .await
     }
 
+    /// Takes one of the operations of `--count`; whether one was left.
+    fn take_turn(&self) -> bool {
+        let take = |left: u64| left.checked_sub(1);
+        !self.is_counted.get()
+            || self.plan().count.is_none()
+            || self.shared.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
     /// When the next operation begins, or should have begun: it is time now. `None` where there
     /// is to be none.
     async fn next_operation(&self) -> Option<Instant> {
-        let is_left = |left: u64| left.checked_sub(1);
-        if self.is_stopped()
-            || self.is_counted.get()
-                && self.plan().count.is_some()
-                && self
-                    .shared
-                    .left
-                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_left)
-                    .is_err()
-        {
+        if self.is_stopped() || !self.take_turn() {
             return None;
         }
         loop {
@@ -389,10 +388,13 @@ async fn keep(worker: &Rc<Worker>, work: &Work) {
     while !worker.is_stopped() {
         let mut client = match worker.open().await {
             Ok(client) => client,
-            Err(failure) => {
+            // It counts as the operation that it was opened for, or a server that is gone would make
+            // a run without end.
+            Err(failure) if worker.take_turn() => {
                 worker.failed(failure).await;
                 continue;
             }
+            Err(_) => return,
         };
         loop {
             let Some(begun) = worker.next_operation().await else {

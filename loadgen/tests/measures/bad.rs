@@ -23,6 +23,8 @@ fn fails(done: &Done, error: &str) {
 fn a_server_that_refuses_resets_closes_or_talks_nonsense_is_told_apart() {
     let nobody = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("one");
     fails(&measure("handshake", nobody, FEW, &credentials()), "refused");
+    let request = measure("request", nobody, &format!("{FEW} --proto tcp"), &credentials());
+    fails(&request, "refused");
     let resets = listener(|socket| {
         let _ = socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO));
     });

@@ -135,3 +135,31 @@ fn logs_of_two_runs_merge_into_one_report() {
     assert_eq!((merged.status, merged.count("operations")), (0, 30), "{merged:?}");
     assert_eq!(merged.report["phases"]["total"]["count"], 30);
 }
+
+#[test]
+fn bodies_of_http_are_carried_both_ways() {
+    let server = python(&[]);
+    let args = "--proto http --direction both --size 64KiB --count 6 --connections 2";
+    let done = measure("bulk", server.address, args, &credentials());
+    assert_eq!((done.status, done.count("operations")), (0, 6), "{done:?}");
+    assert!(done.count("bytes_sent") > 6 << 16 && done.count("bytes_received") > 6 << 16);
+}
+
+#[test]
+fn what_is_offered_is_what_is_asked_for_and_secrets_are_logged_on_demand() {
+    let (cert, key) = (pki().path("server.pem"), pki().path("server.key"));
+    let server = openssl(&["-cert", &cert, "-key", &key, "-alpn", "other,http/1.1"]);
+    let log = scratch("secrets.log");
+    let args = format!(
+        "--count 2 --connections 1 --tls 1.3 --suite TLS_CHACHA20_POLY1305_SHA256 \
+         --group secp384r1 --alpn http/1.1 --key-log {}",
+        log.display()
+    );
+    let done = measure("handshake", server.address, &args, &credentials());
+    assert_eq!(done.status, 0, "{done:?}");
+    let tls = &done.report["tls"];
+    assert_eq!(tls["suite"], "TLS_CHACHA20_POLY1305_SHA256");
+    assert_eq!((&tls["group"], &tls["alpn"]), (&"secp384r1".into(), &"http/1.1".into()));
+    let secrets = std::fs::read_to_string(log).expect("a key log");
+    assert_eq!(secrets.matches("CLIENT_TRAFFIC_SECRET_0 ").count(), 2, "{secrets}");
+}
