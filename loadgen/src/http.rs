@@ -322,7 +322,8 @@ mod tests {
             cut in 1_usize..50,
         ) {
             let mut response = Response::new(false);
-            let _ = response.feed(format!("{OK}Transfer-Encoding: chunked\r\n\r\n").as_bytes());
+            let head = format!("{OK}Transfer-Encoding: chunked\r\n\r\n");
+            response.feed(head.as_bytes()).expect("a good head");
             for piece in bytes.chunks(cut) {
                 if response.feed(piece).is_err() {
                     break;

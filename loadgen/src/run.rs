@@ -283,11 +283,7 @@ impl<'p> Run<'p> {
         }
         let end = Instant::now();
         if until.is_measured {
-            // What the workers counted since their last report, up to now.
-            self.stop_counting();
-        }
-        while let Ok(report) = self.reports.try_recv() {
-            self.take(&report, &mut second);
+            self.stop_counting(&mut second);
         }
         second.close(&mut collected, begun, end);
         self.progress.clear();
@@ -302,14 +298,25 @@ impl<'p> Run<'p> {
         }
     }
 
-    /// Ends the epoch, and waits a moment for what was counted in it.
-    fn stop_counting(&mut self) {
+    /// Ends the epoch, and takes what each worker counted in it up to now.
+    fn stop_counting(&mut self, second: &mut Second) {
         if self.plan.ramp.is_none() {
             self.tell(Message::Stop);
         } else {
             self.tell(Message::Begin { epoch: self.epoch, rate_per_s: None, is_counted: false });
         }
-        thread::sleep(TICK);
+        let is_live = |worker: &&Handle| !worker.thread.is_finished();
+        let mut awaited = self.workers.iter().filter(is_live).count();
+        let patience = Instant::now() + Duration::from_millis(GRACE_MS);
+        while awaited > 0 && !self.are_workers_done() && Instant::now() < patience {
+            if let Ok(report) = self.reports.recv_timeout(TICK) {
+                awaited -= usize::from(report.is_answer && report.epoch == self.epoch);
+                self.take(&report, second);
+            }
+        }
+        while let Ok(report) = self.reports.try_recv() {
+            self.take(&report, second);
+        }
     }
 
     fn show(&self, second: &Second, until: &Until, collected: &Collected, now: Instant) {

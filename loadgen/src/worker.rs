@@ -61,6 +61,9 @@ pub struct Report {
     pub epoch: u32,
     /// How long its thread has run, or waited for its CPU, since it began.
     pub busy: Duration,
+    /// Whether a message of the control thread made it: then nothing of what was counted before
+    /// the message is still to come.
+    pub is_answer: bool,
     /// What was counted.
     pub tally: Tally,
 }
@@ -152,7 +155,7 @@ pub fn run(
         }
     };
     core.run(inbox, handle, || worker.is_finished())?;
-    worker.send_report();
+    worker.send_report(false);
     Ok(())
 }
 
@@ -209,7 +212,7 @@ impl Worker {
     fn handle(&self, message: Message) {
         match message {
             Message::Begin { epoch, rate_per_s, is_counted } => {
-                self.send_report();
+                self.send_report(true);
                 self.epoch.set(epoch);
                 self.is_counted.set(is_counted);
                 if let Some(rate) = rate_per_s {
@@ -221,7 +224,7 @@ impl Worker {
             }
             Message::Stop => {
                 if self.stopped_at.get().is_none() {
-                    self.send_report();
+                    self.send_report(true);
                     self.stopped_at.set(Some(self.core.clock()));
                     self.core.hurry_closing();
                 }
@@ -240,13 +243,13 @@ impl Worker {
         self.stopped_at.get().is_some()
     }
 
-    fn send_report(&self) {
+    fn send_report(&self, is_answer: bool) {
         let tally = self.tally.take();
         // What ends after the stop is not of the measured time.
         if !self.is_stopped() {
             let (worker, epoch) = (self.number, self.epoch.get());
             // The control thread is there until all workers have ended.
-            let _ = self.reports.send(Report { worker, epoch, busy: busy(), tally });
+            let _ = self.reports.send(Report { worker, epoch, busy: busy(), is_answer, tally });
         }
     }
 
@@ -350,7 +353,7 @@ async fn report(worker: Rc<Worker>) {
         if worker.unless_stopped(worker.core.sleep_until(next)).await.is_none() {
             return;
         }
-        worker.send_report();
+        worker.send_report(false);
     }
 }
 
@@ -388,8 +391,8 @@ async fn keep(worker: &Rc<Worker>, work: &Work) {
     while !worker.is_stopped() {
         let mut client = match worker.open().await {
             Ok(client) => client,
-            // It counts as the operation that it was opened for, or a server that is gone would make
-            // a run without end.
+            // It counts as the operation that it was opened for: a server that is gone must not
+            // make a run without end.
             Err(failure) if worker.take_turn() => {
                 worker.failed(failure).await;
                 continue;

@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Stdio;
-use std::thread;
 use std::time::Duration;
 
 use crate::kit::{
@@ -120,7 +119,7 @@ fn a_run_that_is_interrupted_writes_what_it_has() {
         .stderr(Stdio::null())
         .spawn()
         .expect("it starts");
-    thread::sleep(Duration::from_millis(1500));
+    front.wait_for_bytes();
     let pid = child.id().to_string();
     let sent = std::process::Command::new("kill").args(["-INT", &pid]).status();
     assert!(sent.expect("kill").success());

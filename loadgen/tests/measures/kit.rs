@@ -172,6 +172,17 @@ impl Front {
     }
 }
 
+impl Front {
+    /// Waits until it has relayed something.
+    pub fn wait_for_bytes(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.gateway.counters().bytes_down == 0 {
+            assert!(Instant::now() < deadline, "nothing comes");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
 impl Drop for Front {
     fn drop(&mut self) {
         self.gateway.cut_off(CloseKind::Stopped);
