@@ -1,12 +1,16 @@
 //! The seam between the runtime and whatever carries its operations out.
 //!
 //! All above this line is the same code on a real ring and on a simulated one. A driver carries
-//! out operations, hands out completions, lends receive buffers and tells the time; it holds no
-//! state of sockets or tasks.
+//! out operations, hands out completions, lends receive buffers and tells the time; it makes
+//! sockets and sets their options; it holds no state of sockets or tasks.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use socket2::SockAddr;
 
 use super::uring::Uring;
+use crate::sys::descriptor::Descriptor;
 use crate::sys::ops::{Completion, Op};
 use crate::sys::ring::Wait;
 use crate::time::Instant;
@@ -61,6 +65,55 @@ impl Driver {
     pub fn enters_and_overflows(&self) -> (u64, u32) {
         match self {
             Self::Uring(uring) => uring.enters_and_overflows(),
+        }
+    }
+
+    /// See [`sockopt::connecting`](crate::sys::sockopt::connecting).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn connecting(
+        &mut self,
+        address: &SockAddr,
+        source: Option<IpAddr>,
+    ) -> io::Result<Descriptor> {
+        match self {
+            Self::Uring(uring) => uring.connecting(address, source),
+        }
+    }
+
+    /// See [`sockopt::accept_ready`](crate::sys::sockopt::accept_ready).
+    pub fn accept_ready(&mut self, listener: &Descriptor) -> Option<Descriptor> {
+        match self {
+            Self::Uring(uring) => uring.accept_ready(listener),
+        }
+    }
+
+    /// See [`sockopt::peer_address`](crate::sys::sockopt::peer_address).
+    pub fn peer_address(&self, socket: &Descriptor) -> Option<SocketAddr> {
+        match self {
+            Self::Uring(uring) => uring.peer_address(socket),
+        }
+    }
+
+    /// See [`sockopt::acknowledge_now`](crate::sys::sockopt::acknowledge_now).
+    pub fn acknowledge_now(&mut self, socket: &Descriptor) {
+        match self {
+            Self::Uring(uring) => uring.acknowledge_now(socket),
+        }
+    }
+
+    /// See [`sockopt::shut_write`](crate::sys::sockopt::shut_write).
+    pub fn shut_write(&mut self, socket: &Descriptor) {
+        match self {
+            Self::Uring(uring) => uring.shut_write(socket),
+        }
+    }
+
+    /// See [`sockopt::reset_on_close`](crate::sys::sockopt::reset_on_close).
+    pub fn reset_on_close(&mut self, socket: &Descriptor) {
+        match self {
+            Self::Uring(uring) => uring.reset_on_close(socket),
         }
     }
 }
