@@ -145,6 +145,11 @@ mod kernel {
     }
 
     impl BufferPool {
+        /// The size of each buffer.
+        pub fn buffer_bytes(&self) -> usize {
+            self.buffer_bytes
+        }
+
         /// Buffers that the kernel could still take: those provided and not yet filled.
         pub fn provided(&self) -> u16 {
             self.tail.get().wrapping_sub(self.head.get())
