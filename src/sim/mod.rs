@@ -4,8 +4,10 @@
 //! [`rt::driver::Driver`](crate::rt::driver::Driver); clients and upstreams are in the same thread.
 //! Feature `sim` only: nothing of it is in a release build.
 
+pub mod crypto;
 pub mod driver;
 pub mod faults;
 pub mod net;
+pub mod pki;
 pub mod random;
 pub mod trace;

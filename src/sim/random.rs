@@ -193,7 +193,7 @@ mod tests {
         assert!(counts.iter().all(|count| (9_600..10_400).contains(count)), "{counts:?}");
         // Without the rejection every other number would come twice as often as its neighbours.
         let two_thirds = u64::MAX / 3 * 2;
-        let even = (0..30_000).filter(|_| random.below(two_thirds) % 2 == 0).count();
+        let even = (0..30_000).filter(|_| random.below(two_thirds).is_multiple_of(2)).count();
         assert!((14_500..15_500).contains(&even), "{even}");
         assert!((0..1000).all(|_| random.below(1) == 0));
         assert!((0..1000).all(|_| (5..=9).contains(&random.range(5..=9))));
