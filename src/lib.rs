@@ -23,6 +23,7 @@ pub mod identity;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+pub mod planted;
 pub mod policy;
 pub mod proxy;
 pub mod rt;

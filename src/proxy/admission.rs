@@ -53,6 +53,12 @@ impl Admission {
         in_all.min(limits.connections_per_worker_max.saturating_sub(self.live.get()))
     }
 
+    /// Places that are taken on this worker, and tasks that wait for one.
+    #[cfg(feature = "sim")]
+    pub fn audit(&self) -> (usize, usize) {
+        (self.live.get() as usize, self.waiting.borrow().len())
+    }
+
     /// Waits until there may be room: a place became free here, or, since other workers do not
     /// tell, some time has passed.
     pub async fn changed(&self, core: &Core) {

@@ -19,6 +19,7 @@ use crate::config::snapshot::{Cluster, Listener};
 use crate::error::{CloseKind, CloseReason, Source};
 use crate::identity::Identity;
 use crate::log::{ConnectionRecord, Negotiated};
+use crate::planted::{Bug, planted};
 use crate::policy::{Decision, decide};
 use crate::rt::stream::{Errno, Stream};
 use crate::tls::hello::HelloError;
@@ -35,14 +36,19 @@ pub(super) async fn serve(
     mut record: Box<ConnectionRecord>,
 ) {
     let reason = match authenticate(&worker, &listener, stream, &mut record).await {
-        Ok((client, certificate)) => match authorise(&listener, certificate, &mut record) {
-            Ok(()) => forward(&worker, &listener, &cluster, client, &mut record).await,
-            Err(reason) => {
-                worker.core().counters().denied.increment();
-                client.refuse(AlertDescription::AccessDenied);
-                reason
+        Ok((client, certificate)) => {
+            if planted(Bug::AuthoriseAfterConnect) {
+                drop(worker.upstreams().connect(worker.core(), &cluster).await);
             }
-        },
+            match authorise(&listener, certificate, &mut record) {
+                Ok(()) => forward(&worker, &listener, &cluster, client, &mut record).await,
+                Err(reason) => {
+                    worker.core().counters().denied.increment();
+                    client.refuse(AlertDescription::AccessDenied);
+                    reason
+                }
+            }
+        }
         Err(reason) => reason,
     };
     if let (None, Some(errno)) = (&record.detail, reason.kind.errno()) {
@@ -157,7 +163,9 @@ async fn run_relay(
     mut relay: Relay,
     record: &mut ConnectionRecord,
 ) -> CloseReason {
-    relay.forward_early();
+    if !planted(Bug::ForgetEarlyData) {
+        relay.forward_early();
+    }
     let reason = poll_fn(|cx| match worker.cut_off() {
         Some(reason) => Poll::Ready(reason),
         None => relay.poll(cx),

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::error::{CloseKind, CloseReason};
+use crate::planted::{Bug, planted};
 use crate::rt::core::{Core, Timer};
 use crate::rt::stream::{Errno, Stream};
 use crate::time::Instant;
@@ -108,7 +109,8 @@ impl Relay {
         if let Err(reason) = up.and(down) {
             return Poll::Ready(reason);
         }
-        if self.client_ended && self.upstream_ended {
+        let one_ended = self.client_ended || self.upstream_ended;
+        if self.client_ended && self.upstream_ended || planted(Bug::ForgetHalfClose) && one_ended {
             return Poll::Ready(CloseReason::downstream(CloseKind::Finished));
         }
         self.poll_deadlines(cx)
@@ -149,6 +151,10 @@ impl Relay {
                         self.upstream.shut_write();
                     }
                 }
+                Poll::Ready(Ok(None)) if planted(Bug::ForwardTruncation) => {
+                    self.client_ended = true;
+                    self.upstream.shut_write();
+                }
                 Poll::Ready(Ok(None)) => {
                     return Err(CloseReason::downstream(CloseKind::Truncated));
                 }
@@ -170,6 +176,7 @@ impl Relay {
             match self.client.socket().poll_writable(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(errno)) => return Err(client_failed(errno)),
+                Poll::Pending if planted(Bug::IgnoreBackPressure) => {}
                 Poll::Pending => break,
             }
             match self.upstream.poll_recv(cx) {

@@ -82,6 +82,13 @@ impl Upstreams {
         }
     }
 
+    /// Connections that are counted to some endpoint.
+    #[cfg(feature = "sim")]
+    pub fn leases(&self) -> usize {
+        let clusters = self.clusters.borrow();
+        clusters.values().flat_map(|it| it.live.values()).map(|live| *live as usize).sum()
+    }
+
     async fn attempt(
         self: &Rc<Self>,
         core: &Core,

@@ -18,6 +18,7 @@ use crate::config::snapshot::Snapshot;
 use crate::error::{CloseKind, CloseReason};
 use crate::log::{ConnectionRecord, LogSender};
 use crate::metrics::counter::WorkerCounters;
+use crate::planted::{Bug, planted};
 use crate::rt::core::{Core, CoreOptions};
 use crate::rt::driver::Driver;
 use crate::rt::inbox::Inbox;
@@ -138,6 +139,14 @@ impl Worker {
         .await
     }
 
+    /// What this worker holds now: of its core, and places, leases and listeners that wait for
+    /// room.
+    #[cfg(feature = "sim")]
+    pub fn audit(&self) -> (crate::rt::audit::Audit, [usize; 3]) {
+        let (places, waiting) = self.admission.audit();
+        (self.core.audit(), [places, self.upstreams.leases(), waiting])
+    }
+
     /// A connection has ended.
     pub(super) fn closed(&self, record: Box<ConnectionRecord>) {
         self.core.counters().connections_closed.increment();
@@ -177,6 +186,9 @@ impl Worker {
         let mut record = Box::new(ConnectionRecord::new(self.core.now(), &listener.name, peer));
         match self.admission.admit(peer.map(|peer| peer.ip()), &snapshot.limits) {
             Some(place) => {
+                if planted(Bug::LeakPlace) {
+                    std::mem::forget(Rc::clone(&place));
+                }
                 stream.keep(place);
                 let cluster = Arc::clone(&snapshot.clusters[listener.cluster]);
                 self.core.spawn(serve(Rc::clone(self), listener, cluster, stream, record));
@@ -184,7 +196,9 @@ impl Worker {
             None => {
                 counters.refused_limit.increment();
                 record.reason = CloseReason::downstream(CloseKind::SourceLimit);
-                self.closed(record);
+                if !planted(Bug::ForgetToCount) {
+                    self.closed(record);
+                }
             }
         }
     }
@@ -211,6 +225,9 @@ async fn accept(worker: Rc<Worker>, index: usize, listener: Listener) {
         if let Some(stream) = next.await {
             worker.admit(index, stream);
         }
+    }
+    if planted(Bug::DropAcceptedOnDrain) {
+        return;
     }
     // Closing a listener resets what waits in its backlog; those clients came in time.
     while let Some(stream) = poll_fn(|cx| listener.poll_backlog(cx, worker.room(index).0 > 0)).await

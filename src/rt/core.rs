@@ -29,6 +29,7 @@ use super::stream::{Errno, Stream};
 use super::timer::{TimerKey, Wheel};
 use crate::limits::TASK_TIME_PER_TURN_US_MAX;
 use crate::metrics::counter::WorkerCounters;
+use crate::planted::{Bug, planted};
 use crate::sys::descriptor::Descriptor;
 use crate::sys::ops::Completion;
 use crate::sys::ring::{WAKE_USER_DATA, Wait};
@@ -134,6 +135,12 @@ impl Core {
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
         self.inner.executor.spawn(future);
         self.inner.counters.tasks_live.increment();
+    }
+
+    /// Tasks that have not ended.
+    #[cfg(feature = "sim")]
+    pub(super) fn tasks(&self) -> usize {
+        self.inner.executor.tasks()
     }
 
     /// Makes every task ready; for changes that concern all of them.
@@ -360,6 +367,8 @@ impl Future for Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        self.disarm();
+        if !planted(Bug::LeakTimer) {
+            self.disarm();
+        }
     }
 }

@@ -13,6 +13,7 @@ use super::op::{Kind, OpId};
 use super::stream::Stream;
 use super::timer::TimerKey;
 use crate::limits::ACCEPT_RETRY_MS;
+use crate::planted::{Bug, planted};
 use crate::sys::descriptor::Descriptor;
 use crate::sys::ops::{Completion, Op, Payload};
 
@@ -38,6 +39,13 @@ pub(super) struct Listening {
     accepted: VecDeque<Descriptor>,
     closing: bool,
     waker: Option<Waker>,
+}
+
+#[cfg(feature = "sim")]
+impl Listening {
+    pub(super) fn is_open(&self) -> bool {
+        self.fd.is_some()
+    }
 }
 
 impl State {
@@ -94,6 +102,7 @@ impl State {
             (Err(libc::ECONNABORTED | libc::EPROTO | libc::EPERM | libc::EINTR), _) => {}
             (Err(libc::ECANCELED), _) => {}
             // Out of descriptors or memory, or something that only time can mend.
+            (Err(_), _) if planted(Bug::PauseForever) => listening.accept = Accept::Stopping,
             (Err(_), _) => {
                 let timer = self.timers.insert(retry_at, TimerEvent::AcceptRetry(key));
                 listening.accept = Accept::Paused(timer);

@@ -23,6 +23,7 @@ use crate::limits::{
     CLOSE_DRAIN_BYTES_MAX, CLOSE_FLUSH_TIMEOUT_MS, CLOSE_HURRIED_TIMEOUT_MS, CLOSE_TIMEOUT_MS,
     RECV_QUEUE_BUFFERS_MAX, ZERO_COPY_BYTES_MIN,
 };
+use crate::planted::{Bug, planted};
 use crate::sys::descriptor::Descriptor;
 use crate::sys::ops::{Completion, Op, Payload, SendBuf};
 
@@ -161,6 +162,9 @@ impl State {
     fn cancel(&mut self, target: OpId, key: u32) {
         let id = self.ops.start(Kind::Cancel, key);
         self.driver.submit(id.user_data(), Op::Cancel { target: target.user_data() });
+        if planted(Bug::FreeSlotOnCancel) {
+            self.ops.complete(target.user_data(), false);
+        }
     }
 
     /// Starts connecting.
@@ -210,9 +214,15 @@ impl State {
                     socket.queue.push_back(RecvBuf::Ring(buffer));
                     socket.recv_waker.take().into_iter().for_each(Waker::wake);
                 }
-                _ => socket.drained_bytes += buffer.len(),
+                _ => {
+                    socket.drained_bytes += buffer.len();
+                    if planted(Bug::LeakBuffer) {
+                        std::mem::forget(buffer);
+                    }
+                }
             },
             (Ok(_), _) => self.end_receive(key, RecvEnd::Eof),
+            (Err(libc::ENOBUFS), _) if planted(Bug::RearmWithoutBuffer) => self.arm_receive(key),
             (Err(libc::ENOBUFS), _) => {
                 socket.receive = Receive::Starved;
                 self.starved.push_back(key);
@@ -236,7 +246,7 @@ impl State {
         let socket = self.socket(key);
         match socket.phase {
             Phase::Open | Phase::HalfClosed => {
-                if socket.queue.len() >= RECV_QUEUE_BUFFERS_MAX {
+                if socket.queue.len() >= RECV_QUEUE_BUFFERS_MAX && !planted(Bug::UnboundedQueue) {
                     self.stop_receive(key);
                 } else if socket.recv_waker.is_some() && socket.queue.is_empty() {
                     self.arm_receive(key);
@@ -328,7 +338,7 @@ impl State {
     }
 
     fn sent(&mut self, key: u32, rest: SendBuf) {
-        if rest.is_empty() {
+        if rest.is_empty() || planted(Bug::ForgetShortSend) {
             self.pool.put(rest);
         } else {
             // A short send in spite of MSG_WAITALL: the rest goes before what came later.
@@ -380,6 +390,9 @@ impl State {
     }
 
     fn set_close_timer(&mut self, key: u32, timeout_ms: u64) {
+        if planted(Bug::CloseWithoutDeadline) {
+            return;
+        }
         let timeout_ms = timeout_ms.min(self.close_timeout_ms_max);
         let deadline = self.driver.now() + Duration::from_millis(timeout_ms);
         let timer = self.timers.insert(deadline, TimerEvent::CloseDeadline(key));
@@ -445,7 +458,8 @@ impl State {
             let socket = self.socket(key);
             // The notification of a zero-copy send comes when the peer has read, or when close(2)
             // has thrown the bytes away: waiting for it would be waiting for the peer.
-            if socket.in_flight == u8::from(socket.zero_copy_result.is_some()) {
+            let is_quiet = socket.in_flight == u8::from(socket.zero_copy_result.is_some());
+            if is_quiet || planted(Bug::CloseUnderReceive) {
                 self.start_close(key);
             }
         }

@@ -6,7 +6,7 @@
 //! violation: an operation on a closed descriptor, a slot used twice, close(2) with operations in
 //! flight. It must not know TLS or the gateway.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -93,9 +93,8 @@ pub struct Sim {
     sequence: u64,
     /// Completions that this turn may still take.
     takes_left: u64,
-    /// Sockets whose receive found no buffer, until one is provided.
-    starved: BTreeMap<i32, u64>,
-    wait_until: Option<u64>,
+    /// Sockets whose receive found no buffer, until they are armed again.
+    starved: BTreeSet<i32>,
     enters: u64,
 }
 
@@ -114,20 +113,9 @@ impl Sim {
             posted: BTreeMap::new(),
             sequence: 0,
             takes_left: 0,
-            starved: BTreeMap::new(),
-            wait_until: Some(0),
+            starved: BTreeSet::new(),
             enters: 0,
         })
-    }
-
-    /// When its worker must have its next turn whatever happens; `None` where it may sleep.
-    pub fn wait_until(&self) -> Option<u64> {
-        self.wait_until
-    }
-
-    /// Operations that are in flight.
-    pub fn in_flight(&self) -> usize {
-        self.pending.len()
     }
 
     /// See [`Driver::now`](crate::rt::driver::Driver::now). Looking at the clock takes time.
@@ -139,6 +127,15 @@ impl Sim {
 
     /// See [`Driver::submit`](crate::rt::driver::Driver::submit).
     pub fn submit(&mut self, user_data: u64, op: Op) {
+        if let Op::RecvMultishot { socket } = &op
+            && self.starved.remove(socket)
+            && self.buffers.free() == 0
+        {
+            let mut net = self.net.borrow();
+            net.violation(format_args!(
+                "#{socket} is armed again while all buffers are lent: a busy loop"
+            ));
+        }
         self.submitted.push_back((user_data, op));
     }
 
@@ -157,19 +154,20 @@ impl Sim {
         let changed = self.net.borrow().take_changed(self.worker);
         self.progress(&changed);
         let mut net = self.net.borrow();
-        self.wait_until = match wait {
+        let mut wait_until = match wait {
             Wait::No => Some(net.now),
-            Wait::AtMost(time) => Some(net.now + nanos(time)),
+            Wait::AtMost(time) => Some(net.now.saturating_add(nanos(time))),
             Wait::Forever => None,
         };
         self.takes_left = u64::MAX;
         if net.fault(Fault::CompletionOverflow) {
             self.takes_left = net.choose(1..=3);
-            self.wait_until = Some(net.now);
+            wait_until = Some(net.now);
         }
         if net.fault(Fault::SpuriousWake) {
-            self.wait_until = Some(net.now);
+            wait_until = Some(net.now);
         }
+        net.set_wait_until(self.worker, wait_until);
         Ok(())
     }
 

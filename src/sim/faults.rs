@@ -162,6 +162,11 @@ impl Faults {
         self.active && per_mille > 0 && self.random.chance(10 * per_mille)
     }
 
+    /// Whether faults happen.
+    pub fn is_active(&self) -> bool {
+        self.active
+    }
+
     /// Nothing fails from now on.
     pub fn stop(&mut self) {
         self.active = false;

@@ -4,10 +4,16 @@
 //! [`rt::driver::Driver`](crate::rt::driver::Driver); clients and upstreams are in the same thread.
 //! Feature `sim` only: nothing of it is in a release build.
 
+pub mod client;
 pub mod crypto;
 pub mod driver;
 pub mod faults;
+pub mod ledger;
 pub mod net;
 pub mod pki;
+pub mod plan;
 pub mod random;
+pub mod run;
 pub mod trace;
+pub mod upstream;
+pub mod world;

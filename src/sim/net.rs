@@ -99,6 +99,21 @@ pub struct Shape {
     pub worker_files_max: usize,
 }
 
+impl Shape {
+    /// A network in which everybody gets on.
+    pub const GENTLE: Self = Self {
+        latency_ns_max: 2_000_000,
+        window_min: 60_000,
+        window_max: 200_000,
+        worker_files_max: usize::MAX,
+    };
+
+    /// Whether everybody gets on.
+    pub fn is_gentle(&self) -> bool {
+        self.latency_ns_max <= Self::GENTLE.latency_ns_max && self.window_min >= 5_000
+    }
+}
+
 /// All of the network.
 #[derive(Debug)]
 pub struct Inner {
@@ -122,6 +137,7 @@ pub struct Inner {
     woken_workers: BTreeSet<usize>,
     woken_actors: BTreeSet<u32>,
     open_files: Vec<usize>,
+    wait_until: Vec<Option<u64>>,
 }
 
 /// The handle of the network; one thread.
@@ -149,6 +165,7 @@ impl Net {
             woken_workers: BTreeSet::new(),
             woken_actors: BTreeSet::new(),
             open_files: vec![0; workers],
+            wait_until: vec![Some(0); workers],
         };
         Self { inner: Rc::new(RefCell::new(inner)) }
     }
@@ -160,6 +177,11 @@ impl Net {
 }
 
 impl Inner {
+    /// Sockets that are made from now on are shaped so.
+    pub fn set_shape(&mut self, shape: Shape) {
+        self.shape = shape;
+    }
+
     /// Takes note of an event.
     pub fn note(&mut self, what: Arguments<'_>) {
         self.trace.note(self.now, what);
@@ -232,6 +254,16 @@ impl Inner {
                 self.woken_workers.insert(worker);
             }
         }
+    }
+
+    /// When a worker must have its next turn whatever happens; `None` where it may sleep.
+    pub fn wait_until(&self, worker: usize) -> Option<u64> {
+        self.wait_until[worker]
+    }
+
+    /// Sets [`Inner::wait_until`].
+    pub fn set_wait_until(&mut self, worker: usize, at: Option<u64>) {
+        self.wait_until[worker] = at;
     }
 
     /// Actors that have something to do.

@@ -27,7 +27,7 @@ impl Sim {
             Op::Cancel { target } => return self.cancel(user_data, target),
             Op::Close { fd } => return self.close(user_data, fd.into_number()),
         };
-        self.check_start(user_data, socket, &work);
+        self.check_start(socket, &work);
         self.hold(user_data, socket, work);
         self.attempt(slot_of(user_data));
     }
@@ -49,7 +49,7 @@ impl Sim {
     }
 
     /// What no kernel forgives, and what the runtime promises of itself.
-    fn check_start(&mut self, user_data: u64, socket: i32, work: &Work) {
+    fn check_start(&self, socket: i32, work: &Work) {
         let mut net = self.net.borrow();
         if !net.is_open(socket, self.worker) {
             net.violation(format_args!("{work:?} on the closed descriptor #{socket}"));
@@ -60,14 +60,6 @@ impl Sim {
         };
         if let Some(other) = self.pending.values().find(same) {
             net.violation(format_args!("two of a kind on #{socket}: {work:?} and {other:?}"));
-        }
-        if matches!(work, Work::Receive)
-            && self.starved.remove(&socket).is_some()
-            && self.buffers.provided() == 0
-        {
-            net.violation(format_args!(
-                "#{socket} is armed again while no buffer is free: a busy loop ({user_data:#x})"
-            ));
         }
     }
 
@@ -110,9 +102,12 @@ impl Sim {
 
     /// Operations whose sockets changed, or whose time has come, go on.
     pub(super) fn progress(&mut self, changed: &BTreeSet<i32>) {
-        let now = self.net.borrow().now;
+        let (now, active) = {
+            let net = self.net.borrow();
+            (net.now, net.faults.is_active())
+        };
         let mut slots = self.slots_of(|pending| {
-            let is_due = pending.ready_at > 0 && pending.ready_at <= now
+            let is_due = pending.ready_at > 0 && (pending.ready_at <= now || !active)
                 || pending.cancelled_at.is_some_and(|at| at <= now);
             is_due || changed.contains(&pending.socket)
         });
@@ -123,7 +118,7 @@ impl Sim {
     fn attempt(&mut self, slot: u32) {
         let now = self.net.borrow().now;
         let Some(pending) = self.pending.get_mut(&slot) else { return };
-        if pending.is_over || pending.ready_at > now {
+        if pending.is_over || pending.ready_at > now && self.net.borrow().faults.is_active() {
             return;
         }
         pending.ready_at = 0;
@@ -211,7 +206,7 @@ impl Sim {
             }
             let waiting = net.readable(socket);
             if waiting > 0 && (self.buffers.provided() == 0 || net.fault(Fault::RecvNoBuffers)) {
-                self.starved.insert(socket, net.now);
+                self.starved.insert(socket);
                 drop(net);
                 return self.post(slot, Err(libc::ENOBUFS), false, Bring::Nothing);
             }

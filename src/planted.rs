@@ -1,0 +1,94 @@
+//! Deliberate bugs, for the simulation to prove that it finds such (`docs/simulation.md`).
+//!
+//! A leaf. Without the feature `sim` a bug is never planted, at compile time; with it a thread
+//! plants one at a time, and none by default. Each is a mistake that somebody has made, or nearly.
+
+macro_rules! bugs {
+    ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
+        /// A deliberate bug.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Bug {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Bug {
+            /// Every bug.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// Its name on the command line and in `docs/simulation.md`.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $code,)*
+                }
+            }
+        }
+    };
+}
+
+bugs! {
+    /// A receive that found no buffer is armed again at once.
+    RearmWithoutBuffer = "rearm_without_buffer",
+    /// A slot is freed when its operation is cancelled instead of when it has ended.
+    FreeSlotOnCancel = "free_slot_on_cancel",
+    /// close(2) does not wait for the operations of the socket.
+    CloseUnderReceive = "close_under_receive",
+    /// The rest of a short send is taken for sent.
+    ForgetShortSend = "forget_short_send",
+    /// A socket that is being closed may take as long as its peer likes.
+    CloseWithoutDeadline = "close_without_deadline",
+    /// Accepting does not go on after descriptors ran out.
+    PauseForever = "pause_forever",
+    /// A buffer of a socket that is being closed does not go home.
+    LeakBuffer = "leak_buffer",
+    /// A timer outlives its owner.
+    LeakTimer = "leak_timer",
+    /// The receive queue of a socket has no bound.
+    UnboundedQueue = "unbounded_queue",
+    /// The upstream is connected to before the client is authorised.
+    AuthoriseAfterConnect = "authorise_after_connect",
+    /// The end of one direction is taken for the end of both.
+    ForgetHalfClose = "forget_half_close",
+    /// FIN without close_notify is forwarded as an orderly end.
+    ForwardTruncation = "forward_truncation",
+    /// What came in one flight with the end of the handshake is not forwarded.
+    ForgetEarlyData = "forget_early_data",
+    /// Nothing waits until the client can be written to.
+    IgnoreBackPressure = "ignore_back_pressure",
+    /// A connection that was refused is not counted as closed.
+    ForgetToCount = "forget_to_count",
+    /// The place of a connection is not given back.
+    LeakPlace = "leak_place",
+    /// Connections that were accepted and not served are dropped when a drain begins.
+    DropAcceptedOnDrain = "drop_accepted_on_drain",
+}
+
+/// Whether `bug` is planted on this thread.
+#[cfg(not(feature = "sim"))]
+#[inline(always)]
+pub const fn planted(_bug: Bug) -> bool {
+    false
+}
+
+#[cfg(feature = "sim")]
+pub use switch::{plant, planted};
+
+#[cfg(feature = "sim")]
+mod switch {
+    use std::cell::Cell;
+
+    use super::Bug;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// Plants `bug` on this thread, instead of what was planted before.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.set(bug);
+    }
+
+    /// Whether `bug` is planted on this thread.
+    pub fn planted(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+}

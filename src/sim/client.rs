@@ -1,0 +1,362 @@
+//! Clients: rustls as it is, with a script of what to send, and those that misbehave.
+
+use std::collections::VecDeque;
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+
+use rustls::{ClientConfig, ClientConnection};
+
+use super::faults::Fault;
+use super::ledger::{ECHO_BIT, HEADER_BYTES, Ledger, stream};
+use super::net::{Inner, Read};
+use super::random::Random;
+
+mod manner;
+
+pub use manner::Manner;
+
+/// Bytes that a client reads at a time.
+const READ_BYTES: usize = 20_000;
+/// Bytes on their way out at which a client waits before it makes more.
+const OUTBOX_BYTES: usize = 40_000;
+
+/// What a well-behaved client does once its handshake is complete.
+#[derive(Clone, Copy, Debug)]
+pub struct Script {
+    /// Bytes to send in all.
+    pub total: u64,
+    /// Bytes of one message.
+    pub message: u64,
+    /// Whether it waits for the echo of each message before the next, where there is an echo.
+    pub waits: bool,
+    /// Whether it never ends by itself.
+    pub idles: bool,
+}
+
+/// How a client fared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It has not connected.
+    Connecting,
+    /// It is at work.
+    Open,
+    /// It is done, and its socket closed; whether all went as the script says.
+    Closed {
+        /// All was sent, an orderly end came, and the upstream was heard.
+        served: bool,
+    },
+}
+
+/// See the module's description.
+pub struct Client {
+    /// Its number in the ledger.
+    pub number: u64,
+    actor: u32,
+    socket: i32,
+    tls: ClientConnection,
+    script: Script,
+    manner: Manner,
+    random: Random,
+    /// TLS bytes that are to be written.
+    outbox: VecDeque<u8>,
+    /// TLS bytes that were written.
+    written: u64,
+    /// Nothing is written before.
+    hold_until: u64,
+    /// How far the handshake is for the oracle of authorisation.
+    has_answered: bool,
+    state: State,
+    saw_end: bool,
+    stalled: bool,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// What a client is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Its number in the ledger.
+    pub number: u64,
+    /// Its number among the actors.
+    pub actor: u32,
+    /// Its socket, which is connecting.
+    pub socket: i32,
+    /// Its TLS.
+    pub config: Arc<ClientConfig>,
+    /// What it sends.
+    pub script: Script,
+    /// How it misbehaves, if it does.
+    pub manner: Manner,
+}
+
+impl Client {
+    /// A client that is connecting.
+    ///
+    /// # Panics
+    /// Where rustls refuses the configuration.
+    pub fn new(parts: Parts, random: &mut Random) -> Self {
+        let Parts { number, actor, socket, config, script, manner } = parts;
+        let tls = ClientConnection::new(config, super::pki::server_name())
+            .expect("a configuration that rustls takes");
+        Self {
+            number,
+            actor,
+            socket,
+            tls,
+            script,
+            manner,
+            random: random.fork("client"),
+            outbox: VecDeque::new(),
+            written: 0,
+            hold_until: 0,
+            has_answered: false,
+            state: State::Connecting,
+            saw_end: false,
+            stalled: false,
+        }
+    }
+
+    /// How it fares.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Whether it sent more than its ClientHello: the gateway may know who it is.
+    pub fn has_answered(&self) -> bool {
+        self.has_answered
+    }
+
+    /// Whether it does what a client should.
+    pub fn is_good(&self) -> bool {
+        self.manner == Manner::Good
+    }
+
+    /// Whether it never ends by itself.
+    pub fn idles(&self) -> bool {
+        self.script.idles
+    }
+
+    /// Does all that it can.
+    pub fn step(&mut self, net: &mut Inner, ledger: &mut Ledger) {
+        if self.state == State::Connecting {
+            match net.connected(self.socket) {
+                None => return,
+                Some(Err(_)) => return self.close(net, false),
+                Some(Ok(())) => self.state = State::Open,
+            }
+        }
+        if self.state != State::Open {
+            return;
+        }
+        if self.tampers(net) {
+            return self.reset(net);
+        }
+        if self.stalled && net.faults.is_active() {
+            return;
+        }
+        if self.manner.is_good() { self.serve(net, ledger) } else { self.misbehave(net) }
+    }
+
+    /// Faults that a client makes. Returns whether it resets its connection.
+    fn tampers(&mut self, net: &mut Inner) -> bool {
+        self.stalled |= net.fault(Fault::ClientStalled);
+        net.fault(Fault::ClientReset)
+    }
+
+    fn serve(&mut self, net: &mut Inner, ledger: &mut Ledger) {
+        loop {
+            let before = (self.written, ledger.flow(self.number).received, self.outbox.len());
+            match self.read(net, ledger) {
+                Ok(()) => {}
+                // The alert that says so goes first.
+                Err(Broken::Tls) => {
+                    self.collect();
+                    self.hold_until = 0;
+                    self.write(net);
+                    return self.close(net, false);
+                }
+                Err(Broken::Socket) => return self.close(net, false),
+            }
+            if self.send(net, ledger) {
+                return;
+            }
+            if !self.write(net) {
+                return self.close(net, false);
+            }
+            if self.saw_end && ledger.flow(self.number).ended && self.outbox.is_empty() {
+                let served = ledger.flow(self.number).peer.is_some();
+                return self.close(net, served);
+            }
+            if before == (self.written, ledger.flow(self.number).received, self.outbox.len()) {
+                return;
+            }
+        }
+    }
+
+    fn read(&mut self, net: &mut Inner, ledger: &mut Ledger) -> Result<(), Broken> {
+        let mut bytes = Vec::new();
+        match net.read(self.socket, &mut bytes, READ_BYTES) {
+            Read::Bytes(count) => {
+                // After close_notify rustls' debug build would not survive it: it asserts that no
+                // alert was sent before the one that says so.
+                let ended = ledger.flow(self.number).ended;
+                if !ended && net.fault(Fault::RecordCorruptedDown) {
+                    let at = self.random.below(count as u64) as usize;
+                    bytes[at] ^= 1 << self.random.below(8);
+                }
+            }
+            Read::Nothing => return Ok(()),
+            // Without close_notify before it, this is a cut.
+            Read::End if self.saw_end => return Ok(()),
+            Read::End | Read::Failed(_) => return Err(Broken::Socket),
+        }
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            match self.tls.read_tls(&mut rest) {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+            let processed = self.tls.process_new_packets().map_err(|_| Broken::Tls);
+            let mut plain = vec![0; READ_BYTES];
+            while let Ok(count) = self.tls.reader().read(&mut plain)
+                && count > 0
+            {
+                ledger.received(net, self.number, &plain[..count]);
+            }
+            if processed?.peer_has_closed() && !self.saw_end {
+                self.saw_end = true;
+                ledger.ended(net, self.number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on with the script. Returns whether the client is over.
+    fn send(&mut self, net: &mut Inner, ledger: &mut Ledger) -> bool {
+        if self.tls.is_handshaking() || self.outbox.len() > OUTBOX_BYTES {
+            return false;
+        }
+        let flow = ledger.flow(self.number);
+        if flow.ended {
+            return false;
+        }
+        let left = self.script.total - flow.sent;
+        if left > 0 {
+            let echoed = flow.received.saturating_sub(HEADER_BYTES);
+            let has_echo = flow.peer.is_none_or(|peer| peer & ECHO_BIT != 0);
+            let is_waiting = self.script.waits
+                && !self.saw_end
+                && flow.sent > 0
+                && has_echo
+                && (flow.peer.is_none() || echoed < flow.sent);
+            if is_waiting {
+                return false;
+            }
+            if net.fault(Fault::KeyUpdate) {
+                // TLS 1.2 has no such thing, and says so.
+                let _ = self.tls.refresh_traffic_keys();
+            }
+            let count = left.min(self.script.message) as usize;
+            let bytes = stream(self.number, flow.sent, count);
+            // The buffer of rustls is bounded; what it takes is sent.
+            let taken = self.tls.writer().write(&bytes).unwrap_or(0);
+            ledger.flow(self.number).sent += taken as u64;
+            return false;
+        }
+        if net.fault(Fault::AlertAmidData) {
+            // rustls sends an alert about what it cannot read.
+            let mut junk: &[u8] = &[
+                23, 3, 3, 0, 32, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19,
+                20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32,
+            ];
+            let _ = self.tls.read_tls(&mut junk);
+            let _ = self.tls.process_new_packets();
+            self.write(net);
+            self.close(net, false);
+            return true;
+        }
+        if net.fault(Fault::ClientTruncated) {
+            self.write(net);
+            net.shut_write(self.socket);
+            self.close(net, false);
+            return true;
+        }
+        if !self.script.idles {
+            self.tls.send_close_notify();
+            ledger.flow(self.number).ended = true;
+        }
+        false
+    }
+
+    /// Takes what TLS has to send.
+    fn collect(&mut self) {
+        while self.tls.wants_write() {
+            // Writing to memory cannot fail.
+            let _ = self.tls.write_tls(&mut self.outbox);
+        }
+    }
+
+    /// Returns whether the socket is in order.
+    fn write(&mut self, net: &mut Inner) -> bool {
+        let before = self.outbox.len();
+        self.collect();
+        if self.outbox.len() > before {
+            self.has_answered |= self.written > 0;
+            self.fault_of_records(net, before);
+        }
+        if self.outbox.is_empty() {
+            return true;
+        }
+        if net.now < self.hold_until {
+            return true;
+        }
+        let mut count = self.outbox.len();
+        if net.fault(Fault::RecordCut) {
+            count = (self.random.range(1..=9) as usize).min(count);
+            self.hold_until = net.now + self.random.range(1..=3_000_000);
+            net.wake_actor_at(self.hold_until, self.actor);
+        }
+        let bytes: Vec<u8> = self.outbox.iter().copied().take(count).collect();
+        match net.write(self.socket, &bytes) {
+            Ok(count) => {
+                self.outbox.drain(..count);
+                self.written += count as u64;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// What becomes of the records that were made from `from` in the outbox on.
+    fn fault_of_records(&mut self, net: &mut Inner, from: usize) {
+        if net.fault(Fault::RecordCorruptedUp) {
+            let at = self.random.range(from as u64..=self.outbox.len() as u64 - 1) as usize;
+            self.outbox[at] ^= 1 << self.random.below(8);
+        }
+        if net.fault(Fault::RecordCoalesced) {
+            self.hold_until = net.now + self.random.range(100_000..=20_000_000);
+            net.wake_actor_at(self.hold_until, self.actor);
+        }
+    }
+
+    fn reset(&mut self, net: &mut Inner) {
+        net.reset_on_close(self.socket);
+        self.close(net, false);
+    }
+
+    fn close(&mut self, net: &mut Inner, served: bool) {
+        net.close(self.socket);
+        net.note(format_args!("client {} is done, served: {served}", self.number));
+        self.state = State::Closed { served };
+    }
+}
+
+/// Why a client cannot go on.
+enum Broken {
+    Tls,
+    Socket,
+}

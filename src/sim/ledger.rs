@@ -1,0 +1,213 @@
+//! The oracles of the bytes: who sent what, and what of it arrived where.
+//!
+//! Every byte stream is a function of its sender's number: 8 bytes with the number, then a pattern
+//! that no other stream has. An upstream that echoes sends its own number and then what it got. So
+//! a receiver can tell from the bytes alone whose they are, and whether one is missing, twice,
+//! changed, or another connection's.
+
+use std::collections::BTreeMap;
+
+use super::net::Inner;
+use super::pki::{Client as Certificate, Verdict};
+
+/// The bytes of a number in front of each stream.
+pub const HEADER_BYTES: u64 = 8;
+/// The bit of an upstream connection's number that says that it echoes.
+pub const ECHO_BIT: u64 = 1 << 63;
+
+/// The byte at `offset` of the stream of `sender`.
+pub fn pattern(sender: u64, offset: u64) -> u8 {
+    if offset < HEADER_BYTES {
+        return sender.to_be_bytes()[offset as usize];
+    }
+    let mixed = (sender ^ (offset / 7)).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ offset;
+    (mixed >> 32) as u8 ^ mixed as u8
+}
+
+/// `count` bytes of the stream of `sender` from `offset` on.
+pub fn stream(sender: u64, offset: u64, count: usize) -> Vec<u8> {
+    (offset..offset + count as u64).map(|at| pattern(sender, at)).collect()
+}
+
+/// What one end has sent and received.
+#[derive(Clone, Debug, Default)]
+pub struct Flow {
+    /// Bytes that it handed over.
+    pub sent: u64,
+    /// Whether it ended its side in order (close_notify, or FIN of an upstream).
+    pub ended: bool,
+    /// Bytes that it received.
+    pub received: u64,
+    /// The first bytes received: the other end's number.
+    header: Vec<u8>,
+    /// The other end, once its number has arrived.
+    pub peer: Option<u64>,
+}
+
+/// A client, as the oracles know it.
+#[derive(Clone, Debug)]
+pub struct ClientFacts {
+    /// Its bytes.
+    pub flow: Flow,
+    /// What it presents.
+    pub certificate: Certificate,
+    /// When it connected.
+    pub since: u64,
+}
+
+/// See the module's description.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// By number.
+    pub clients: BTreeMap<u64, ClientFacts>,
+    /// By number.
+    pub upstreams: BTreeMap<u64, Flow>,
+    /// When rules came into force, and whether they were the narrower ones.
+    pub rules: Vec<(u64, bool)>,
+    /// Wall-clock time of the gateway, in seconds since 1970.
+    pub wall_unix_s: i64,
+    next: u64,
+}
+
+impl Ledger {
+    /// A number for a client.
+    pub fn add_client(&mut self, certificate: Certificate, since: u64) -> u64 {
+        self.next += 1;
+        let facts = ClientFacts { flow: Flow::default(), certificate, since };
+        self.clients.insert(self.next, facts);
+        self.next
+    }
+
+    /// A number for a connection of an upstream.
+    pub fn add_upstream(&mut self, echoes: bool) -> u64 {
+        self.next += 1;
+        let number = if echoes { self.next | ECHO_BIT } else { self.next };
+        self.upstreams.insert(number, Flow::default());
+        number
+    }
+
+    /// The flow of a client or an upstream's connection.
+    ///
+    /// # Panics
+    /// Where there is no such number.
+    pub fn flow(&mut self, number: u64) -> &mut Flow {
+        match self.clients.get_mut(&number) {
+            Some(client) => &mut client.flow,
+            None => self.upstreams.get_mut(&number).expect("a number given out here"),
+        }
+    }
+
+    /// `by` got `bytes`.
+    pub fn received(&mut self, net: &mut Inner, by: u64, bytes: &[u8]) {
+        let is_client = self.clients.contains_key(&by);
+        for &byte in bytes {
+            let flow = self.flow(by);
+            let offset = flow.received;
+            flow.received += 1;
+            if offset < HEADER_BYTES {
+                flow.header.push(byte);
+                if flow.header.len() as u64 == HEADER_BYTES {
+                    self.identify(net, by, is_client);
+                }
+                continue;
+            }
+            let Some(peer) = self.flow(by).peer else { return };
+            let expected = match peer & ECHO_BIT != 0 {
+                // What comes back is what was sent, and not before it was sent.
+                true if offset - HEADER_BYTES < self.flow(by).sent => {
+                    Some(pattern(by, offset - HEADER_BYTES))
+                }
+                true => None,
+                false => Some(pattern(peer, offset)),
+            };
+            if expected != Some(byte) {
+                return net.violation(format_args!(
+                    "byte {offset} from {peer:#x} to {by:#x} is {byte:#04x}, not {expected:02x?}"
+                ));
+            }
+        }
+        let Some(peer) = self.flow(by).peer else { return };
+        let (sent, received) = (self.flow(peer).sent, self.flow(by).received);
+        if received > sent {
+            net.violation(format_args!("{by:#x} got {received} of {sent} bytes of {peer:#x}"));
+        }
+    }
+
+    /// The first 8 bytes are there: whose are they, and may they be here?
+    fn identify(&mut self, net: &mut Inner, by: u64, is_client: bool) {
+        let header = self.flow(by).header.iter();
+        let peer = header.fold(0, |number, byte| number << 8 | u64::from(*byte));
+        let exists = match is_client {
+            true => self.upstreams.contains_key(&peer),
+            false => self.clients.contains_key(&peer),
+        };
+        if !exists {
+            return net.violation(format_args!("{by:#x} got bytes of nobody: {peer:#x}"));
+        }
+        self.flow(by).peer = Some(peer);
+        let others = self.flow(peer).peer;
+        if others.is_some_and(|other| other != by) {
+            net.violation(format_args!("{peer:#x} talks to {by:#x} and to {others:x?}"));
+        }
+        if is_client {
+            self.check_allowed(net, by);
+        } else {
+            self.flow(peer).peer = Some(by);
+            self.check_allowed(net, peer);
+        }
+    }
+
+    /// Bytes go between a client and an upstream: was it allowed at any time since it came?
+    fn check_allowed(&self, net: &mut Inner, client: u64) {
+        let facts = &self.clients[&client];
+        if !self.may_be_allowed(facts, net.now) {
+            net.violation(format_args!(
+                "client {client} reaches an upstream with {:?}",
+                facts.certificate
+            ));
+        }
+    }
+
+    /// Whether some rules that were in force since it came allow a client.
+    pub fn may_be_allowed(&self, facts: &ClientFacts, now: u64) -> bool {
+        // It may have expired in between: what counts is that it had not when it came.
+        let at = match facts.certificate {
+            Certificate::ShortLived(not_after) => not_after,
+            _ => self.wall_unix_s,
+        };
+        let until = |index: usize| self.rules.get(index + 1).map_or(now, |(at, _)| *at);
+        self.rules.iter().enumerate().any(|(index, (_, narrow))| {
+            let verdict = match narrow {
+                true => facts.certificate.narrower_verdict(at),
+                false => facts.certificate.verdict(at),
+            };
+            until(index) >= facts.since && verdict == Verdict::Allowed
+        })
+    }
+
+    /// `by` saw an orderly end: then all that its peer sent is there, and the peer has ended.
+    pub fn ended(&mut self, net: &mut Inner, by: u64) {
+        let received = self.flow(by).received;
+        let Some(peer) = self.flow(by).peer else {
+            // Fewer bytes than a number. Somebody must have ended after so few.
+            let is_client = self.clients.contains_key(&by);
+            let fits = |flow: &Flow| flow.ended && flow.sent == received;
+            let found = match is_client {
+                true => self.upstreams.values().any(fits),
+                false => self.clients.values().any(|client| fits(&client.flow)),
+            };
+            if !found {
+                net.violation(format_args!("{by:#x} saw an end after {received} bytes of nobody"));
+            }
+            return;
+        };
+        let flow = self.flow(peer);
+        let (sent, ended) = (flow.sent, flow.ended);
+        if !ended || sent != received {
+            net.violation(format_args!(
+                "{by:#x} saw an orderly end after {received} bytes; {peer:#x} sent {sent}, ended: \
+                 {ended}"
+            ));
+        }
+    }
+}

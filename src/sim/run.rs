@@ -1,0 +1,77 @@
+//! One seed, one run, on a thread of its own, so that nothing of another run is in it.
+
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
+use std::thread;
+
+use super::world::{Report, World};
+use crate::planted::{self, Bug};
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its seed.
+    pub seed: u64,
+    /// What it came to, up to the panic where there was one.
+    pub report: Report,
+    /// The text of the panic that ended it.
+    pub panicked: Option<String>,
+}
+
+impl Outcome {
+    /// What was broken first, if anything.
+    pub fn failure(&self) -> Option<String> {
+        match &self.panicked {
+            Some(text) => Some(format!("panic: {text}")),
+            None => self.report.trace.violations().first().cloned(),
+        }
+    }
+
+    /// The failure with all that is needed to understand it; `None` where there is none.
+    pub fn describe(&self) -> Option<String> {
+        let failure = self.failure()?;
+        let mut text = format!("seed {}: {failure}\n", self.seed);
+        text += &format!("faults in play: {}\nlast events:\n", self.report.faults);
+        for line in self.report.trace.last() {
+            text += &format!("  {line}\n");
+        }
+        Some(text)
+    }
+}
+
+/// Runs `seed`, with a bug planted where one is given.
+///
+/// # Panics
+/// Where the thread cannot be started.
+pub fn run(seed: u64, bug: Option<Bug>) -> Outcome {
+    let thread = thread::Builder::new().name(format!("seed {seed}")).spawn(move || {
+        planted::plant(bug);
+        let mut world = World::new(seed);
+        let caught = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
+        let panicked = caught.err().map(|panicked| text_of(&*panicked));
+        let report = world.report();
+        if panicked.is_some() {
+            // What it holds may be in any state, and its drop is not what is tested.
+            std::mem::forget(world);
+        }
+        Outcome { seed, report, panicked }
+    });
+    // invariant: a thread at a time, of the caller's; what may panic in it is caught.
+    thread.expect("a thread").join().expect("a report")
+}
+
+/// Keeps panics of runs off standard error: they are in the [`Outcome`].
+pub fn quiet() {
+    let former = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let is_run = thread::current().name().is_some_and(|name| name.starts_with("seed "));
+        if !is_run {
+            former(info);
+        }
+    }));
+}
+
+fn text_of(panicked: &(dyn Any + Send)) -> String {
+    let text = panicked.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panicked.downcast_ref::<&str>().copied()).unwrap_or("?").to_owned()
+}

@@ -1,0 +1,499 @@
+//! The world of a run: workers, clients and upstreams in one thread, and who has the next turn.
+//!
+//! Time moves only when nobody has anything to do, and a little with each look at the clock.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::client::{Client, Manner, Parts as ClientParts, Script};
+use super::crypto::{self, Clock};
+use super::driver::Sim;
+use super::faults::{Fault, Faults};
+use super::ledger::Ledger;
+use super::net::{Inner, Net, Owner, Shape};
+use super::pki::{self, Client as Certificate, Pki, Versions};
+use super::plan::{Action, MS, Plan, S};
+use super::random::Random;
+use super::trace::Trace;
+use super::upstream::Upstream;
+use crate::config::snapshot::Snapshot;
+use crate::error::CloseKind;
+use crate::limits::{CLOSE_FLUSH_TIMEOUT_MS, CLOSE_TIMEOUT_MS, EXIT_TIMEOUT_MS};
+use crate::log::{self, LogReceiver};
+use crate::metrics::counter::WorkerCounters;
+use crate::proxy::admission::SharedAdmission;
+use crate::proxy::worker::{Message, Parts, Worker};
+use crate::rt::driver::Driver;
+use crate::rt::inbox::{self, Inbox, Sender};
+
+mod check;
+mod configuration;
+
+use configuration::Configurations;
+
+/// Turns of the whole world after which a run is taken for one without an end.
+const STEPS_MAX: u64 = 3_000_000;
+/// Turns in a row that a worker may have while nothing else happens.
+const IDLE_TURNS_MAX: u64 = 5_000;
+
+/// One worker of the gateway.
+struct Slot {
+    worker: Option<Rc<Worker>>,
+    inbox: Inbox<Message>,
+    sender: Sender<Message>,
+    counters: Arc<WorkerCounters>,
+    log: LogReceiver,
+    records: u64,
+    draining: bool,
+    idle_turns: u64,
+}
+
+/// See the module's description.
+pub struct World {
+    net: Net,
+    plan: Plan,
+    random: Random,
+    clock: Clock,
+    wall_offset_s: i64,
+    pki: Pki,
+    provider: Arc<rustls::crypto::CryptoProvider>,
+    configurations: Configurations,
+    slots: Vec<Slot>,
+    admission: Arc<SharedAdmission>,
+    ledger: Ledger,
+    clients: BTreeMap<u32, Client>,
+    upstreams: BTreeMap<u32, Upstream>,
+    probes: Vec<u32>,
+    next_actor: u32,
+    steps: u64,
+    /// When the gateway must have drained.
+    drained_by: Option<u64>,
+}
+
+/// What became of a run.
+#[derive(Debug)]
+pub struct Report {
+    /// What happened.
+    pub trace: Trace,
+    /// The faults that were in play.
+    pub faults: String,
+    /// Virtual time that passed.
+    pub elapsed: Duration,
+    /// Clients that came.
+    pub clients: usize,
+    /// Clients that were served to the end.
+    pub served: usize,
+}
+
+impl World {
+    /// The world of `seed`, about to begin.
+    pub fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let provider = crypto::provider(random.next_u64());
+        let faults = Faults::swarm(&mut random);
+        let plan = Plan::new(&mut random, &faults);
+        let net = Net::new(plan.shape, faults, &mut random, plan.workers);
+        let clock = Clock::new(pki::EPOCH_UNIX_S);
+        let pki = Pki::new();
+        let configurations = Configurations::new(&plan, &pki, &provider, &clock);
+        let mut world = Self {
+            net,
+            clock,
+            wall_offset_s: 0,
+            pki,
+            provider,
+            configurations,
+            slots: Vec::new(),
+            admission: SharedAdmission::new([random.next_u64(), random.next_u64()]),
+            ledger: Ledger::default(),
+            clients: BTreeMap::new(),
+            upstreams: BTreeMap::new(),
+            probes: Vec::new(),
+            next_actor: 0,
+            steps: 0,
+            drained_by: None,
+            plan,
+            random,
+        };
+        world.start();
+        world
+    }
+
+    fn start(&mut self) {
+        let net = self.net.clone();
+        for address in self.configurations.upstream_addresses() {
+            self.next_actor += 1;
+            let mut upstream = Upstream::new(self.next_actor, &address, &mut self.random);
+            upstream.set_up(&mut net.borrow(), true);
+            self.upstreams.insert(self.next_actor, upstream);
+        }
+        let snapshot = self.configurations.first();
+        self.ledger.rules.push((0, false));
+        for number in 0..self.plan.workers {
+            self.start_worker(number, &snapshot);
+        }
+    }
+
+    fn start_worker(&mut self, number: usize, snapshot: &Arc<Snapshot>) {
+        let backlog = self.plan.backlog as usize;
+        let listeners = snapshot
+            .listeners
+            .iter()
+            .map(|listener| {
+                let address = listener.address.to_string();
+                let socket = self.net.borrow().listen(&address, Owner::Worker(number), backlog);
+                crate::sys::descriptor::Descriptor::simulated(socket)
+            })
+            .collect();
+        let counters = WorkerCounters::new();
+        let (sender, receiver) = log::channel(&counters);
+        let parts = Parts {
+            number,
+            listeners,
+            snapshot: Arc::clone(snapshot),
+            admission: Arc::clone(&self.admission),
+            counters: Arc::clone(&counters),
+            log: sender,
+        };
+        let (buffers, bytes) = (self.plan.recv_buffers, self.plan.recv_buffer_bytes);
+        // invariant: a few pages.
+        let sim = Sim::new(self.net.clone(), number, buffers, bytes).expect("memory");
+        let worker = Worker::start(parts, Driver::Sim(Box::new(sim)));
+        let (inbox, sender) = inbox::queue();
+        self.slots.push(Slot {
+            worker: Some(worker),
+            inbox,
+            sender,
+            counters,
+            log: receiver,
+            records: 0,
+            draining: false,
+            idle_turns: 0,
+        });
+    }
+
+    /// Runs to the end.
+    ///
+    /// # Panics
+    /// Where the gateway does.
+    pub fn run(&mut self) {
+        let mut actions = std::mem::take(&mut self.plan.actions);
+        actions.reverse();
+        loop {
+            self.steps += 1;
+            let happened = self.net.borrow().run_due();
+            if happened > 0 {
+                self.slots.iter_mut().for_each(|slot| slot.idle_turns = 0);
+            }
+            let now = self.net.borrow().now;
+            self.set_wall_clock(now);
+            if let Some((_, action)) = actions.pop_if(|(at, _)| *at <= now) {
+                self.act(action);
+                continue;
+            }
+            if self.is_over() {
+                break;
+            }
+            if self.give_turns() {
+                continue;
+            }
+            if !self.advance(actions.last().map(|(at, _)| *at)) {
+                break;
+            }
+        }
+        self.check_served();
+    }
+
+    fn set_wall_clock(&mut self, now: u64) {
+        let unix_s = pki::EPOCH_UNIX_S + (now / S) as i64 + self.wall_offset_s;
+        self.clock.set(unix_s);
+        self.ledger.wall_unix_s = unix_s;
+    }
+
+    fn is_over(&self) -> bool {
+        let mut net = self.net.borrow();
+        if self.steps > STEPS_MAX {
+            net.violation(format_args!("no end after {STEPS_MAX} steps"));
+        }
+        if let Some(by) = self.drained_by
+            && net.now > by
+            && self.slots.iter().any(|slot| slot.worker.is_some())
+        {
+            net.violation(format_args!("the gateway has not drained in time"));
+        }
+        net.trace.is_violated() || self.slots.iter().all(|slot| slot.worker.is_none())
+    }
+
+    /// Lets workers and actors go on that can. Returns whether there was one.
+    fn give_turns(&mut self) -> bool {
+        let (mut workers, mut actors) = {
+            let mut net = self.net.borrow();
+            let now = net.now;
+            let woken = net.take_woken_workers();
+            let is_due = |number: &usize| {
+                woken.contains(number) || net.wait_until(*number).is_some_and(|at| at <= now)
+            };
+            let workers: Vec<usize> = (0..self.slots.len()).filter(is_due).collect();
+            let actors: Vec<u32> = net.take_woken_actors().into_iter().collect();
+            (workers, actors)
+        };
+        workers.retain(|number| self.slots[*number].worker.is_some());
+        self.random.shuffle(&mut workers);
+        self.random.shuffle(&mut actors);
+        let any = !workers.is_empty() || !actors.is_empty();
+        workers.into_iter().for_each(|number| self.turn(number));
+        actors.into_iter().for_each(|actor| self.step(actor));
+        any
+    }
+
+    fn turn(&mut self, number: usize) {
+        let slot = &mut self.slots[number];
+        let Some(worker) = slot.worker.clone() else { return };
+        let completions = slot.counters.completions.get();
+        // invariant: the simulated driver is never beyond use.
+        let drained = worker.turn(&slot.inbox).expect("the driver works");
+        let idle = slot.counters.completions.get() == completions;
+        slot.idle_turns = if idle { slot.idle_turns + 1 } else { 0 };
+        if slot.idle_turns > IDLE_TURNS_MAX {
+            let mut net = self.net.borrow();
+            net.violation(format_args!("worker {number} turns without anything to do"));
+        }
+        self.read_log(number);
+        check::memory(&mut self.net.borrow(), number, &worker, &self.plan);
+        if drained {
+            self.end_worker(number, worker);
+        }
+    }
+
+    fn end_worker(&mut self, number: usize, worker: Rc<Worker>) {
+        let slot = &mut self.slots[number];
+        slot.worker = None;
+        check::drained(&mut self.net.borrow(), number, &worker, slot);
+        drop(worker);
+        let mut net = self.net.borrow();
+        for socket in crate::sys::descriptor::dropped() {
+            net.close(socket);
+        }
+        let files = net.open_files(number);
+        if files > 0 {
+            net.violation(format_args!("worker {number} has left {files} descriptors open"));
+        }
+    }
+
+    fn read_log(&mut self, number: usize) {
+        let slot = &mut self.slots[number];
+        let mut net = self.net.borrow();
+        while let Some(record) = slot.log.next() {
+            slot.records += 1;
+            net.trace.mark(record.reason.kind.as_str());
+            net.note(format_args!(
+                "w{number} closed {:?}: {:?} {}",
+                record.peer,
+                record.reason,
+                record.detail.as_deref().unwrap_or_default()
+            ));
+        }
+    }
+
+    fn step(&mut self, actor: u32) {
+        let mut net = self.net.borrow();
+        if let Some(client) = self.clients.get_mut(&actor) {
+            client.step(&mut net, &mut self.ledger);
+        } else if let Some(upstream) = self.upstreams.get_mut(&actor) {
+            upstream.step(&mut net, &mut self.ledger);
+        }
+        self.check_attempts(&mut net);
+    }
+
+    /// Nobody is connected to an upstream before a client may be authenticated and authorised.
+    fn check_attempts(&self, net: &mut Inner) {
+        let may_pass = self
+            .clients
+            .values()
+            .filter(|client| {
+                let facts = &self.ledger.clients[&client.number];
+                client.has_answered() && self.ledger.may_be_allowed(facts, net.now)
+            })
+            .count() as u64;
+        let (attempts, failures) = (net.upstream_attempts, net.upstream_failures);
+        if attempts > may_pass + failures {
+            net.violation(format_args!(
+                "{attempts} connections to upstreams, {failures} failed, for {may_pass} clients \
+                 that may pass"
+            ));
+        }
+    }
+
+    /// Moves time to what comes next. Returns whether there is anything.
+    fn advance(&mut self, next_action: Option<u64>) -> bool {
+        let mut net = self.net.borrow();
+        let waits = (0..self.slots.len())
+            .filter(|number| self.slots[*number].worker.is_some())
+            .filter_map(|number| net.wait_until(number));
+        let next = waits.chain(net.next_event_at()).chain(next_action).min();
+        match next {
+            Some(at) => {
+                net.now = net.now.max(at);
+                true
+            }
+            None => {
+                net.violation(format_args!("nothing will ever happen again"));
+                false
+            }
+        }
+    }
+
+    fn post(&mut self, number: usize, message: Message) {
+        // The core is between two turns: it is woken whatever it has announced.
+        let _ = self.slots[number].sender.post(message);
+        let mut net = self.net.borrow();
+        let now = net.now;
+        net.wake_worker_at(now, number);
+    }
+
+    fn post_all(&mut self, message: &Message) {
+        (0..self.slots.len()).for_each(|number| self.post(number, message.clone()));
+    }
+
+    fn act(&mut self, action: Action) {
+        self.net.borrow().note(format_args!("{action:?}"));
+        let net = self.net.clone();
+        match action {
+            Action::Connect => drop(self.connect(false)),
+            Action::Publish => {
+                self.mark(Fault::ConfigurationChange);
+                let (snapshot, narrow) = self.configurations.another(&mut self.random);
+                let now = net.borrow().now;
+                self.ledger.rules.push((now, narrow));
+                self.post_all(&Message::Publish(snapshot));
+            }
+            Action::Flap => {
+                self.mark(Fault::UpstreamFlap);
+                let actors: Vec<u32> = self.upstreams.keys().copied().collect();
+                let actor = *self.random.pick(&actors);
+                let up = self.random.chance(500);
+                if let Some(upstream) = self.upstreams.get_mut(&actor) {
+                    upstream.set_up(&mut net.borrow(), up);
+                }
+            }
+            Action::Reset => net.borrow().reset_one(),
+            Action::JumpClock => {
+                self.mark(Fault::ClockJump);
+                net.borrow().now += self.random.range(MS..=100 * S);
+            }
+            Action::JumpWallClock => {
+                self.mark(Fault::WallClockJump);
+                self.wall_offset_s += self.random.range(0..=1_200) as i64 - 600;
+            }
+            Action::DrainOne => {
+                self.mark(Fault::WorkerDrain);
+                let number = self.random.below(self.slots.len() as u64) as usize;
+                self.slots[number].draining = true;
+                self.post(number, Message::Drain);
+            }
+            Action::Probe => self.probe(),
+            Action::Drain => self.drain(),
+            Action::CutOff => {
+                let stopped = self.random.chance(300);
+                let kind = if stopped { CloseKind::Stopped } else { CloseKind::DrainDeadline };
+                self.post_all(&Message::CutOff(kind));
+                // The time that the supervisor gives them.
+                self.drained_by = Some(net.borrow().now + EXIT_TIMEOUT_MS * MS);
+            }
+        }
+    }
+
+    fn mark(&self, fault: Fault) {
+        self.net.borrow().trace.mark(fault.as_str());
+    }
+
+    /// Faults stop; whoever is stuck goes on.
+    fn calm(&mut self) {
+        let mut net = self.net.borrow();
+        net.faults.stop();
+        net.set_shape(Shape {
+            worker_files_max: self.plan.shape.worker_files_max,
+            ..Shape::GENTLE
+        });
+        let now = net.now;
+        (0..self.slots.len()).for_each(|number| net.wake_worker_at(now, number));
+        let actors = self.clients.keys().chain(self.upstreams.keys());
+        actors.for_each(|actor| net.wake_actor_at(now, *actor));
+        self.upstreams.values_mut().for_each(|upstream| upstream.set_up(&mut net, true));
+    }
+
+    /// The gateway must serve clients that nothing is wrong with, whatever it went through.
+    fn probe(&mut self) {
+        self.calm();
+        let (snapshot, now) = (self.configurations.first(), self.net.borrow().now);
+        self.ledger.rules.push((now, false));
+        self.post_all(&Message::Publish(snapshot));
+        if self.slots.iter().any(|slot| !slot.draining) {
+            self.probes = (0..3).map(|_| self.connect(true)).collect();
+        }
+    }
+
+    fn drain(&mut self) {
+        self.calm();
+        for slot in &mut self.slots {
+            slot.draining = true;
+        }
+        self.post_all(&Message::Drain);
+        let plan = &self.plan;
+        let longest = [
+            plan.handshake_timeout,
+            2 * plan.connect_timeout,
+            plan.idle_timeout,
+            Duration::from_millis(CLOSE_FLUSH_TIMEOUT_MS + CLOSE_TIMEOUT_MS),
+        ];
+        // Each may begin when the one before is over; and bytes may be on their way for a while.
+        let bound: Duration = longest.iter().sum::<Duration>() + Duration::from_secs(120);
+        self.drained_by = Some(self.net.borrow().now + bound.as_nanos() as u64);
+    }
+
+    fn connect(&mut self, is_probe: bool) -> u32 {
+        let healthy = is_probe || self.net.borrow().faults.is_healthy();
+        let certificate = self.certificate(healthy);
+        let versions = *self.random.pick(&[Versions::Both, Versions::Both, Versions::Tls12]);
+        let config =
+            pki::client_config(&self.pki, certificate, &self.provider, &self.clock, versions);
+        let is_bad = !is_probe && self.random.chance(self.plan.bad_clients);
+        let manner = if is_bad { Manner::bad(&mut self.random) } else { Manner::Good };
+        let total = self.random.range(HEADER_AND_SOME..=self.plan.bytes_max);
+        let script = Script {
+            total,
+            message: self.random.range(1.max(total / 50)..=total),
+            waits: self.random.chance(500),
+            idles: !is_probe && self.random.chance(50),
+        };
+        let listeners = self.configurations.listener_addresses();
+        let address = self.random.pick(&listeners).clone();
+        self.next_actor += 1;
+        let actor = self.next_actor;
+        let source = format!("10.1.0.{}:{}", self.random.range(1..=5), 1024 + actor);
+        let mut net = self.net.borrow();
+        let number = self.ledger.add_client(certificate, net.now);
+        let socket = net.new_socket(Owner::Actor(actor), &source, &address);
+        net.note(format_args!(
+            "client {number} #{socket}: {certificate:?} {manner:?} {script:?} to {address}"
+        ));
+        let parts = ClientParts { number, actor, socket, config, script, manner };
+        self.clients.insert(actor, Client::new(parts, &mut self.random));
+        net.connect(socket);
+        actor
+    }
+
+    fn certificate(&mut self, healthy: bool) -> Certificate {
+        if healthy || self.random.chance(600) {
+            return Certificate::Allowed(self.random.below(4) as usize);
+        }
+        if self.net.borrow().fault(Fault::CertificateExpires) || self.random.chance(50) {
+            return Certificate::ShortLived(self.clock.unix_s() + self.random.below(2) as i64);
+        }
+        *self.random.pick(&Certificate::LASTING)
+    }
+}
+
+const HEADER_AND_SOME: u64 = super::ledger::HEADER_BYTES + 1;

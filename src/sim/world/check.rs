@@ -1,0 +1,88 @@
+//! The oracles of the gateway's own state: what it holds, and what it counts.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Report, Slot, World};
+use crate::limits::{RECV_QUEUE_BUFFERS_MAX, SEND_PENDING_BYTES_MAX};
+use crate::proxy::worker::Worker;
+use crate::rt::audit::Audit;
+use crate::sim::client::State;
+use crate::sim::net::Inner;
+use crate::sim::plan::Plan;
+
+/// Buffers that may come while a receive is being stopped: the kernel fills up to 32 in one go.
+const LATE_BUFFERS_MAX: usize = 2 * 32;
+
+/// What one connection may hold, at every moment.
+pub(super) fn memory(net: &mut Inner, number: usize, worker: &Rc<Worker>, plan: &Plan) {
+    let (audit, _) = worker.audit();
+    let queued_max = RECV_QUEUE_BUFFERS_MAX + LATE_BUFFERS_MAX;
+    // What is pending is below the bound before one more receive buffer is encrypted behind it.
+    let pending_max = SEND_PENDING_BYTES_MAX + 2 * plan.recv_buffer_bytes + 8 * 1024;
+    if audit.queued_buffers_max > queued_max || audit.pending_bytes_max > pending_max {
+        net.violation(format_args!("worker {number}: a connection holds too much: {audit:?}"));
+    }
+}
+
+/// What a worker that has drained has left, and what it has counted.
+pub(super) fn drained(net: &mut Inner, number: usize, worker: &Rc<Worker>, slot: &Slot) {
+    let (audit, counts) = worker.audit();
+    if audit != Audit::default() || counts != [0; 3] {
+        net.violation(format_args!(
+            "worker {number} has drained and holds {audit:?}, places, leases, waiting: {counts:?}"
+        ));
+    }
+    let counted = slot.counters.snapshot();
+    let ended = [
+        ("closed", counted.connections_closed),
+        ("logged", slot.records + counted.log_lost),
+        (
+            "refused or shaken hands with",
+            counted.refused_limit + counted.handshakes_done + counted.handshakes_failed,
+        ),
+    ];
+    for (what, count) in ended {
+        if count != counted.accepted {
+            net.violation(format_args!(
+                "worker {number} accepted {} connections, and {what} {count}",
+                counted.accepted
+            ));
+        }
+    }
+    if counted.sockets_live != 0 {
+        net.violation(format_args!("worker {number} counts {} sockets", counted.sockets_live));
+    }
+}
+
+impl World {
+    /// Whether all were served that should have been.
+    pub(super) fn check_served(&self) {
+        let mut net = self.net.borrow();
+        let healthy = net.faults.is_healthy() && self.plan.shape.is_gentle();
+        for (actor, client) in &self.clients {
+            let state = client.state();
+            let was_served = state == State::Closed { served: true };
+            let must = self.probes.contains(actor) || healthy && client.is_good();
+            if must && !was_served && self.plan.has_room() && !client.idles() {
+                net.violation(format_args!(
+                    "client {}, with which nothing was wrong, is {state:?}",
+                    client.number
+                ));
+            }
+        }
+    }
+
+    /// What became of it.
+    pub fn report(&self) -> Report {
+        let mut net = self.net.borrow();
+        let served = State::Closed { served: true };
+        Report {
+            elapsed: Duration::from_nanos(net.now),
+            faults: net.faults.describe(),
+            clients: self.clients.len(),
+            served: self.clients.values().filter(|client| client.state() == served).count(),
+            trace: std::mem::take(&mut net.trace),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The configurations of a run: the one that it begins with, and others to change to.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::CryptoProvider;
+
+use crate::config::snapshot::{
+    Balance, Cluster, ClusterOptions, Limits, Listener, LogTarget, RingOptions, Snapshot,
+    SocketOptions, Target,
+};
+use crate::policy::Rules;
+use crate::sim::crypto::Clock;
+use crate::sim::pki::{self, Pki, Versions};
+use crate::sim::plan::Plan;
+use crate::sim::random::Random;
+use crate::tls::provider::Backend;
+use crate::tls::verify::ClientAuth;
+
+/// See the module's description.
+pub(super) struct Configurations {
+    first: Arc<Snapshot>,
+    narrow: Arc<Snapshot>,
+    /// No endpoint has an address.
+    nowhere: Arc<Snapshot>,
+    addresses: Vec<String>,
+}
+
+impl Configurations {
+    pub(super) fn new(
+        plan: &Plan,
+        pki: &Pki,
+        provider: &Arc<CryptoProvider>,
+        clock: &Clock,
+    ) -> Self {
+        let targets = targets(plan.upstreams);
+        let addresses = targets.iter().map(name_of).collect();
+        let clusters = |targets: &[Target]| {
+            [("app", Balance::RoundRobin), ("least", Balance::LeastConnections)]
+                .map(|(name, balance)| Arc::new(cluster(plan, name, balance, targets)))
+                .to_vec()
+        };
+        let tls = |auth| pki::listener_tls(pki, provider, clock, Versions::Both, auth);
+        let required = listener(plan, 0, ClientAuth::Require, tls(ClientAuth::Require));
+        let optional = listener(plan, 1, ClientAuth::Optional, tls(ClientAuth::Optional));
+        let first = Snapshot {
+            workers: Some(plan.workers),
+            cpus: None,
+            drain_timeout: Duration::from_secs(10),
+            log: LogTarget::Off,
+            limits: Limits {
+                connections_max: plan.connections_max,
+                connections_per_worker_max: plan.connections_per_worker_max,
+                connections_per_source_max: plan.connections_per_source_max,
+            },
+            ring: RingOptions {
+                entries: 64,
+                recv_buffers: plan.recv_buffers,
+                sqpoll_idle_ms: 0,
+                napi_busy_poll_us: 0,
+                zero_copy_send: plan.zero_copy_send,
+            },
+            listeners: vec![Arc::new(required), Arc::new(optional)],
+            clusters: clusters(&targets),
+        };
+        let unresolved = [Target::Name { host: "app.test".into(), port: 80 }];
+        let nowhere = Snapshot { clusters: clusters(&unresolved), ..first.clone() };
+        let narrow = Snapshot {
+            listeners: first
+                .listeners
+                .iter()
+                .map(|it| with_rules(it, pki::narrower_rules()))
+                .collect(),
+            ..first.clone()
+        };
+        Self {
+            first: Arc::new(first),
+            narrow: Arc::new(narrow),
+            nowhere: Arc::new(nowhere),
+            addresses,
+        }
+    }
+
+    pub(super) fn first(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.first)
+    }
+
+    /// Some configuration, and whether its rules are the narrower ones.
+    pub(super) fn another(&self, random: &mut Random) -> (Arc<Snapshot>, bool) {
+        match random.below(4) {
+            0 => (Arc::clone(&self.nowhere), false),
+            1 => (Arc::clone(&self.first), false),
+            _ => (Arc::clone(&self.narrow), true),
+        }
+    }
+
+    /// Where upstreams listen.
+    pub(super) fn upstream_addresses(&self) -> Vec<String> {
+        self.addresses.clone()
+    }
+
+    /// Where the gateway listens.
+    pub(super) fn listener_addresses(&self) -> Vec<String> {
+        self.first.listeners.iter().map(|listener| listener.address.to_string()).collect()
+    }
+}
+
+fn with_rules(listener: &Listener, rules: Rules) -> Arc<Listener> {
+    Arc::new(Listener { rules, ..listener.clone() })
+}
+
+/// The last one is a Unix socket.
+fn targets(count: usize) -> Vec<Target> {
+    let mut targets: Vec<Target> = (1..count as u16)
+        .map(|number| Target::Socket(SocketAddr::from(([10, 2, 0, 1], 8000 + number))))
+        .collect();
+    targets.push(Target::Unix(PathBuf::from("/run/app.sock")));
+    targets
+}
+
+fn name_of(target: &Target) -> String {
+    match target {
+        Target::Socket(address) => address.to_string(),
+        Target::Unix(path) => format!("unix:{}", path.display()),
+        Target::Name { host, port } => format!("{host}:{port}"),
+    }
+}
+
+fn cluster(plan: &Plan, name: &str, balance: Balance, targets: &[Target]) -> Cluster {
+    Cluster::new(ClusterOptions {
+        name: name.into(),
+        targets: targets.to_vec(),
+        balance,
+        connect_timeout: plan.connect_timeout,
+        resolve_interval: Duration::from_secs(30),
+    })
+}
+
+fn listener(
+    plan: &Plan,
+    index: usize,
+    client_auth: ClientAuth,
+    tls: crate::tls::server::ListenerTls,
+) -> Listener {
+    Listener {
+        name: format!("listener {index}").into(),
+        address: SocketAddr::from(([10, 0, 0, 1], 8443 + index as u16)),
+        socket: SocketOptions {
+            dual_stack: false,
+            user_timeout: None,
+            keepalive: None,
+            send_buffer_bytes: None,
+            recv_buffer_bytes: None,
+            backlog: plan.backlog,
+        },
+        crypto: Backend::AwsLcRs,
+        tls,
+        client_auth,
+        rules: pki::rules(),
+        cluster: index,
+        handshake_timeout: plan.handshake_timeout,
+        idle_timeout: plan.idle_timeout,
+        connection_age_max: plan.connection_age_max,
+    }
+}
