@@ -53,10 +53,10 @@ impl Admission {
         in_all.min(limits.connections_per_worker_max.saturating_sub(self.live.get()))
     }
 
-    /// Places that are taken on this worker, and tasks that wait for one.
+    /// Places that are taken on this worker.
     #[cfg(feature = "sim")]
-    pub fn audit(&self) -> (usize, usize) {
-        (self.live.get() as usize, self.waiting.borrow().len())
+    pub fn places(&self) -> usize {
+        self.live.get() as usize
     }
 
     /// Waits until there may be room: a place became free here, or, since other workers do not

@@ -139,12 +139,10 @@ impl Worker {
         .await
     }
 
-    /// What this worker holds now: of its core, and places, leases and listeners that wait for
-    /// room.
+    /// What this worker holds now: of its core, and places and leases.
     #[cfg(feature = "sim")]
-    pub fn audit(&self) -> (crate::rt::audit::Audit, [usize; 3]) {
-        let (places, waiting) = self.admission.audit();
-        (self.core.audit(), [places, self.upstreams.leases(), waiting])
+    pub fn audit(&self) -> (crate::rt::audit::Audit, [usize; 2]) {
+        (self.core.audit(), [self.admission.places(), self.upstreams.leases()])
     }
 
     /// A connection has ended.

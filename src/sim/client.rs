@@ -260,7 +260,9 @@ impl Client {
                 // TLS 1.2 has no such thing, and says so.
                 let _ = self.tls.refresh_traffic_keys();
             }
-            let count = left.min(self.script.message) as usize;
+            // Less than its number would not be echoed.
+            let message = self.script.message.max(HEADER_BYTES + 1);
+            let count = left.min(message) as usize;
             let bytes = stream(self.number, flow.sent, count);
             // The buffer of rustls is bounded; what it takes is sent.
             let taken = self.tls.writer().write(&bytes).unwrap_or(0);

@@ -6,7 +6,7 @@
 //! violation: an operation on a closed descriptor, a slot used twice, close(2) with operations in
 //! flight. It must not know TLS or the gateway.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -93,8 +93,9 @@ pub struct Sim {
     sequence: u64,
     /// Completions that this turn may still take.
     takes_left: u64,
-    /// Sockets whose receive found no buffer, until they are armed again.
-    starved: BTreeSet<i32>,
+    /// Sockets whose receive found no buffer, until they are armed again, and the turn in which
+    /// the program was told.
+    starved: BTreeMap<i32, u64>,
     enters: u64,
 }
 
@@ -113,7 +114,7 @@ impl Sim {
             posted: BTreeMap::new(),
             sequence: 0,
             takes_left: 0,
-            starved: BTreeSet::new(),
+            starved: BTreeMap::new(),
             enters: 0,
         })
     }
@@ -128,7 +129,7 @@ impl Sim {
     /// See [`Driver::submit`](crate::rt::driver::Driver::submit).
     pub fn submit(&mut self, user_data: u64, op: Op) {
         if let Op::RecvMultishot { socket } = &op
-            && self.starved.remove(socket)
+            && self.starved.remove(socket) == Some(self.enters)
             && self.buffers.free() == 0
         {
             let mut net = self.net.borrow();
@@ -190,6 +191,11 @@ impl Sim {
             Bring::Filled(filled) => Payload::Received(self.buffers.hand_over(filled)),
             Bring::Accepted(number) => Payload::Accepted(Descriptor::simulated(number)),
         };
+        if result == Err(libc::ENOBUFS)
+            && let Some(pending) = self.pending.get(&slot_of(user_data))
+        {
+            self.starved.insert(pending.socket, self.enters);
+        }
         let over = if more { None } else { self.pending.remove(&slot_of(user_data)) };
         let payload = match over.map(|over| over.work) {
             Some(Work::Send { data, .. }) => Payload::Sent(data),

@@ -148,11 +148,17 @@ pub struct Net {
 
 impl Net {
     /// An empty network for `workers` workers.
-    pub fn new(shape: Shape, faults: Faults, random: &mut Random, workers: usize) -> Self {
+    pub fn new(
+        shape: Shape,
+        faults: Faults,
+        trace: Trace,
+        random: &mut Random,
+        workers: usize,
+    ) -> Self {
         let inner = Inner {
             now: 1_000_000_000,
             faults,
-            trace: Trace::default(),
+            trace,
             upstream_attempts: 0,
             upstream_failures: 0,
             shape,

@@ -12,6 +12,10 @@ pub const MS: u64 = 1_000_000;
 pub const S: u64 = 1_000 * MS;
 /// More connections than a run has clients.
 const ROOM: u32 = 1_000;
+/// Bytes that all clients of a run send, at most.
+const RUN_BYTES_MAX: u64 = 2_000_000;
+/// Windows of the smallest size that a client's bytes fill, at most.
+const WINDOWS_MAX: u64 = 200;
 /// More descriptors than a run needs.
 const FILES_ENOUGH: usize = 4_000;
 
@@ -96,6 +100,12 @@ impl Plan {
         };
         // A slow network may take for ever without anything being idle.
         let cuts_off = !shape.is_gentle() || r.chance(500);
+        let actions = actions(r, faults, cuts_off);
+        let clients = actions.iter().filter(|(_, action)| *action == Action::Connect).count();
+        // So that a run takes a fraction of a second.
+        let bytes_max = (*r.pick(&[100, 5_000, 100_000, 600_000]))
+            .min(RUN_BYTES_MAX / clients.max(1) as u64)
+            .min(100 + window_min * WINDOWS_MAX);
         let few = *r.pick(&[3, 8, 20, 100]);
         let is_tight = !healthy && r.chance(300);
         Self {
@@ -114,8 +124,8 @@ impl Plan {
             connect_timeout: millis(r, &[100, 1_000, 5_000]),
             shape,
             bad_clients: if healthy { 0 } else { *r.pick(&[0, 100, 500]) },
-            bytes_max: *r.pick(&[100, 5_000, 100_000, 600_000]),
-            actions: actions(r, faults, cuts_off),
+            bytes_max,
+            actions,
         }
     }
 }

@@ -39,14 +39,15 @@ impl Outcome {
     }
 }
 
-/// Runs `seed`, with a bug planted where one is given.
+/// Runs `seed`, with a bug planted where one is given; the report has the last `events_kept`
+/// events.
 ///
 /// # Panics
 /// Where the thread cannot be started.
-pub fn run(seed: u64, bug: Option<Bug>) -> Outcome {
+pub fn run(seed: u64, bug: Option<Bug>, events_kept: usize) -> Outcome {
     let thread = thread::Builder::new().name(format!("seed {seed}")).spawn(move || {
         planted::plant(bug);
-        let mut world = World::new(seed);
+        let mut world = World::new(seed, events_kept);
         let caught = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
         let panicked = caught.err().map(|panicked| text_of(&*panicked));
         let report = world.report();

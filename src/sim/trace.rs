@@ -6,8 +6,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Write};
 
-/// Events that are kept as text for a report.
-const EVENTS_KEPT: usize = 120;
 /// Broken rules that are kept; the first one is what counts.
 const VIOLATIONS_KEPT: usize = 20;
 
@@ -17,6 +15,7 @@ pub struct Trace {
     hash: u64,
     events: u64,
     last: VecDeque<String>,
+    kept: usize,
     marks: BTreeMap<&'static str, u64>,
     violations: Vec<String>,
 }
@@ -27,7 +26,8 @@ impl Default for Trace {
             // FNV-1a's offset basis (RFC 9923).
             hash: 0xcbf2_9ce4_8422_2325,
             events: 0,
-            last: VecDeque::with_capacity(EVENTS_KEPT),
+            last: VecDeque::new(),
+            kept: 0,
             marks: BTreeMap::new(),
             violations: Vec::new(),
         }
@@ -35,9 +35,14 @@ impl Default for Trace {
 }
 
 impl Trace {
+    /// An empty one that keeps the text of the last `kept` events.
+    pub fn keeping(kept: usize) -> Self {
+        Self { kept, ..Self::default() }
+    }
+
     /// Takes note of an event at `now` nanoseconds.
     pub fn note(&mut self, now: u64, what: fmt::Arguments<'_>) {
-        let mut line = if self.last.len() == EVENTS_KEPT {
+        let mut line = if self.last.len() >= self.kept {
             self.last.pop_front().unwrap_or_default()
         } else {
             String::new()
@@ -49,7 +54,9 @@ impl Trace {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
         self.events += 1;
-        self.last.push_back(line);
+        if self.kept > 0 {
+            self.last.push_back(line);
+        }
     }
 
     /// Marks that something was reached: a fault that was injected, a reason of a close.

@@ -35,18 +35,20 @@ pub struct Upstream {
     actor: u32,
     address: String,
     random: Random,
+    bytes_max: u64,
     listener: Option<i32>,
     connections: BTreeMap<i32, Connection>,
     accepted: u64,
 }
 
 impl Upstream {
-    /// An upstream at `address`, not listening yet.
-    pub fn new(actor: u32, address: &str, random: &mut Random) -> Self {
+    /// An upstream at `address`, not listening yet, which sends `bytes_max` of its own at most.
+    pub fn new(actor: u32, address: &str, bytes_max: u64, random: &mut Random) -> Self {
         Self {
             actor,
             address: address.into(),
             random: random.fork("upstream"),
+            bytes_max,
             listener: None,
             connections: BTreeMap::new(),
             accepted: 0,
@@ -75,7 +77,7 @@ impl Upstream {
             self.accepted += 1;
             let script = match self.random.below(4) {
                 0 => Script::Sink,
-                1 => Script::Source(*self.random.pick(&[8, 100, 70_000, 400_000])),
+                1 => Script::Source(HEADER_BYTES + self.random.range(0..=self.bytes_max)),
                 _ => Script::Echo,
             };
             let number = ledger.add_upstream(matches!(script, Script::Echo));

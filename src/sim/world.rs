@@ -2,7 +2,7 @@
 //!
 //! Time moves only when nobody has anything to do, and a little with each look at the clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +54,8 @@ struct Slot {
 pub struct World {
     net: Net,
     plan: Plan,
+    /// What is still to happen, in order.
+    actions: VecDeque<(u64, Action)>,
     random: Random,
     clock: Clock,
     wall_offset_s: i64,
@@ -68,6 +70,8 @@ pub struct World {
     probes: Vec<u32>,
     next_actor: u32,
     steps: u64,
+    /// When it was told to drain.
+    drains_at: Option<u64>,
     /// When the gateway must have drained.
     drained_by: Option<u64>,
 }
@@ -89,17 +93,21 @@ pub struct Report {
 
 impl World {
     /// The world of `seed`, about to begin.
-    pub fn new(seed: u64) -> Self {
+    ///
+    /// Its trace keeps the text of the last `events_kept` events.
+    pub fn new(seed: u64, events_kept: usize) -> Self {
         let mut random = Random::new(seed);
         let provider = crypto::provider(random.next_u64());
         let faults = Faults::swarm(&mut random);
-        let plan = Plan::new(&mut random, &faults);
-        let net = Net::new(plan.shape, faults, &mut random, plan.workers);
+        let mut plan = Plan::new(&mut random, &faults);
+        let trace = Trace::keeping(events_kept);
+        let net = Net::new(plan.shape, faults, trace, &mut random, plan.workers);
         let clock = Clock::new(pki::EPOCH_UNIX_S);
         let pki = Pki::new();
         let configurations = Configurations::new(&plan, &pki, &provider, &clock);
         let mut world = Self {
             net,
+            actions: std::mem::take(&mut plan.actions).into(),
             clock,
             wall_offset_s: 0,
             pki,
@@ -113,6 +121,7 @@ impl World {
             probes: Vec::new(),
             next_actor: 0,
             steps: 0,
+            drains_at: None,
             drained_by: None,
             plan,
             random,
@@ -125,7 +134,8 @@ impl World {
         let net = self.net.clone();
         for address in self.configurations.upstream_addresses() {
             self.next_actor += 1;
-            let mut upstream = Upstream::new(self.next_actor, &address, &mut self.random);
+            let mut upstream =
+                Upstream::new(self.next_actor, &address, self.plan.bytes_max, &mut self.random);
             upstream.set_up(&mut net.borrow(), true);
             self.upstreams.insert(self.next_actor, upstream);
         }
@@ -179,8 +189,6 @@ impl World {
     /// # Panics
     /// Where the gateway does.
     pub fn run(&mut self) {
-        let mut actions = std::mem::take(&mut self.plan.actions);
-        actions.reverse();
         loop {
             self.steps += 1;
             let happened = self.net.borrow().run_due();
@@ -189,7 +197,7 @@ impl World {
             }
             let now = self.net.borrow().now;
             self.set_wall_clock(now);
-            if let Some((_, action)) = actions.pop_if(|(at, _)| *at <= now) {
+            if let Some((_, action)) = self.actions.pop_front_if(|(at, _)| *at <= now) {
                 self.act(action);
                 continue;
             }
@@ -199,7 +207,7 @@ impl World {
             if self.give_turns() {
                 continue;
             }
-            if !self.advance(actions.last().map(|(at, _)| *at)) {
+            if !self.advance() {
                 break;
             }
         }
@@ -327,7 +335,8 @@ impl World {
     }
 
     /// Moves time to what comes next. Returns whether there is anything.
-    fn advance(&mut self, next_action: Option<u64>) -> bool {
+    fn advance(&mut self) -> bool {
+        let next_action = self.actions.front().map(|(at, _)| *at);
         let mut net = self.net.borrow();
         let waits = (0..self.slots.len())
             .filter(|number| self.slots[*number].worker.is_some())
@@ -381,7 +390,10 @@ impl World {
             Action::Reset => net.borrow().reset_one(),
             Action::JumpClock => {
                 self.mark(Fault::ClockJump);
-                net.borrow().now += self.random.range(MS..=100 * S);
+                let jump = self.random.range(MS..=100 * S);
+                net.borrow().now += jump;
+                // What is to come keeps its distance, so that nothing happens at once.
+                self.actions.iter_mut().for_each(|(at, _)| *at += jump);
             }
             Action::JumpWallClock => {
                 self.mark(Fault::WallClockJump);
@@ -450,7 +462,9 @@ impl World {
         ];
         // Each may begin when the one before is over; and bytes may be on their way for a while.
         let bound: Duration = longest.iter().sum::<Duration>() + Duration::from_secs(120);
-        self.drained_by = Some(self.net.borrow().now + bound.as_nanos() as u64);
+        let now = self.net.borrow().now;
+        self.drains_at = Some(now);
+        self.drained_by = Some(now + bound.as_nanos() as u64);
     }
 
     fn connect(&mut self, is_probe: bool) -> u32 {

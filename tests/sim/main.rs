@@ -9,7 +9,7 @@ fn smoke() {
     let mut failed = 0;
     for seed in from..from + n {
         let t = std::time::Instant::now();
-        let outcome = run(seed, None);
+        let outcome = run(seed, None, std::env::var("KEEP").map_or(60, |t| t.parse().unwrap()));
         {
             let r = &outcome.report;
             println!(

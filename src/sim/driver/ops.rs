@@ -206,7 +206,6 @@ impl Sim {
             }
             let waiting = net.readable(socket);
             if waiting > 0 && (self.buffers.provided() == 0 || net.fault(Fault::RecvNoBuffers)) {
-                self.starved.insert(socket);
                 drop(net);
                 return self.post(slot, Err(libc::ENOBUFS), false, Bring::Nothing);
             }
@@ -304,7 +303,7 @@ impl Sim {
             }
         }
         let Some(result) = net.connected(socket) else { return };
-        if result.is_err() {
+        if result.is_err() && pending.cancelled_at.is_none() {
             net.upstream_failures += 1;
         }
         drop(net);
@@ -319,11 +318,11 @@ impl Sim {
             .pending
             .get(&victim)
             .is_some_and(|pending| pending.user_data == target && !pending.is_over);
+        if let Some(Work::Connect { .. }) = self.pending.get(&victim).map(|it| &it.work) {
+            // Given up, however far it is.
+            self.net.borrow().upstream_failures += 1;
+        }
         if !is_there {
-            if let Some(Work::Connect { .. }) = self.pending.get(&victim).map(|it| &it.work) {
-                // It is done, and given up before anybody heard of it.
-                self.net.borrow().upstream_failures += 1;
-            }
             return self.post(slot, Err(libc::ENOENT), false, Bring::Nothing);
         }
         let mut net = self.net.borrow();
@@ -356,10 +355,6 @@ impl Sim {
             // The bytes are with the network; their notification will come.
             Work::Send { stage: Stage::AwaitsNotification, .. } => return,
             Work::Send { done, .. } if *done > 0 => Ok(*done as u32),
-            Work::Connect { .. } => {
-                self.net.borrow().upstream_failures += 1;
-                Err(libc::ECANCELED)
-            }
             _ => Err(libc::ECANCELED),
         };
         let awaits = match &mut pending.work {
