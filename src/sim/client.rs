@@ -68,6 +68,9 @@ pub struct Client {
     state: State,
     saw_end: bool,
     stalled: bool,
+    /// Something that it got was changed. It does not end any more: rustls' debug build asserts
+    /// that no alert, close_notify included, was sent before the one that says so.
+    is_tainted: bool,
 }
 
 impl std::fmt::Debug for Client {
@@ -117,6 +120,7 @@ impl Client {
             state: State::Connecting,
             saw_end: false,
             stalled: false,
+            is_tainted: false,
         }
     }
 
@@ -201,10 +205,9 @@ impl Client {
         let mut bytes = Vec::new();
         match net.read(self.socket, &mut bytes, READ_BYTES) {
             Read::Bytes(count) => {
-                // After close_notify rustls' debug build would not survive it: it asserts that no
-                // alert was sent before the one that says so.
                 let ended = ledger.flow(self.number).ended;
                 if !ended && net.fault(Fault::RecordCorruptedDown) {
+                    self.is_tainted = true;
                     let at = self.random.below(count as u64) as usize;
                     bytes[at] ^= 1 << self.random.below(8);
                 }
@@ -287,7 +290,7 @@ impl Client {
             self.close(net, false);
             return true;
         }
-        if !self.script.idles {
+        if !self.script.idles && !self.is_tainted {
             self.tls.send_close_notify();
             ledger.flow(self.number).ended = true;
         }

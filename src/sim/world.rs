@@ -394,6 +394,7 @@ impl World {
                 net.borrow().now += jump;
                 // What is to come keeps its distance, so that nothing happens at once.
                 self.actions.iter_mut().for_each(|(at, _)| *at += jump);
+                self.drained_by = self.drained_by.map(|by| by + jump);
             }
             Action::JumpWallClock => {
                 self.mark(Fault::WallClockJump);
