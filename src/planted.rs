@@ -58,8 +58,6 @@ bugs! {
     ForgetToCount = "forget_to_count",
     /// The place of a connection is not given back.
     LeakPlace = "leak_place",
-    /// Connections that were accepted and not served are dropped when a drain begins.
-    DropAcceptedOnDrain = "drop_accepted_on_drain",
 }
 
 /// Whether `bug` is planted on this thread.

@@ -224,9 +224,6 @@ async fn accept(worker: Rc<Worker>, index: usize, listener: Listener) {
             worker.admit(index, stream);
         }
     }
-    if planted(Bug::DropAcceptedOnDrain) {
-        return;
-    }
     // Closing a listener resets what waits in its backlog; those clients came in time.
     while let Some(stream) = poll_fn(|cx| listener.poll_backlog(cx, worker.room(index).0 > 0)).await
     {

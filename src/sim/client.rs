@@ -68,6 +68,8 @@ pub struct Client {
     state: State,
     saw_end: bool,
     stalled: bool,
+    /// Something that it sent was changed: the two may not even have the same keys.
+    is_garbled: bool,
     /// Something that it got was changed. It does not end any more: rustls' debug build asserts
     /// that no alert, close_notify included, was sent before the one that says so.
     is_tainted: bool,
@@ -120,6 +122,7 @@ impl Client {
             state: State::Connecting,
             saw_end: false,
             stalled: false,
+            is_garbled: false,
             is_tainted: false,
         }
     }
@@ -223,14 +226,29 @@ impl Client {
                 Ok(0) | Err(_) => break,
                 Ok(_) => {}
             }
-            let processed = self.tls.process_new_packets().map_err(|_| Broken::Tls);
+            let processed = self.tls.process_new_packets();
             let mut plain = vec![0; READ_BYTES];
             while let Ok(count) = self.tls.reader().read(&mut plain)
                 && count > 0
             {
                 ledger.received(net, self.number, &plain[..count]);
             }
-            if processed?.peer_has_closed() && !self.saw_end {
+            let processed = match processed {
+                Ok(processed) => processed,
+                Err(error) => {
+                    if !self.is_tainted
+                        && !self.is_garbled
+                        && !matches!(error, rustls::Error::AlertReceived(_))
+                    {
+                        net.violation(format_args!(
+                            "client {} cannot read what it got: {error}",
+                            self.number
+                        ));
+                    }
+                    return Err(Broken::Tls);
+                }
+            };
+            if processed.peer_has_closed() && !self.saw_end {
                 self.saw_end = true;
                 ledger.ended(net, self.number);
             }
@@ -341,6 +359,7 @@ impl Client {
         if net.fault(Fault::RecordCorruptedUp) {
             let at = self.random.range(from as u64..=self.outbox.len() as u64 - 1) as usize;
             self.outbox[at] ^= 1 << self.random.below(8);
+            self.is_garbled = true;
         }
         if net.fault(Fault::RecordCoalesced) {
             self.hold_until = net.now + self.random.range(100_000..=20_000_000);

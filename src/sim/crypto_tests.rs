@@ -98,7 +98,8 @@ fn transcript(seed: u64, versions: Versions, suite: Option<SupportedCipherSuite>
         Arc::make_mut(&mut provider).cipher_suites = vec![suite];
     }
     let (pki, clock) = (Pki::new(), Clock::new(pki::EPOCH_UNIX_S));
-    let listener = listener_tls(&pki, &provider, &clock, versions, ClientAuth::Require);
+    let listener =
+        listener_tls(&pki, &provider, &clock, versions, ClientAuth::Require, pki.anchors());
     let mut flights = Vec::new();
     for client in [Client::Allowed(0), Client::ViaIntermediate] {
         let client = client_config(&pki, client, &provider, &clock, versions);

@@ -44,6 +44,17 @@ pub struct Flow {
     pub peer: Option<u64>,
 }
 
+/// Who may pass while a configuration is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InForce {
+    /// Whom [`super::pki::rules`] allow.
+    Wide,
+    /// Whom [`super::pki::narrower_rules`] allow.
+    Narrow,
+    /// Whose root is the strangers'.
+    OtherTrust,
+}
+
 /// A client, as the oracles know it.
 #[derive(Clone, Debug)]
 pub struct ClientFacts {
@@ -62,8 +73,8 @@ pub struct Ledger {
     pub clients: BTreeMap<u64, ClientFacts>,
     /// By number.
     pub upstreams: BTreeMap<u64, Flow>,
-    /// When rules came into force, and whether they were the narrower ones.
-    pub rules: Vec<(u64, bool)>,
+    /// Which configurations came into force, and when.
+    pub in_force: Vec<(u64, InForce)>,
     /// Wall-clock time of the gateway, in seconds since 1970.
     pub wall_unix_s: i64,
     next: u64,
@@ -175,11 +186,12 @@ impl Ledger {
             Certificate::ShortLived(not_after) => not_after,
             _ => self.wall_unix_s,
         };
-        let until = |index: usize| self.rules.get(index + 1).map_or(now, |(at, _)| *at);
-        self.rules.iter().enumerate().any(|(index, (_, narrow))| {
-            let verdict = match narrow {
-                true => facts.certificate.narrower_verdict(at),
-                false => facts.certificate.verdict(at),
+        let until = |index: usize| self.in_force.get(index + 1).map_or(now, |(at, _)| *at);
+        self.in_force.iter().enumerate().any(|(index, (_, in_force))| {
+            let verdict = match in_force {
+                InForce::Wide => facts.certificate.verdict(at),
+                InForce::Narrow => facts.certificate.narrower_verdict(at),
+                InForce::OtherTrust => facts.certificate.stranger_verdict(at),
             };
             until(index) >= facts.since && verdict == Verdict::Allowed
         })

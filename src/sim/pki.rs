@@ -147,6 +147,15 @@ impl Client {
         }
     }
 
+    /// The same where the gateway trusts [`Pki::stranger_anchors`] instead.
+    pub fn stranger_verdict(self, now_unix_s: i64) -> Verdict {
+        match (self, self.verdict(now_unix_s)) {
+            (Self::Stranger, _) => Verdict::Allowed,
+            (_, Verdict::Allowed | Verdict::Denied) => Verdict::Refused(Refusal::UnknownAnchor),
+            (_, verdict) => verdict,
+        }
+    }
+
     /// The same under [`narrower_rules`].
     pub fn narrower_verdict(self, now_unix_s: i64) -> Verdict {
         match self.verdict(now_unix_s) {
@@ -215,6 +224,7 @@ pub struct Pki(Arc<Material>);
 struct Material {
     root: Authority,
     anchors: Arc<RootCertStore>,
+    stranger_anchors: Arc<RootCertStore>,
     server: Credentials,
     /// Those of [`Client::LASTING`], in its order; `None` for who has none.
     clients: Vec<Option<Credentials>>,
@@ -230,6 +240,11 @@ impl Pki {
     /// The root, which clients and gateway trust.
     pub fn anchors(&self) -> &Arc<RootCertStore> {
         &self.0.anchors
+    }
+
+    /// The root of [`Client::Stranger`], for a gateway that trusts no other.
+    pub fn stranger_anchors(&self) -> &Arc<RootCertStore> {
+        &self.0.stranger_anchors
     }
 
     /// The gateway's certificate.
@@ -271,9 +286,12 @@ impl fmt::Debug for Pki {
 impl Material {
     fn new() -> Self {
         let root = Authority::root("root");
-        let mut anchors = RootCertStore::empty();
         // invariant: what `Authority` makes is a certificate of an authority
-        anchors.add(root.certificate.clone()).expect("the root is an anchor");
+        let anchors_of = |root: &Authority| {
+            let mut anchors = RootCertStore::empty();
+            anchors.add(root.certificate.clone()).expect("a root is an anchor");
+            Arc::new(anchors)
+        };
         let issuing = root.below("issuing");
         let stranger = Authority::root("stranger root");
         let deepest = (0..CHAIN_CERTIFICATES_MAX_DEFAULT)
@@ -291,7 +309,8 @@ impl Material {
         };
         let clients = Client::LASTING.map(|client| Some(issuer(client)?.issue_client(client)));
         let server = issuing.issue_server();
-        Self { root, anchors: Arc::new(anchors), server, clients: clients.into() }
+        let (anchors, stranger_anchors) = (anchors_of(&root), anchors_of(&stranger));
+        Self { root, anchors, stranger_anchors, server, clients: clients.into() }
     }
 }
 
@@ -435,7 +454,8 @@ impl Versions {
     }
 }
 
-/// The TLS of a listener of the gateway, with the default bounds of the configuration.
+/// The TLS of a listener of the gateway that trusts `anchors`, with the default bounds of the
+/// configuration.
 ///
 /// `provider` is that of [`super::crypto::provider`].
 pub fn listener_tls(
@@ -444,13 +464,14 @@ pub fn listener_tls(
     clock: &Clock,
     versions: Versions,
     auth: ClientAuth,
+    anchors: &Arc<RootCertStore>,
 ) -> ListenerTls {
     let Credentials { chain, key } = pki.server().clone();
     let certificate = Certificate::new(chain, PrivateKeyDer::from(key), provider);
     let options = ListenerTlsOptions {
         provider: Arc::clone(provider),
         versions: versions.list(),
-        verifier: verifier(pki, provider, auth),
+        verifier: verifier(anchors, provider, auth),
         alpn: Vec::new(),
         key_log: None,
         time: Some(Arc::new(clock.clone())),
@@ -462,7 +483,7 @@ pub fn listener_tls(
 }
 
 fn verifier(
-    pki: &Pki,
+    anchors: &Arc<RootCertStore>,
     provider: &Arc<CryptoProvider>,
     auth: ClientAuth,
 ) -> Arc<dyn ClientCertVerifier> {
@@ -471,7 +492,7 @@ fn verifier(
     }
     let keys = KeyRules { types: KeyType::ALL.to_vec(), rsa_bits_min: 2048 };
     let verifier = ClientVerifier::new(
-        Arc::clone(pki.anchors()),
+        Arc::clone(anchors),
         auth,
         CHAIN_CERTIFICATES_MAX_DEFAULT,
         keys,

@@ -10,7 +10,8 @@ use crate::tls::verify::refusal_of;
 /// What a listener with these rules really makes of a client.
 fn observed(client: Client, versions: Versions, now_unix_s: i64, rules: &Rules) -> Verdict {
     let (pki, provider, clock) = (Pki::new(), provider(1), Clock::new(EPOCH_UNIX_S));
-    let listener = listener_tls(&pki, &provider, &clock, versions, ClientAuth::Require);
+    let listener =
+        listener_tls(&pki, &provider, &clock, versions, ClientAuth::Require, pki.anchors());
     let config = client_config(&pki, client, &provider, &clock, versions);
     let mut pair = Pair::new(&listener, &config);
     clock.set(now_unix_s);
@@ -113,7 +114,7 @@ fn clients_without_a_certificate_pass_where_it_is_optional_or_off() {
     let (pki, provider, clock) = (Pki::new(), provider(1), Clock::new(EPOCH_UNIX_S));
     for auth in [ClientAuth::Optional, ClientAuth::Off] {
         for versions in [Versions::Tls13, Versions::Tls12] {
-            let listener = listener_tls(&pki, &provider, &clock, versions, auth);
+            let listener = listener_tls(&pki, &provider, &clock, versions, auth, pki.anchors());
             for (client, shown) in [(Client::Nobody, false), (Client::Allowed(1), true)] {
                 let config = client_config(&pki, client, &provider, &clock, versions);
                 let agreed = Pair::new(&listener, &config).shake().expect("it passes");

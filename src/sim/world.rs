@@ -11,7 +11,7 @@ use super::client::{Client, Manner, Parts as ClientParts, Script};
 use super::crypto::{self, Clock};
 use super::driver::Sim;
 use super::faults::{Fault, Faults};
-use super::ledger::Ledger;
+use super::ledger::{InForce, Ledger};
 use super::net::{Inner, Net, Owner, Shape};
 use super::pki::{self, Client as Certificate, Pki, Versions};
 use super::plan::{Action, MS, Plan, S};
@@ -140,7 +140,7 @@ impl World {
             self.upstreams.insert(self.next_actor, upstream);
         }
         let snapshot = self.configurations.first();
-        self.ledger.rules.push((0, false));
+        self.ledger.in_force.push((0, InForce::Wide));
         for number in 0..self.plan.workers {
             self.start_worker(number, &snapshot);
         }
@@ -229,7 +229,8 @@ impl World {
             && net.now > by
             && self.slots.iter().any(|slot| slot.worker.is_some())
         {
-            net.violation(format_args!("the gateway has not drained in time"));
+            let left = self.left();
+            net.violation(format_args!("the gateway has not drained in time: {left}"));
         }
         net.trace.is_violated() || self.slots.iter().all(|slot| slot.worker.is_none())
     }
@@ -264,6 +265,12 @@ impl World {
         let drained = worker.turn(&slot.inbox).expect("the driver works");
         let idle = slot.counters.completions.get() == completions;
         slot.idle_turns = if idle { slot.idle_turns + 1 } else { 0 };
+        if !idle {
+            // A wait that completions have ended is followed by the next turn.
+            let mut net = self.net.borrow();
+            let now = net.now;
+            net.wake_worker_at(now, number);
+        }
         if slot.idle_turns > IDLE_TURNS_MAX {
             let mut net = self.net.borrow();
             net.violation(format_args!("worker {number} turns without anything to do"));
@@ -348,10 +355,21 @@ impl World {
                 true
             }
             None => {
-                net.violation(format_args!("nothing will ever happen again"));
+                let left = self.left();
+                net.violation(format_args!("nothing will ever happen again: {left}"));
                 false
             }
         }
+    }
+
+    /// What the workers hold that have not drained.
+    fn left(&self) -> String {
+        let workers = self.slots.iter().enumerate();
+        let left = workers.filter_map(|(number, slot)| {
+            let (audit, counts) = slot.worker.as_ref()?.audit();
+            Some(format!("worker {number}: {audit:?}, places and leases {counts:?}"))
+        });
+        left.collect::<Vec<_>>().join("; ")
     }
 
     fn post(&mut self, number: usize, message: Message) {
@@ -373,9 +391,9 @@ impl World {
             Action::Connect => drop(self.connect(false)),
             Action::Publish => {
                 self.mark(Fault::ConfigurationChange);
-                let (snapshot, narrow) = self.configurations.another(&mut self.random);
+                let (snapshot, in_force) = self.configurations.another(&mut self.random);
                 let now = net.borrow().now;
-                self.ledger.rules.push((now, narrow));
+                self.ledger.in_force.push((now, in_force));
                 self.post_all(&Message::Publish(snapshot));
             }
             Action::Flap => {
@@ -441,7 +459,7 @@ impl World {
     fn probe(&mut self) {
         self.calm();
         let (snapshot, now) = (self.configurations.first(), self.net.borrow().now);
-        self.ledger.rules.push((now, false));
+        self.ledger.in_force.push((now, InForce::Wide));
         self.post_all(&Message::Publish(snapshot));
         if self.slots.iter().any(|slot| !slot.draining) {
             self.probes = (0..3).map(|_| self.connect(true)).collect();

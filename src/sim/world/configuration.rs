@@ -13,6 +13,7 @@ use crate::config::snapshot::{
 };
 use crate::policy::Rules;
 use crate::sim::crypto::Clock;
+use crate::sim::ledger::InForce;
 use crate::sim::pki::{self, Pki, Versions};
 use crate::sim::plan::Plan;
 use crate::sim::random::Random;
@@ -22,9 +23,9 @@ use crate::tls::verify::ClientAuth;
 /// See the module's description.
 pub(super) struct Configurations {
     first: Arc<Snapshot>,
-    narrow: Arc<Snapshot>,
-    /// No endpoint has an address.
-    nowhere: Arc<Snapshot>,
+    /// Fewer clients are allowed; other roots are trusted; no endpoint has an address; all is as it
+    /// was.
+    others: Vec<(Arc<Snapshot>, InForce)>,
     addresses: Vec<String>,
 }
 
@@ -42,9 +43,15 @@ impl Configurations {
                 .map(|(name, balance)| Arc::new(cluster(plan, name, balance, targets)))
                 .to_vec()
         };
-        let tls = |auth| pki::listener_tls(pki, provider, clock, Versions::Both, auth);
-        let required = listener(plan, 0, ClientAuth::Require, tls(ClientAuth::Require));
-        let optional = listener(plan, 1, ClientAuth::Optional, tls(ClientAuth::Optional));
+        let tls =
+            |auth, anchors| pki::listener_tls(pki, provider, clock, Versions::Both, auth, anchors);
+        let listeners = |anchors| {
+            [ClientAuth::Require, ClientAuth::Optional]
+                .into_iter()
+                .enumerate()
+                .map(|(index, auth)| Arc::new(listener(plan, index, auth, tls(auth, anchors))))
+                .collect::<Vec<_>>()
+        };
         let first = Snapshot {
             workers: Some(plan.workers),
             cpus: None,
@@ -62,7 +69,7 @@ impl Configurations {
                 napi_busy_poll_us: 0,
                 zero_copy_send: plan.zero_copy_send,
             },
-            listeners: vec![Arc::new(required), Arc::new(optional)],
+            listeners: listeners(pki.anchors()),
             clusters: clusters(&targets),
         };
         let unresolved = [Target::Name { host: "app.test".into(), port: 80 }];
@@ -75,25 +82,23 @@ impl Configurations {
                 .collect(),
             ..first.clone()
         };
-        Self {
-            first: Arc::new(first),
-            narrow: Arc::new(narrow),
-            nowhere: Arc::new(nowhere),
-            addresses,
-        }
+        let strange = Snapshot { listeners: listeners(pki.stranger_anchors()), ..first.clone() };
+        let others = vec![
+            (Arc::new(nowhere), InForce::Wide),
+            (Arc::new(narrow), InForce::Narrow),
+            (Arc::new(strange), InForce::OtherTrust),
+            (Arc::new(first.clone()), InForce::Wide),
+        ];
+        Self { first: Arc::new(first), others, addresses }
     }
 
     pub(super) fn first(&self) -> Arc<Snapshot> {
         Arc::clone(&self.first)
     }
 
-    /// Some configuration, and whether its rules are the narrower ones.
-    pub(super) fn another(&self, random: &mut Random) -> (Arc<Snapshot>, bool) {
-        match random.below(4) {
-            0 => (Arc::clone(&self.nowhere), false),
-            1 => (Arc::clone(&self.first), false),
-            _ => (Arc::clone(&self.narrow), true),
-        }
+    /// Some configuration, and who may pass under it.
+    pub(super) fn another(&self, random: &mut Random) -> (Arc<Snapshot>, InForce) {
+        random.pick(&self.others).clone()
     }
 
     /// Where upstreams listen.
