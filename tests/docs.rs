@@ -222,3 +222,83 @@ fn the_map_of_the_rooms_is_complete() {
         .collect();
     assert_eq!(listed, entries.collect());
 }
+
+const THREATS: &str = "docs/threat-model.md";
+
+/// The code in a cell: `a` and `b` of "`a`, `b` and more".
+fn code_of(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// Whether `text` has `name` with no letter, digit or `_` beside it.
+fn has_word(text: &str, name: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.match_indices(name).any(|(at, _)| {
+        let after = &text[at + name.len()..];
+        !text[..at].ends_with(is_word) && !after.starts_with(is_word)
+    })
+}
+
+/// What is wrong with a row of the table of bounds.
+fn wrong_with(row: &str, limits: &str, keys: &BTreeSet<String>) -> Option<String> {
+    let cells: Vec<&str> = row.split(" | ").collect();
+    let [_, bounds, enforcer, test] = cells[..] else {
+        return Some("it has not four cells".to_owned());
+    };
+    let [enforcer] = code_of(enforcer)[..] else {
+        return Some("it names not one file that enforces it".to_owned());
+    };
+    let source = read(enforcer);
+    for bound in code_of(bounds) {
+        let is_limit = !bound.contains(|c: char| c.is_ascii_lowercase());
+        if is_limit && !limits.contains(&format!("pub const {bound}: ")) {
+            return Some(format!("{bound} is not in src/limits.rs"));
+        }
+        if is_limit && !has_word(&source, bound) {
+            return Some(format!("{enforcer} does not name {bound}"));
+        }
+        if !is_limit && !keys.contains(bound) {
+            return Some(format!("{bound} is no key of the configuration"));
+        }
+    }
+    let [file, name] = code_of(test)[..] else {
+        return Some("it names not one file and one test".to_owned());
+    };
+    let source = read(file);
+    let body = source.split_once(&format!("fn {name}("));
+    let is_test =
+        body.is_some_and(|(before, _)| before.trim_end_matches(|c| c != ']').ends_with("#[test]"));
+    (!is_test).then(|| format!("{file} has no test {name}"))
+}
+
+#[test]
+fn the_threat_model_names_bounds_files_and_tests_that_exist() {
+    let limits = read("src/limits.rs");
+    let keys: BTreeSet<String> =
+        ["## Top level", "## `[limits]`", "## `[ring]`", "## `[[listener]]`", "## `[[upstream]]`"]
+            .iter()
+            .flat_map(|heading| first_cells(&section("docs/configuration.md", heading)))
+            .collect();
+    let table = section(THREATS, "## What a peer can take, and where it is bounded");
+    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let rows: Vec<&str> = rows.collect();
+    assert!(rows.len() >= 25, "only {} rows were found", rows.len());
+    let wrong: Vec<String> = rows
+        .iter()
+        .filter_map(|row| Some(format!("{row}\n  {}", wrong_with(row, &limits, &keys)?)))
+        .collect();
+    assert!(wrong.is_empty(), "{THREATS}:\n{}", wrong.join("\n"));
+
+    let sound = "| a | `backlog`, `BACKLOG_MAX` | `src/config/resolve/bounds.rs` | \
+                 `tests/docs.rs`: `the_map_of_the_rooms_is_complete` |";
+    assert_eq!(wrong_with(sound, &limits, &keys), None);
+    for (is, was) in [
+        ("BACKLOG_MAY", "BACKLOG_MAX"),
+        ("CONFIG_BYTES_MAX", "BACKLOG_MAX"),
+        ("backlogs", "backlog"),
+        ("fn_the_map", "the_map"),
+        ("first_cells", "the_map_of_the_rooms_is_complete"),
+    ] {
+        assert!(wrong_with(&sound.replace(was, is), &limits, &keys).is_some(), "{is}");
+    }
+}

@@ -1,22 +1,21 @@
 //! The mailbox by which other threads speak to a core: a queue, and `MSG_RING` to wake it.
 //!
-//! Sleep and wake: the core announces that it will sleep, then looks at the queue once more; a
-//! sender pushes, then looks for the announcement. Both in sequentially consistent order, so one
-//! of them sees the other, and a busy core is never rung.
+//! Must not know what a message means. Invariant: that of [`Asleep`], so that no message waits for
+//! a core that sleeps, and a busy core is not rung.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_queue::SegQueue;
 
+use super::asleep::Asleep;
 use crate::sys::ring::Bell;
 
 #[derive(Debug)]
 struct Shared<M> {
     queue: SegQueue<M>,
-    asleep: AtomicBool,
+    asleep: Asleep,
 }
 
 /// The core's side.
@@ -40,7 +39,7 @@ pub struct Outbox<M> {
 
 /// Makes a mailbox without a bell: who posts must wake the core himself.
 pub fn queue<M>() -> (Inbox<M>, Sender<M>) {
-    let shared = Arc::new(Shared { queue: SegQueue::new(), asleep: AtomicBool::new(false) });
+    let shared = Arc::new(Shared { queue: SegQueue::new(), asleep: Asleep::default() });
     (Inbox { shared: Arc::clone(&shared) }, Sender { shared })
 }
 
@@ -58,17 +57,12 @@ impl<M> Inbox<M> {
 
     /// Announces sleep. `false` means that a message is there, and the core must not sleep.
     pub fn prepare_sleep(&self) -> bool {
-        self.shared.asleep.store(true, Ordering::SeqCst);
-        let empty = self.shared.queue.is_empty();
-        if !empty {
-            self.awake();
-        }
-        empty
+        self.shared.asleep.announce(|| self.shared.queue.is_empty())
     }
 
     /// Takes the announcement back.
     pub fn awake(&self) {
-        self.shared.asleep.store(false, Ordering::SeqCst);
+        self.shared.asleep.take_back();
     }
 }
 
@@ -78,13 +72,13 @@ impl<M> Sender<M> {
     #[must_use = "a core that sleeps must be woken"]
     pub fn post(&self, message: M) -> bool {
         self.shared.queue.push(message);
-        self.shared.asleep.swap(false, Ordering::SeqCst)
+        self.shared.asleep.claim()
     }
 
     /// Gives the duty of [`post`](Self::post) back where the core could not be woken: it may
-    /// still sleep, and the next message must wake it.
+    /// still sleep, and the next message must wake it. Until then it reads none.
     pub fn not_woken(&self) {
-        self.shared.asleep.store(true, Ordering::SeqCst);
+        self.shared.asleep.give_back();
     }
 }
 

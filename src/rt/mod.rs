@@ -3,6 +3,7 @@
 //! Must not know TLS, HTTP or policy. Invariant: futures never lend memory to the kernel, so
 //! dropping any future, at any time, is sound.
 
+mod asleep;
 #[cfg(feature = "sim")]
 pub mod audit;
 pub mod buffer;
