@@ -26,6 +26,8 @@ pub mod metrics;
 pub mod policy;
 pub mod proxy;
 pub mod rt;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod sys;
 pub mod time;
 pub mod tls;

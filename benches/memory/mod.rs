@@ -143,6 +143,7 @@ fn listener(provider: &Arc<CryptoProvider>, anchors: &Arc<RootCertStore>) -> Lis
         verifier: Arc::new(verifier.expect("an anchor and a key type")),
         alpn: Vec::new(),
         key_log: None,
+        time: None,
     };
     ListenerTls::new(&[certificate.expect("they match")], &options).expect("a certificate")
 }

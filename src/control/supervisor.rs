@@ -6,7 +6,6 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -23,6 +22,7 @@ use crate::proxy::worker::{self, Message, Parts};
 use crate::rt::driver::Driver;
 use crate::rt::inbox::{Outbox, mailbox};
 use crate::rt::uring::Uring;
+use crate::sys::descriptor::Descriptor;
 use crate::sys::ring::{Bell, SetupError};
 use crate::sys::{cpu, ring, sockopt};
 use crate::tls::provider::warm_up;
@@ -161,9 +161,10 @@ impl Gateway {
     }
 
     /// One socket per listener, for one worker.
-    fn listen(&self) -> Result<Vec<OwnedFd>, StartError> {
+    fn listen(&self) -> Result<Vec<Descriptor>, StartError> {
         let listen = |listener: &Arc<Listener>| {
             sockopt::listen(listener.address, &socket_options(listener))
+                .map(Descriptor::from)
                 .map_err(|error| StartError::Listen(listener.address, error))
         };
         self.snapshot.listeners.iter().map(listen).collect()

@@ -7,7 +7,6 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -25,6 +24,7 @@ use crate::rt::inbox::Inbox;
 use crate::rt::listen::Listener;
 use crate::rt::stream::Stream;
 use crate::rt::timer::TICK;
+use crate::sys::descriptor::Descriptor;
 
 /// What the control thread tells a worker.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ pub struct Parts {
     /// Its number, from 0.
     pub number: usize,
     /// One for each listener of the snapshot, in its order.
-    pub listeners: Vec<OwnedFd>,
+    pub listeners: Vec<Descriptor>,
     /// The configuration to begin with.
     pub snapshot: Arc<Snapshot>,
     /// What all workers share.
@@ -71,29 +71,45 @@ pub struct Worker {
 /// # Errors
 /// Only where the driver is beyond use.
 pub fn run(parts: Parts, driver: Driver, inbox: &Inbox<Message>) -> io::Result<()> {
-    let options = CoreOptions {
-        number: parts.number,
-        zero_copy_send: parts.snapshot.ring.zero_copy_send,
-        tick: TICK,
-    };
-    let core = Core::new(driver, &options, parts.counters);
-    let worker = Rc::new(Worker {
-        core: core.clone(),
-        snapshot: RefCell::new(parts.snapshot),
-        admission: Admission::new(parts.admission),
-        upstreams: Rc::default(),
-        log: parts.log,
-        draining: Cell::new(false),
-        cut_off: Cell::new(None),
-    });
-    for (index, socket) in parts.listeners.into_iter().enumerate() {
-        let listener = core.listen(socket);
-        core.spawn(accept(Rc::clone(&worker), index, listener));
-    }
-    core.run(inbox, |message| worker.handle(message), || worker.draining.get() && core.is_idle())
+    let worker = Worker::start(parts, driver);
+    while !worker.turn(inbox)? {}
+    Ok(())
 }
 
 impl Worker {
+    /// A worker that accepts as soon as it gets its turns.
+    pub fn start(parts: Parts, driver: Driver) -> Rc<Self> {
+        let options = CoreOptions {
+            number: parts.number,
+            zero_copy_send: parts.snapshot.ring.zero_copy_send,
+            tick: TICK,
+        };
+        let core = Core::new(driver, &options, parts.counters);
+        let worker = Rc::new(Self {
+            core: core.clone(),
+            snapshot: RefCell::new(parts.snapshot),
+            admission: Admission::new(parts.admission),
+            upstreams: Rc::default(),
+            log: parts.log,
+            draining: Cell::new(false),
+            cut_off: Cell::new(None),
+        });
+        for (index, socket) in parts.listeners.into_iter().enumerate() {
+            let listener = core.listen(socket);
+            core.spawn(accept(Rc::clone(&worker), index, listener));
+        }
+        worker
+    }
+
+    /// One turn of its loop. Returns whether it has drained, and this was the last.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn turn(&self, inbox: &Inbox<Message>) -> io::Result<bool> {
+        let drained = || self.draining.get() && self.core.is_idle();
+        self.core.turn(inbox, |message| self.handle(message), drained)
+    }
+
     /// The core.
     pub(super) fn core(&self) -> &Core {
         &self.core

@@ -10,7 +10,6 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,9 +29,9 @@ use super::stream::{Errno, Stream};
 use super::timer::{TimerKey, Wheel};
 use crate::limits::TASK_TIME_PER_TURN_US_MAX;
 use crate::metrics::counter::WorkerCounters;
+use crate::sys::descriptor::Descriptor;
 use crate::sys::ops::Completion;
 use crate::sys::ring::{WAKE_USER_DATA, Wait};
-use crate::sys::sockopt;
 use crate::time::Instant;
 
 /// What a timer does when it expires.
@@ -154,8 +153,8 @@ impl Core {
     }
 
     /// Takes over a listening socket.
-    pub fn listen(&self, socket: OwnedFd) -> Listener {
-        let key = self.state().add_listener(socket);
+    pub fn listen(&self, socket: impl Into<Descriptor>) -> Listener {
+        let key = self.state().add_listener(socket.into());
         Listener::new(self.clone(), key)
     }
 
@@ -169,10 +168,12 @@ impl Core {
         address: socket2::SockAddr,
         source: Option<IpAddr>,
     ) -> Result<Stream, Errno> {
-        let socket = sockopt::connecting(&address, source)
-            .map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EIO)))?;
         let stream = {
             let mut state = self.state();
+            let socket = state
+                .driver
+                .connecting(&address, source)
+                .map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EIO)))?;
             let key = state.add_socket(socket);
             state.start_connect(key, address);
             Stream::new(self.clone(), key)
@@ -216,23 +217,36 @@ impl Core {
         mut handle: impl FnMut(M),
         mut finished: impl FnMut() -> bool,
     ) -> io::Result<()> {
-        loop {
-            while let Some(message) = inbox.next() {
-                handle(message);
-            }
-            self.run_tasks();
-            self.expire_timers();
-            let is_feeding = self.state().feed_starved();
-            if finished() {
-                return Ok(());
-            }
-            let busy = is_feeding || self.inner.executor.has_ready() || !inbox.prepare_sleep();
-            let wait = if busy { Wait::No } else { self.sleep_time() };
-            let turned = self.state().driver.turn(wait);
-            inbox.awake();
-            turned?;
-            self.dispatch_completions();
+        while !self.turn(inbox, &mut handle, &mut finished)? {}
+        Ok(())
+    }
+
+    /// One turn of the loop of [`Core::run`]. Returns whether it was the last.
+    ///
+    /// # Errors
+    /// As [`Core::run`].
+    pub fn turn<M>(
+        &self,
+        inbox: &Inbox<M>,
+        mut handle: impl FnMut(M),
+        mut finished: impl FnMut() -> bool,
+    ) -> io::Result<bool> {
+        while let Some(message) = inbox.next() {
+            handle(message);
         }
+        self.run_tasks();
+        self.expire_timers();
+        let is_feeding = self.state().feed_starved();
+        if finished() {
+            return Ok(true);
+        }
+        let busy = is_feeding || self.inner.executor.has_ready() || !inbox.prepare_sleep();
+        let wait = if busy { Wait::No } else { self.sleep_time() };
+        let turned = self.state().driver.turn(wait);
+        inbox.awake();
+        turned?;
+        self.dispatch_completions();
+        Ok(false)
     }
 
     /// A turn is bounded in time, not in tasks: one may cost a microsecond or a handshake, and

@@ -25,17 +25,29 @@ pub struct Inbox<M> {
     shared: Arc<Shared<M>>,
 }
 
-/// A sender's side.
+/// A sender's side, for a sender that has its own way to wake the core.
+#[derive(Debug)]
+pub struct Sender<M> {
+    shared: Arc<Shared<M>>,
+}
+
+/// A sender's side, and the ring that wakes the core.
 #[derive(Debug)]
 pub struct Outbox<M> {
-    shared: Arc<Shared<M>>,
+    sender: Sender<M>,
     ring: Arc<OwnedFd>,
+}
+
+/// Makes a mailbox without a bell: who posts must wake the core himself.
+pub fn queue<M>() -> (Inbox<M>, Sender<M>) {
+    let shared = Arc::new(Shared { queue: SegQueue::new(), asleep: AtomicBool::new(false) });
+    (Inbox { shared: Arc::clone(&shared) }, Sender { shared })
 }
 
 /// Makes a mailbox for the core whose ring `ring` is a descriptor of.
 pub fn mailbox<M>(ring: OwnedFd) -> (Inbox<M>, Outbox<M>) {
-    let shared = Arc::new(Shared { queue: SegQueue::new(), asleep: AtomicBool::new(false) });
-    (Inbox { shared: Arc::clone(&shared) }, Outbox { shared, ring: Arc::new(ring) })
+    let (inbox, sender) = queue();
+    (inbox, Outbox { sender, ring: Arc::new(ring) })
 }
 
 impl<M> Inbox<M> {
@@ -60,18 +72,30 @@ impl<M> Inbox<M> {
     }
 }
 
+impl<M> Sender<M> {
+    /// Leaves `message` for the core. `true` means that the core sleeps, or is about to, and that
+    /// it is this caller's to wake it: no other is told.
+    #[must_use = "a core that sleeps must be woken"]
+    pub fn post(&self, message: M) -> bool {
+        self.shared.queue.push(message);
+        self.shared.asleep.swap(false, Ordering::SeqCst)
+    }
+
+    /// Gives the duty of [`post`](Self::post) back where the core could not be woken: it may
+    /// still sleep, and the next message must wake it.
+    pub fn not_woken(&self) {
+        self.shared.asleep.store(true, Ordering::SeqCst);
+    }
+}
+
 impl<M> Outbox<M> {
     /// Sends `message`, and wakes the core where it sleeps.
     ///
     /// # Errors
     /// What `MSG_RING` reports where the ring is gone; the message is then never read.
     pub fn send(&self, message: M, bell: &mut Bell) -> io::Result<()> {
-        self.shared.queue.push(message);
-        if self.shared.asleep.swap(false, Ordering::SeqCst) {
-            bell.ring(&self.ring).inspect_err(|_| {
-                // It may still sleep: the next message rings again.
-                self.shared.asleep.store(true, Ordering::SeqCst);
-            })?;
+        if self.sender.post(message) {
+            bell.ring(&self.ring).inspect_err(|_| self.sender.not_woken())?;
         }
         Ok(())
     }

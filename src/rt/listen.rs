@@ -5,7 +5,6 @@
 //! the backlog; it resumes when a descriptor is freed, or after a short while.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -14,8 +13,8 @@ use super::op::{Kind, OpId};
 use super::stream::Stream;
 use super::timer::TimerKey;
 use crate::limits::ACCEPT_RETRY_MS;
+use crate::sys::descriptor::Descriptor;
 use crate::sys::ops::{Completion, Op, Payload};
-use crate::sys::sockopt;
 
 #[derive(Debug)]
 enum Accept {
@@ -34,15 +33,15 @@ enum Accept {
 #[derive(Debug)]
 pub(super) struct Listening {
     /// `None` once close(2) is submitted.
-    fd: Option<OwnedFd>,
+    fd: Option<Descriptor>,
     accept: Accept,
-    accepted: VecDeque<OwnedFd>,
+    accepted: VecDeque<Descriptor>,
     closing: bool,
     waker: Option<Waker>,
 }
 
 impl State {
-    pub(super) fn add_listener(&mut self, fd: OwnedFd) -> u32 {
+    pub(super) fn add_listener(&mut self, fd: Descriptor) -> u32 {
         let listening = Listening {
             fd: Some(fd),
             accept: Accept::Off,
@@ -66,7 +65,7 @@ impl State {
         else {
             return;
         };
-        let listener = fd.as_raw_fd();
+        let listener = fd.number();
         let op = if multishot { Op::AcceptMultishot { listener } } else { Op::Accept { listener } };
         let id = self.ops.start(Kind::Accept, key);
         self.driver.submit(id.user_data(), op);
@@ -172,14 +171,15 @@ impl Listener {
     pub fn poll_backlog(&self, cx: &mut Context<'_>, more: bool) -> Poll<Option<Stream>> {
         let mut state = self.core.state();
         state.stop_accept(self.key);
-        let listening = &mut state.listeners[self.key as usize];
+        let State { listeners, driver, .. } = &mut *state;
+        let listening = &mut listeners[self.key as usize];
         let accepted = match listening.accepted.pop_front() {
             Some(fd) => Some(fd),
             None if matches!(listening.accept, Accept::Armed { .. } | Accept::Stopping) => {
                 listening.waker = Some(cx.waker().clone());
                 return Poll::Pending;
             }
-            None if more => listening.fd.as_ref().and_then(sockopt::accept_ready),
+            None if more => listening.fd.as_ref().and_then(|fd| driver.accept_ready(fd)),
             None => None,
         };
         let Some(fd) = accepted else { return Poll::Ready(None) };

@@ -10,7 +10,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
@@ -23,8 +23,8 @@ use crate::limits::{
     CLOSE_DRAIN_BYTES_MAX, CLOSE_FLUSH_TIMEOUT_MS, CLOSE_HURRIED_TIMEOUT_MS, CLOSE_TIMEOUT_MS,
     RECV_QUEUE_BUFFERS_MAX, ZERO_COPY_BYTES_MIN,
 };
+use crate::sys::descriptor::Descriptor;
 use crate::sys::ops::{Completion, Op, Payload, SendBuf};
-use crate::sys::sockopt;
 
 /// Where a socket is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub enum RecvEnd {
 /// See the module's description.
 #[derive(Debug)]
 pub(super) struct Socket {
-    fd: Option<OwnedFd>,
+    fd: Option<Descriptor>,
     pub(super) phase: Phase,
     receive: Receive,
     pub(super) queue: VecDeque<RecvBuf>,
@@ -92,7 +92,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    fn new(fd: OwnedFd) -> Self {
+    fn new(fd: Descriptor) -> Self {
         Self {
             fd: Some(fd),
             phase: Phase::Open,
@@ -117,14 +117,14 @@ impl Socket {
         }
     }
 
-    pub(super) fn fd(&self) -> &OwnedFd {
+    pub(super) fn fd(&self) -> &Descriptor {
         // invariant: the descriptor is given up with the CLOSE op, after which no task and no
         // operation refers to the socket.
         self.fd.as_ref().expect("the socket is not closed")
     }
 
     fn raw(&self) -> RawFd {
-        self.fd().as_raw_fd()
+        self.fd().number()
     }
 
     fn flushed(&self) -> bool {
@@ -141,7 +141,7 @@ impl Socket {
 
 impl State {
     /// Takes over a connected (or connecting) descriptor.
-    pub(super) fn add_socket(&mut self, fd: OwnedFd) -> u32 {
+    pub(super) fn add_socket(&mut self, fd: Descriptor) -> u32 {
         self.counters.sockets_live.increment();
         // invariant: descriptors bound the sockets far below 2^32.
         u32::try_from(self.sockets.insert(Socket::new(fd))).expect("fewer than 2^32 sockets")
@@ -352,9 +352,10 @@ impl State {
     }
 
     fn shut_if_flushed(&mut self, key: u32) {
-        let socket = self.socket(key);
+        let Self { sockets, driver, .. } = self;
+        let socket = &mut sockets[key as usize];
         if socket.shut_when_flushed && !socket.fin_sent && socket.flushed() {
-            sockopt::shut_write(socket.fd());
+            driver.shut_write(socket.fd());
             socket.fin_sent = true;
             match socket.phase {
                 Phase::Open => socket.phase = Phase::HalfClosed,
@@ -389,8 +390,9 @@ impl State {
 
     /// The owner gives up: RST where the connection is up.
     pub(super) fn abort(&mut self, key: u32) {
-        let socket = self.socket(key);
-        sockopt::reset_on_close(socket.fd());
+        let Self { sockets, driver, .. } = self;
+        let socket = &mut sockets[key as usize];
+        driver.reset_on_close(socket.fd());
         socket.phase = Phase::Cancelling;
         socket.queue = VecDeque::new();
         (socket.recv_waker, socket.send_waker) = (None, None);
@@ -416,10 +418,11 @@ impl State {
 
     /// The peer did not end its side in time.
     pub(super) fn on_close_deadline(&mut self, key: u32) {
-        let socket = self.socket(key);
+        let Self { sockets, driver, .. } = self;
+        let socket = &mut sockets[key as usize];
         socket.close_timer = None;
         if !socket.flushed() {
-            sockopt::reset_on_close(socket.fd());
+            driver.reset_on_close(socket.fd());
         }
         socket.phase = Phase::Cancelling;
         self.advance_close(key);

@@ -11,11 +11,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::buffer::RecvBuf;
-use super::core::Core;
+use super::core::{Core, State};
 use super::socket::RecvEnd;
 use crate::limits::SEND_PENDING_BYTES_MAX;
 use crate::sys::ops::SendBuf;
-use crate::sys::sockopt;
 
 /// An errno of a socket operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,12 +148,16 @@ impl Stream {
 
     /// The peer's address, asked of the kernel; `None` for a Unix socket or where it is gone.
     pub fn peer_address(&self) -> Option<SocketAddr> {
-        sockopt::peer_address(self.core.state().socket(self.key).fd())
+        let mut state = self.core.state();
+        let State { sockets, driver, .. } = &mut *state;
+        driver.peer_address(sockets[self.key as usize].fd())
     }
 
     /// Acknowledges what has arrived now: the peer waits for it, and no data will carry it soon.
     pub fn acknowledge_now(&self) {
-        sockopt::acknowledge_now(self.core.state().socket(self.key).fd());
+        let mut state = self.core.state();
+        let State { sockets, driver, .. } = &mut *state;
+        driver.acknowledge_now(sockets[self.key as usize].fd());
     }
 
     /// Keeps `guard` until the descriptor is closed, which may be after the task has ended.

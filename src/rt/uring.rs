@@ -1,10 +1,15 @@
 //! The real driver: an io_uring and the monotonic clock.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
+use socket2::SockAddr;
+
+use crate::sys::descriptor::Descriptor;
 use crate::sys::ops::{Completion, Op};
 use crate::sys::ring::{Ring, RingOptions, SetupError, Wait};
+use crate::sys::sockopt;
 use crate::time::Instant;
 
 /// See the module's description.
@@ -68,5 +73,38 @@ impl Uring {
     /// Calls of io_uring_enter(2), and completions lost.
     pub fn enters_and_overflows(&self) -> (u64, u32) {
         (self.ring.enters(), self.ring.overflows())
+    }
+
+    /// See [`super::driver::Driver::connecting`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn connecting(&self, address: &SockAddr, source: Option<IpAddr>) -> io::Result<Descriptor> {
+        sockopt::connecting(address, source).map(Descriptor::from)
+    }
+
+    /// See [`super::driver::Driver::accept_ready`].
+    pub fn accept_ready(&self, listener: &Descriptor) -> Option<Descriptor> {
+        sockopt::accept_ready(listener.kernel()).map(Descriptor::from)
+    }
+
+    /// See [`super::driver::Driver::peer_address`].
+    pub fn peer_address(&self, socket: &Descriptor) -> Option<SocketAddr> {
+        sockopt::peer_address(socket.kernel())
+    }
+
+    /// See [`super::driver::Driver::acknowledge_now`].
+    pub fn acknowledge_now(&self, socket: &Descriptor) {
+        sockopt::acknowledge_now(socket.kernel());
+    }
+
+    /// See [`super::driver::Driver::shut_write`].
+    pub fn shut_write(&self, socket: &Descriptor) {
+        sockopt::shut_write(socket.kernel());
+    }
+
+    /// See [`super::driver::Driver::reset_on_close`].
+    pub fn reset_on_close(&self, socket: &Descriptor) {
+        sockopt::reset_on_close(socket.kernel());
     }
 }

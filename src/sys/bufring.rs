@@ -28,6 +28,9 @@ pub struct BufferPool {
     buffer_bytes: usize,
     tail: Cell<u16>,
     lent: Cell<u16>,
+    /// How far the simulated kernel has come.
+    #[cfg(feature = "sim")]
+    head: Cell<u16>,
 }
 
 impl BufferPool {
@@ -46,6 +49,8 @@ impl BufferPool {
             buffer_bytes,
             tail: Cell::new(0),
             lent: Cell::new(0),
+            #[cfg(feature = "sim")]
+            head: Cell::new(0),
         };
         for id in 0..buffers {
             pool.provide(id);
@@ -113,6 +118,73 @@ impl BufferPool {
         self.tail.set(tail);
         // Release: the kernel must see the entry before the tail that covers it.
         shared_tail.store(tail, Ordering::Release);
+    }
+}
+
+#[cfg(feature = "sim")]
+pub use kernel::Filled;
+
+/// The kernel's side of the ring, for a driver that has no kernel.
+#[cfg(feature = "sim")]
+mod kernel {
+    use super::*;
+
+    /// A buffer that the simulated kernel has taken and filled, not yet lent to the program.
+    #[derive(Debug)]
+    #[must_use = "the buffer is lost unless it is lent"]
+    pub struct Filled {
+        id: u16,
+        bytes: usize,
+    }
+
+    impl Filled {
+        /// Bytes that it holds.
+        pub fn bytes(&self) -> usize {
+            self.bytes
+        }
+    }
+
+    impl BufferPool {
+        /// The size of each buffer.
+        pub fn buffer_bytes(&self) -> usize {
+            self.buffer_bytes
+        }
+
+        /// Buffers that the kernel could still take: those provided and not yet filled.
+        pub fn provided(&self) -> u16 {
+            self.tail.get().wrapping_sub(self.head.get())
+        }
+
+        /// Takes the buffer at the head of the ring and fills it with the first of `bytes`.
+        /// `None` where none is provided (`ENOBUFS`).
+        pub fn fill(&self, bytes: &[u8]) -> Option<Filled> {
+            if self.provided() == 0 {
+                return None;
+            }
+            let head = self.head.get();
+            self.head.set(head.wrapping_add(1));
+            let index = usize::from(head & (self.buffers - 1));
+            let first = self.entries.base().cast::<BufRingEntry>();
+            // SAFETY: index < buffers, and `entries` holds that many entries.
+            let entry = unsafe { first.add(index) };
+            // SAFETY: between head and tail the entry is initialised, and only `provide`, which
+            // writes beyond the tail, holds a reference to an entry, and not across calls.
+            let entry = unsafe { entry.as_ref() };
+            let id = entry.bid();
+            assert!(id < self.buffers, "the ring names a buffer that does not exist");
+            let start = self.buffer(id);
+            assert_eq!(entry.addr(), start.as_ptr() as u64, "an entry has its buffer's address");
+            let count = bytes.len().min(entry.len() as usize);
+            // SAFETY: `count` is at most the buffer's size, the buffer is not lent (its id is in
+            // the ring), so nothing refers to it; `bytes` is memory of the caller's.
+            unsafe { start.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), count) };
+            Some(Filled { id, bytes: count })
+        }
+
+        /// Lends a filled buffer to the program, as its completion does.
+        pub fn hand_over(self: &Rc<Self>, filled: Filled) -> RingBuffer {
+            self.lend(filled.id, filled.bytes)
+        }
     }
 }
 
@@ -187,5 +259,21 @@ mod tests {
     #[should_panic(expected = "never given")]
     fn a_buffer_that_does_not_exist_is_not_lent() {
         BufferPool::new(4, 100).expect("memory").lend(4, 1);
+    }
+
+    #[cfg(feature = "sim")]
+    #[test]
+    fn the_simulated_kernel_takes_what_is_provided_and_no_more() {
+        let pool = BufferPool::new(2, 4).expect("memory");
+        let first = pool.fill(b"abcdef").expect("two are provided");
+        let second = pool.fill(b"xy").expect("one is provided");
+        assert!(pool.fill(b"z").is_none());
+        assert_eq!((pool.provided(), pool.free()), (0, 2), "filled is not yet lent");
+        assert_eq!(first.bytes(), 4);
+        let (second, first) = (pool.hand_over(second), pool.hand_over(first));
+        assert_eq!((&first[..], &second[..]), (&b"abcd"[..], &b"xy"[..]));
+        drop(first);
+        assert_eq!((pool.provided(), pool.free()), (1, 1));
+        assert_eq!(pool.fill(b"z").map(|filled| filled.bytes()), Some(1));
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod bufring;
 pub mod cpu;
+pub mod descriptor;
 pub mod ops;
 pub mod pages;
 pub mod ring;

@@ -3,11 +3,12 @@
 //! An [`Op`] owns what the kernel will read; submitting it moves that into the ring, which hands
 //! it back with the terminal completion. So no future and no caller ever lends memory.
 
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 
 use socket2::SockAddr;
 
 use super::bufring::RingBuffer;
+use super::descriptor::Descriptor;
 
 /// Bytes to send. They stay where they are on the heap while the value moves.
 #[derive(Debug, Default)]
@@ -97,7 +98,7 @@ pub enum Op {
     /// close(2).
     Close {
         /// The descriptor, given up for good.
-        fd: OwnedFd,
+        fd: Descriptor,
     },
 }
 
@@ -109,7 +110,7 @@ pub enum Payload {
     /// Bytes received.
     Received(RingBuffer),
     /// A connection accepted.
-    Accepted(OwnedFd),
+    Accepted(Descriptor),
     /// The bytes of a send, back from the kernel; `advance` has not been called for what was sent.
     Sent(SendBuf),
 }

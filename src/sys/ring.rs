@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem::{self, ManuallyDrop};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::time::Duration;
@@ -311,7 +311,7 @@ impl Ring {
             (Held::Accept, Ok(fd)) => {
                 // SAFETY: accept(2) succeeded, so this is a descriptor that nobody else owns.
                 let accepted = unsafe { OwnedFd::from_raw_fd(fd.cast_signed()) };
-                Payload::Accepted(accepted)
+                Payload::Accepted(accepted.into())
             }
             (Held::Receive, Ok(filled)) => match cqueue::buffer_select(flags) {
                 Some(id) => Payload::Received(self.buffers.lend(id, filled as usize)),
@@ -473,7 +473,7 @@ fn prepare(op: Op) -> (squeue::Entry, Held) {
             (connect.build(), Held::Connect { _address: address })
         }
         Op::Cancel { target } => (opcode::AsyncCancel::new(target).build(), Held::Plain),
-        Op::Close { fd } => (opcode::Close::new(Fd(fd.into_raw_fd())).build(), Held::Plain),
+        Op::Close { fd } => (opcode::Close::new(Fd(fd.into_number())).build(), Held::Plain),
     }
 }
 

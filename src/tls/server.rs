@@ -3,7 +3,8 @@
 //! There is one `rustls::ServerConfig` per certificate, so that choosing a certificate is choosing
 //! a configuration and rustls has nothing left to resolve. All of them share the listener's
 //! verifier, provider and options: two certificates of one listener never differ in who may pass.
-//! Files, sockets and the clock are not known here: DER and an opened key log come in.
+//! Files, sockets and clocks are not known here: DER, an opened key log and a source of time come
+//! in.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,6 +16,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ServerConfig};
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{InconsistentKeys, KeyLog, SignatureScheme, SupportedProtocolVersion};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -146,6 +148,9 @@ pub struct ListenerTlsOptions {
     pub alpn: Vec<Vec<u8>>,
     /// Where the secrets of every connection go; only for debugging.
     pub key_log: Option<Arc<dyn KeyLog>>,
+    /// The wall clock that the validity of client certificates is judged by; `None` is the
+    /// system's. Another one is for tests that say what time it is.
+    pub time: Option<Arc<dyn TimeProvider>>,
 }
 
 /// The certificates of one listener, ready to serve; at least one.
@@ -246,7 +251,8 @@ fn server_config(
     certificate: &Certificate,
     options: &ListenerTlsOptions,
 ) -> Result<ServerConfig, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(Arc::clone(&options.provider))
+    let time = options.time.clone().unwrap_or_else(|| Arc::new(DefaultTimeProvider));
+    let mut config = ServerConfig::builder_with_details(Arc::clone(&options.provider), time)
         .with_protocol_versions(&options.versions)?
         .with_client_cert_verifier(Arc::clone(&options.verifier))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&certificate.key))));

@@ -1,7 +1,9 @@
 //! Tests of `tls::server`: which certificate a ClientHello gets, and what its configuration does.
 
+use std::time::Duration;
+
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
-use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::{PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::NoClientAuth;
 
 use super::*;
@@ -32,6 +34,7 @@ fn options() -> ListenerTlsOptions {
         verifier: Arc::new(NoClientAuth),
         alpn: vec![b"h2".to_vec()],
         key_log: None,
+        time: None,
     }
 }
 
@@ -88,6 +91,24 @@ fn a_configuration_issues_no_tickets_and_keeps_no_session() {
     assert!(config.ignore_client_order);
     assert_eq!(config.alpn_protocols, [b"h2".to_vec()]);
     assert!(!config.key_log.will_log("CLIENT_RANDOM"));
+}
+
+#[test]
+fn the_time_is_the_systems_unless_another_is_given() {
+    #[derive(Debug)]
+    struct Stopped;
+    impl TimeProvider for Stopped {
+        fn current_time(&self) -> Option<UnixTime> {
+            Some(UnixTime::since_unix_epoch(Duration::from_secs(1000)))
+        }
+    }
+    let now_s = |options: &ListenerTlsOptions| {
+        let certificates = [certificate(&PKCS_ED25519, &["a.test"])];
+        let tls = ListenerTls::new(&certificates, options).expect("one certificate");
+        tls.configs()[0].time_provider.current_time().expect("a clock").as_secs()
+    };
+    assert!(now_s(&options()) > 1_700_000_000);
+    assert_eq!(now_s(&ListenerTlsOptions { time: Some(Arc::new(Stopped)), ..options() }), 1000);
 }
 
 #[test]

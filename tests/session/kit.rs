@@ -105,6 +105,7 @@ impl Offer {
             verifier: verifier.build().expect("a root"),
             alpn: vec![b"one".to_vec()],
             key_log: None,
+            time: None,
         };
         let tls = ListenerTls::new(&certificates, &options).expect("certificates");
         let rsa = self.suites.iter().any(|suite| format!("{:?}", suite.suite()).contains("_RSA_"));

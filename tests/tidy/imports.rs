@@ -17,6 +17,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("tls", &["identity"]),
     ("tls::stream", &["identity", "rt", "sys"]),
     ("rt", &["sys"]),
+    (
+        "sim",
+        &["tls", "identity", "policy", "config::snapshot", "rt", "sys", "proxy", "metrics", "log"],
+    ),
     ("sys", &[]),
     ("metrics", &[]),
     // The leaves.
@@ -188,6 +192,8 @@ mod tests {
             ("src/limits.rs", "use crate::config::model::Model;"),
             ("src/attic/mod.rs", "use crate::rt::timer;"),
             ("src/main.rs", "use ringfort::control::supervisor;"),
+            ("src/sim/world.rs", "use crate::control::load;"),
+            ("src/proxy/worker.rs", "use crate::sim::random::Random;"),
             ("src/log.rs", "macro_rules! m { () => { $crate::proxy::x() } }"),
         ];
         for (path, text) in planted {

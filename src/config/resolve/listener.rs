@@ -72,8 +72,9 @@ impl Resolver<'_> {
         );
         let socket = self.socket_options(listener, dual_stack);
         let clients = clients?;
+        let verifier = clients.verifier;
         let options =
-            ListenerTlsOptions { provider, versions, verifier: clients.verifier, alpn, key_log };
+            ListenerTlsOptions { provider, versions, verifier, alpn, key_log, time: None };
         Some(Listener {
             name: name.into(),
             address,

@@ -1,0 +1,184 @@
+//! Swarm faults: a seed first chooses which faults exist in a run and how strong, then when.
+//!
+//! Most runs have a few kinds of fault and are healthy otherwise: a run in which everything fails
+//! gets nowhere ("Swarm Testing", Groce and others, ISSTA 2012).
+
+use super::random::Random;
+
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
+        /// A kind of fault.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Fault {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Fault {
+            /// Every kind.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The name in reports, and its mark of coverage.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $code,)*
+                }
+            }
+        }
+    };
+}
+
+faults! {
+    /// A receive takes less than has arrived.
+    RecvPartial = "recv_partial",
+    /// A receive fails, and with it the connection.
+    RecvFailed = "recv_failed",
+    /// A multishot receive ends with data, as when the completion queue is full.
+    RecvEnded = "recv_ended",
+    /// A receive finds no buffer although some are provided.
+    RecvNoBuffers = "recv_no_buffers",
+    /// A send takes less than all, in spite of MSG_WAITALL.
+    SendPartial = "send_partial",
+    /// A send fails, and with it the connection.
+    SendFailed = "send_failed",
+    /// A send completes only after a very long time, or when it is cancelled.
+    SendStalled = "send_stalled",
+    /// The notification of a zero-copy send comes late.
+    NotificationLate = "notification_late",
+    /// connect(2) is refused.
+    ConnectRefused = "connect_refused",
+    /// A connection is reset as soon as it is established.
+    ConnectReset = "connect_reset",
+    /// connect(2) gets no answer.
+    ConnectSilent = "connect_silent",
+    /// connect(2) finds no route.
+    ConnectUnreachable = "connect_unreachable",
+    /// accept(2) finds no free descriptor.
+    AcceptNoFiles = "accept_no_files",
+    /// accept(2) reports that the connection is gone.
+    AcceptAborted = "accept_aborted",
+    /// A multishot accept ends with a connection.
+    AcceptEnded = "accept_ended",
+    /// socket(2) finds no free descriptor.
+    SocketNoFiles = "socket_no_files",
+    /// A cancellation takes effect late.
+    CancelLate = "cancel_late",
+    /// A cancellation is refused with EALREADY, and the operation completes later all the same.
+    CancelAlready = "cancel_already",
+    /// A cancellation's completion comes before that of its target.
+    CancelFirst = "cancel_first",
+    /// A completion is delivered late, and after others that came later.
+    CompletionLate = "completion_late",
+    /// The completion queue is full: the rest comes with the next turn, multishots end.
+    CompletionOverflow = "completion_overflow",
+    /// close(2) fails; the descriptor is gone all the same.
+    CloseFailed = "close_failed",
+    /// The wait of the ring ends without a reason (EINTR).
+    SpuriousWake = "spurious_wake",
+    /// The kernel no longer knows the address of a peer.
+    PeerUnknown = "peer_unknown",
+    /// Bytes are long on their way.
+    LinkSlow = "link_slow",
+    /// A connection is reset from outside.
+    LinkReset = "link_reset",
+    /// The monotonic clock jumps forward, as after a suspended machine.
+    ClockJump = "clock_jump",
+    /// Wall-clock time jumps, either way.
+    WallClockJump = "wall_clock_jump",
+    /// A client sends its bytes one by one, or in arbitrary pieces.
+    RecordCut = "record_cut",
+    /// A client holds records back and sends several in one piece.
+    RecordCoalesced = "record_coalesced",
+    /// A byte from a client is changed on its way.
+    RecordCorruptedUp = "record_corrupted_up",
+    /// A byte to a client is changed on its way.
+    RecordCorruptedDown = "record_corrupted_down",
+    /// A client changes its keys.
+    KeyUpdate = "key_update",
+    /// A client sends a fatal alert amid data.
+    AlertAmidData = "alert_amid_data",
+    /// A client's certificate expires while it shakes hands.
+    CertificateExpires = "certificate_expires",
+    /// A client stops reading.
+    ClientStalled = "client_stalled",
+    /// A client resets its connection.
+    ClientReset = "client_reset",
+    /// A client ends without close_notify.
+    ClientTruncated = "client_truncated",
+    /// An upstream stops listening for a while.
+    UpstreamFlap = "upstream_flap",
+    /// An upstream resets a connection.
+    UpstreamReset = "upstream_reset",
+    /// An upstream stops reading.
+    UpstreamStalled = "upstream_stalled",
+    /// Workers get another configuration.
+    ConfigurationChange = "configuration_change",
+    /// A worker drains while clients come.
+    WorkerDrain = "worker_drain",
+}
+
+/// The faults in play.
+#[derive(Debug)]
+pub struct Faults {
+    per_mille: Vec<u32>,
+    random: Random,
+    active: bool,
+}
+
+impl Faults {
+    /// Chooses which faults exist and how strong they are.
+    pub fn swarm(random: &mut Random) -> Self {
+        let mut random = random.fork("faults");
+        // One run in twelve is healthy.
+        let density = *random.pick(&[0, 60, 60, 150, 150, 150, 300, 300, 300, 500, 500, 800]);
+        let per_mille = Fault::ALL
+            .iter()
+            .map(|_| {
+                let strength = *random.pick(&[3, 10, 10, 30, 30, 100, 300]);
+                if random.chance(density) { strength } else { 0 }
+            })
+            .collect();
+        Self { per_mille, random, active: true }
+    }
+
+    /// Whether `fault` exists in this run, be it now or before faults stopped.
+    pub fn in_play(&self, fault: Fault) -> bool {
+        self.per_mille[fault as usize] > 0
+    }
+
+    /// Whether none exists.
+    pub fn is_healthy(&self) -> bool {
+        self.per_mille.iter().all(|&strength| strength == 0)
+    }
+
+    /// Whether `fault` happens now.
+    pub fn happens(&mut self, fault: Fault) -> bool {
+        let per_mille = self.per_mille[fault as usize];
+        self.active && per_mille > 0 && self.random.chance(per_mille)
+    }
+
+    /// Whether `fault` happens where it could only once or twice in a run: ten times as likely.
+    pub fn happens_rarely(&mut self, fault: Fault) -> bool {
+        let per_mille = self.per_mille[fault as usize];
+        self.active && per_mille > 0 && self.random.chance(10 * per_mille)
+    }
+
+    /// Nothing fails from now on.
+    pub fn stop(&mut self) {
+        self.active = false;
+    }
+
+    /// The faults in play with their strength, for a report.
+    pub fn describe(&self) -> String {
+        let in_play: Vec<String> = Fault::ALL
+            .iter()
+            .filter(|fault| self.in_play(**fault))
+            .map(|fault| format!("{}={}", fault.as_str(), self.per_mille[*fault as usize]))
+            .collect();
+        if in_play.is_empty() { "none".into() } else { in_play.join(" ") }
+    }
+
+    /// For choices of how a fault turns out.
+    pub fn random(&mut self) -> &mut Random {
+        &mut self.random
+    }
+}

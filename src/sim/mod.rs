@@ -1,0 +1,13 @@
+//! The gateway on a simulated kernel, network and clock: one seed, one run (docs/simulation.md).
+//!
+//! The real `proxy`, `rt` and `tls` code runs, whole, on the second variant of
+//! [`rt::driver::Driver`](crate::rt::driver::Driver); clients and upstreams are in the same thread.
+//! Feature `sim` only: nothing of it is in a release build.
+
+pub mod crypto;
+pub mod driver;
+pub mod faults;
+pub mod net;
+pub mod pki;
+pub mod random;
+pub mod trace;
