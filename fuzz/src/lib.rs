@@ -5,6 +5,7 @@
 //! input (`tests/`). So a harness reads no clock, no file and no random numbers that could change
 //! what it asserts, and says all that it found in its panic. `docs/fuzzing.md` lists them.
 
+mod bufring;
 mod config;
 mod der;
 mod hello;
@@ -17,6 +18,7 @@ mod seal;
 mod session;
 mod timer;
 
+pub use bufring::bufring;
 pub use config::config;
 pub use hello::hello;
 pub use identity::identity;
@@ -29,7 +31,7 @@ pub use timer::timer;
 #[macro_export]
 macro_rules! for_each_harness {
     ($callback:ident) => {
-        $callback! { hello session config identity patterns timer ops }
+        $callback! { hello session config identity patterns timer ops bufring }
     };
 }
 

@@ -1,11 +1,13 @@
 //! The two ends of a session under test: ringfort's `Session`, and rustls at the other side.
 //!
-//! Configurations are made once; nothing is resumed, so no input depends on those before it.
+//! Configurations are made once and nothing is resumed; random numbers, certificates and time are
+//! the simulation's. So an input does the same in every run, whatever came before it.
 
 use std::sync::{Arc, LazyLock};
 
 use ringfort::identity::KeyType;
-use ringfort::tls::provider::{Backend, provider};
+use ringfort::sim::crypto::{self, Clock};
+use ringfort::sim::pki::{Client, Credentials, Pki, Verdict, server_name};
 use ringfort::tls::server::{Certificate, ListenerTls, ListenerTlsOptions};
 use ringfort::tls::session::Session;
 use ringfort::tls::verify::{ClientAuth, ClientVerifier, KeyRules};
@@ -15,15 +17,19 @@ use rustls::client::{
 };
 use rustls::crypto::CryptoProvider;
 use rustls::kernel::KernelConnection;
-use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{NoServerSessionStorage, ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use rustls::{
-    CipherSuite, ClientConfig, ConnectionTrafficSecrets, ExtractedSecrets, NamedGroup, ServerConfig,
+    CipherSuite, ClientConfig, ConnectionTrafficSecrets, ExtractedSecrets, NamedGroup,
+    ServerConfig, SupportedProtocolVersion,
 };
 
-use crate::pki::pki;
+use crate::pki::NOW_UNIX_S;
 use crate::seal::Keys;
+
+/// What the random numbers of every handshake follow from.
+const SEED: u64 = 0x72_66;
 
 /// What the ends agree on.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +45,8 @@ struct Configs {
     server: Arc<ServerConfig>,
     /// rustls' own, without ringfort's verifier.
     plain_server: Arc<ServerConfig>,
-    client: Arc<ClientConfig>,
+    /// By position in [`Client::LASTING`].
+    clients: Vec<Arc<ClientConfig>>,
 }
 
 /// By version and suite.
@@ -53,44 +60,55 @@ fn configs((is_tls12, is_chacha): (bool, bool)) -> Configs {
         (true, false) => CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
         (true, true) => CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
     };
-    let provider = provider(Backend::ALL[0], &[suite], &[NamedGroup::X25519]);
-    let provider = Arc::new(provider.expect("a suite that there is"));
+    let mut provider = CryptoProvider::clone(&crypto::provider(SEED));
+    provider.cipher_suites.retain(|known| known.suite() == suite);
+    let provider = Arc::new(provider);
+    let versions: &[&SupportedProtocolVersion] =
+        if is_tls12 { &[&rustls::version::TLS12] } else { &[&rustls::version::TLS13] };
+    let client = |client: &Client| client_config(versions, &provider, *client);
     Configs {
-        server: server_config(is_tls12, &provider),
-        plain_server: plain_server_config(is_tls12, &provider),
-        client: client_config(is_tls12, &provider),
+        server: server_config(versions, &provider),
+        plain_server: plain_server_config(versions, &provider),
+        clients: Client::LASTING.iter().map(client).collect(),
     }
 }
 
-fn versions(is_tls12: bool) -> Vec<&'static rustls::SupportedProtocolVersion> {
-    vec![if is_tls12 { &rustls::version::TLS12 } else { &rustls::version::TLS13 }]
+fn clock() -> Arc<Clock> {
+    Arc::new(Clock::new(NOW_UNIX_S))
 }
 
-fn server_config(is_tls12: bool, provider: &Arc<CryptoProvider>) -> Arc<ServerConfig> {
-    let pki = pki();
+fn server_config(
+    versions: &[&'static SupportedProtocolVersion],
+    provider: &Arc<CryptoProvider>,
+) -> Arc<ServerConfig> {
+    let pki = Pki::new();
     let keys = KeyRules { types: KeyType::ALL.to_vec(), rsa_bits_min: 2048 };
-    let roots = Arc::clone(&pki.roots);
+    let roots = Arc::clone(pki.anchors());
     let verifier = ClientVerifier::new(roots, ClientAuth::Require, 6, keys, Arc::clone(provider));
-    let key = PrivateKeyDer::from(pki.server.key.clone_key());
-    let certificate = Certificate::new(pki.server.chain.clone(), key, provider);
+    let Credentials { chain, key } = pki.server().clone();
+    let certificate = Certificate::new(chain, key.into(), provider);
     let options = ListenerTlsOptions {
         provider: Arc::clone(provider),
-        versions: versions(is_tls12),
+        versions: versions.to_vec(),
         verifier: Arc::new(verifier.expect("a verifier")),
         alpn: vec![b"one".to_vec()],
         key_log: None,
+        time: Some(clock()),
     };
     let tls = ListenerTls::new(&[certificate.expect("a certificate")], &options);
     Arc::clone(&tls.expect("a configuration").configs()[0])
 }
 
-fn plain_server_config(is_tls12: bool, provider: &Arc<CryptoProvider>) -> Arc<ServerConfig> {
-    let pki = pki();
-    let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
-        .with_protocol_versions(&versions(is_tls12))
+fn plain_server_config(
+    versions: &[&'static SupportedProtocolVersion],
+    provider: &Arc<CryptoProvider>,
+) -> Arc<ServerConfig> {
+    let Credentials { chain, key } = Pki::new().server().clone();
+    let mut config = ServerConfig::builder_with_details(Arc::clone(provider), clock())
+        .with_protocol_versions(versions)
         .expect("a suite for the version")
         .with_no_client_auth()
-        .with_single_cert(pki.server.chain.clone(), pki.server.key.clone_key().into())
+        .with_single_cert(chain, key.into())
         .expect("a certificate and its key");
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -98,14 +116,22 @@ fn plain_server_config(is_tls12: bool, provider: &Arc<CryptoProvider>) -> Arc<Se
     Arc::new(config)
 }
 
-fn client_config(is_tls12: bool, provider: &Arc<CryptoProvider>) -> Arc<ClientConfig> {
-    let pki = pki();
-    let mut config = ClientConfig::builder_with_provider(Arc::clone(provider))
-        .with_protocol_versions(&versions(is_tls12))
+fn client_config(
+    versions: &[&'static SupportedProtocolVersion],
+    provider: &Arc<CryptoProvider>,
+    client: Client,
+) -> Arc<ClientConfig> {
+    let pki = Pki::new();
+    let builder = ClientConfig::builder_with_details(Arc::clone(provider), clock())
+        .with_protocol_versions(versions)
         .expect("a suite for the version")
-        .with_root_certificates(Arc::clone(&pki.roots))
-        .with_client_auth_cert(pki.client.chain.clone(), pki.client.key.clone_key().into())
-        .expect("a certificate and its key");
+        .with_root_certificates(Arc::clone(pki.anchors()));
+    let mut config = match pki.client(client) {
+        None => builder.with_no_client_auth(),
+        Some(Credentials { chain, key }) => {
+            builder.with_client_auth_cert(chain, key.into()).expect("a certificate and its key")
+        }
+    };
     config.alpn_protocols = vec![b"one".to_vec()];
     config.enable_secret_extraction = true;
     // It reads tickets, which a store that is off would not let it.
@@ -144,34 +170,33 @@ impl Choice {
         &CONFIGS[2 * usize::from(self.is_tls12) + usize::from(self.is_chacha)]
     }
 
-    /// The session under test, before its first byte.
-    pub(crate) fn session(self) -> Session {
+    /// The session under test and the other end, before their first byte. Of the clients, `who` is
+    /// the one by position in [`Client::LASTING`].
+    pub(crate) fn ends(self, who: usize) -> (Session, Peer) {
         let configs = self.configs();
-        let session = if self.is_client {
-            Session::client(Arc::clone(&configs.client), server_name())
-        } else {
-            Session::new(Arc::clone(&configs.server))
-        };
-        session.expect("a configuration that works")
-    }
-
-    /// The other end.
-    pub(crate) fn peer(self) -> Peer {
-        let configs = self.configs();
+        crypto::seed_thread(SEED);
+        let client = Arc::clone(&configs.clients[who % Client::LASTING.len()]);
         if self.is_client {
-            let config = Arc::clone(&configs.plain_server);
-            let connection = UnbufferedServerConnection::new(config).expect("a server");
-            Peer::Server(Box::new(connection))
+            let session = Session::client(client, server_name());
+            let server = UnbufferedServerConnection::new(Arc::clone(&configs.plain_server));
+            (session.expect("a client"), Peer::Server(Box::new(server.expect("a server"))))
         } else {
-            let config = Arc::clone(&configs.client);
-            let connection = UnbufferedClientConnection::new(config, server_name());
-            Peer::Client(Box::new(connection.expect("a client")))
+            let session = Session::new(Arc::clone(&configs.server));
+            let client = UnbufferedClientConnection::new(client, server_name());
+            (session.expect("a server"), Peer::Client(Box::new(client.expect("a client"))))
         }
     }
-}
 
-fn server_name() -> ServerName<'static> {
-    ServerName::try_from("localhost").expect("a name")
+    /// The certificate that the session has to see of the other end; `None` where it must not agree.
+    pub(crate) fn certificate(self, who: usize) -> Option<CertificateDer<'static>> {
+        let pki = Pki::new();
+        if self.is_client {
+            return pki.server().chain.first().cloned();
+        }
+        let client = Client::LASTING[who % Client::LASTING.len()];
+        let is_refused = matches!(client.verdict(NOW_UNIX_S), Verdict::Refused(_));
+        pki.client(client).filter(|_| !is_refused)?.chain.first().cloned()
+    }
 }
 
 /// rustls' end of a handshake.

@@ -1,12 +1,8 @@
-//! One authority and what it issued, made once per process.
-//!
-//! Ed25519 throughout: its keys and signatures have one length, so flights of the same content
-//! have the same length in every run.
+//! One authority and what it issued, made once per process: the files of a configuration.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use ringfort::cli::pki::{Authority, Issued, KeyChoice, Names, Profile, Validity};
-use rustls::RootCertStore;
 
 /// 2026-01-02 00:00 UTC, the time of a configuration.
 pub(crate) const NOW_UNIX_S: i64 = 1_767_312_000;
@@ -14,7 +10,6 @@ const YEAR_S: i64 = 31_557_600;
 
 /// An authority, a server, a client, and a server that was valid once.
 pub(crate) struct Pki {
-    pub(crate) roots: Arc<RootCertStore>,
     pub(crate) roots_pem: String,
     pub(crate) server: Issued,
     pub(crate) client: Issued,
@@ -36,10 +31,7 @@ pub(crate) fn pki() -> &'static Pki {
         let root = Authority::root(&profile("root", -5, 40)).expect("a root");
         let server = |first, last| root.issue_server(&profile("server", first, last), &names);
         let client = root.issue_client(&profile("client", -5, 30), &client_names);
-        let mut roots = RootCertStore::empty();
-        roots.add(root.certificate().clone()).expect("a root");
         Pki {
-            roots: Arc::new(roots),
             roots_pem: root.chain_pem(),
             server: server(-5, 30).expect("a server"),
             client: client.expect("a client"),

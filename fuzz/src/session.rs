@@ -11,12 +11,13 @@ use ringfort::limits::{HANDSHAKE_BYTES_MAX, TLS_RECORD_BYTES_MAX};
 use ringfort::tls::session::{Session, SessionError};
 
 use crate::peer::Choice;
-use crate::pki::pki;
 
 /// What one end says in a whole handshake: two flights and an alert.
 const FLIGHTS_BYTES_MAX: usize = 16 * 1024;
 /// Flights of each end after which a handshake must have come to an end.
 const ROUNDS_MAX: usize = 8;
+/// The position of a client that is in order.
+const ALLOWED: usize = 1;
 
 /// How bytes are cut on their way.
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +58,8 @@ pub fn session(data: &[u8]) {
     match flags >> 3 & 3 {
         0 => raw(choice, cuts, input.take_rest()),
         1 => {
-            let Ok(changes) = input.arbitrary::<Vec<Change>>() else { return };
-            changed(choice, cuts, &changes);
+            let Ok((who, changes)) = input.arbitrary::<(u8, Vec<Change>)>() else { return };
+            changed(choice, usize::from(who), cuts, &changes);
         }
         _ => established::run(choice, cuts, flags & 0x20 != 0, &mut input),
     }
@@ -71,9 +72,14 @@ fn raw(choice: Choice, cuts: Cuts, wire: &[u8]) {
     assert_eq!(whole, cut, "by {cuts:?}");
 }
 
-/// What a fresh session makes of `wire`: its error, and how much it says.
-fn answer(choice: Choice, cuts: Cuts, wire: &[u8]) -> (Option<SessionError>, usize, bool) {
-    let mut session = choice.session();
+/// An error as it can be compared: what a verifier says equals nothing, not even itself.
+fn comparable(error: &SessionError) -> String {
+    format!("{error:?}")
+}
+
+/// What a fresh session makes of `wire`: its error, what it says, whether that was an end.
+fn answer(choice: Choice, cuts: Cuts, wire: &[u8]) -> (Option<String>, Vec<u8>, bool) {
+    let (mut session, _) = choice.ends(ALLOWED);
     let mut out = Vec::new();
     if choice.is_client {
         session.handshake(&mut [], &mut out).expect("a ClientHello");
@@ -83,7 +89,7 @@ fn answer(choice: Choice, cuts: Cuts, wire: &[u8]) -> (Option<SessionError>, usi
         match session.handshake(&mut piece.to_vec(), &mut out) {
             Ok(agreed) => assert!(agreed.is_none(), "agreed with who has no key: {agreed:?}"),
             Err(found) => {
-                error = Some(found);
+                error = Some(comparable(&found));
                 break;
             }
         }
@@ -93,7 +99,7 @@ fn answer(choice: Choice, cuts: Cuts, wire: &[u8]) -> (Option<SessionError>, usi
         check_failed(&mut session);
     }
     assert!(out.len() <= FLIGHTS_BYTES_MAX, "{} bytes of output", out.len());
-    (error, out.len(), session.peer_closed())
+    (error, out, session.peer_closed())
 }
 
 fn check_before_agreement(session: &mut Session) {
@@ -154,26 +160,26 @@ impl Change {
 }
 
 /// A handshake with an honest peer, over a wire that is not.
-fn changed(choice: Choice, cuts: Cuts, changes: &[Change]) {
-    let whole = shake(choice, Cuts::NONE, changes);
-    let cut = shake(choice, cuts, changes);
-    // Which error may depend on the random values that a change hits.
+fn changed(choice: Choice, who: usize, cuts: Cuts, changes: &[Change]) {
+    let whole = shake(choice, who, Cuts::NONE, changes);
+    let cut = shake(choice, who, cuts, changes);
     assert_eq!(whole, cut, "by {cuts:?}");
     if changes.is_empty() {
-        assert_eq!(whole, Shaken::Agreed, "an honest wire");
+        let is_agreed = whole == Shaken::Agreed;
+        assert_eq!(is_agreed, choice.certificate(who).is_some(), "an honest wire: {whole:?}");
     }
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Shaken {
     Agreed,
-    Failed,
+    Failed(String),
     GivenUp,
     Stalled,
 }
 
-fn shake(choice: Choice, cuts: Cuts, changes: &[Change]) -> Shaken {
-    let (mut session, mut peer) = (choice.session(), choice.peer());
+fn shake(choice: Choice, who: usize, cuts: Cuts, changes: &[Change]) -> Shaken {
+    let (mut session, mut peer) = choice.ends(who);
     let (mut from_peer, mut from_session) = (Vec::new(), Vec::new());
     if choice.is_client {
         session.handshake(&mut [], &mut from_session).expect("a ClientHello");
@@ -192,9 +198,9 @@ fn shake(choice: Choice, cuts: Cuts, changes: &[Change]) -> Shaken {
         for piece in cuts.pieces(&flight) {
             let agreed = match session.handshake(&mut piece.to_vec(), &mut from_session) {
                 Ok(agreed) => agreed,
-                Err(_) => {
+                Err(error) => {
                     check_failed(&mut session);
-                    return Shaken::Failed;
+                    return Shaken::Failed(comparable(&error));
                 }
             };
             let Some(agreed) = agreed else {
@@ -204,8 +210,9 @@ fn shake(choice: Choice, cuts: Cuts, changes: &[Change]) -> Shaken {
             // Who speaks last completes it last: the client in TLS 1.3, the server in TLS 1.2.
             let speaks_last = choice.is_client != choice.is_tls12;
             assert!(peer_is_done || speaks_last, "agreed before the peer has");
-            let expected = if choice.is_client { &pki().server } else { &pki().client };
-            assert_eq!(agreed.peer_certificate.as_ref(), expected.chain.first());
+            let expected = choice.certificate(who);
+            assert!(expected.is_some(), "agreed with a client that has to be refused");
+            assert_eq!(agreed.peer_certificate, expected);
             assert!(session.take_early().is_empty(), "nobody sealed anything");
             return Shaken::Agreed;
         }

@@ -14,6 +14,7 @@ use ringfort_fuzz::Harness;
 fn cases(name: &str) -> u32 {
     match name {
         "session" | "config" => 768,
+        "bufring" => 1024,
         _ => 8192,
     }
 }

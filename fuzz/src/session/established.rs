@@ -5,7 +5,7 @@ use ringfort::limits::{QUIET_RECORDS_MAX, TICKET_BYTES_MAX, TLS_RECORD_BYTES_MAX
 use ringfort::tls::record::PLAINTEXT_BYTES_MAX;
 use ringfort::tls::session::{Session, SessionError, encrypted_bytes_max};
 
-use super::{Cuts, check_failed};
+use super::{ALLOWED, Cuts, check_failed, comparable};
 use crate::peer::{Choice, EstablishedPeer};
 
 const ALERT: u8 = 21;
@@ -60,9 +60,9 @@ pub(super) fn run(choice: Choice, cuts: Cuts, is_early: bool, input: &mut Unstru
 }
 
 /// What both ends saw.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 struct Outcome {
-    error: Option<SessionError>,
+    error: Option<String>,
     plain: Vec<u8>,
     received: Vec<u8>,
     alerts: Vec<Vec<u8>>,
@@ -87,7 +87,7 @@ fn outcome(choice: Choice, cuts: Cuts, is_early: bool, acts: &[Act]) -> Outcome 
         alerts: scene.alerts,
         peer_closed: scene.session.peer_closed(),
         partial_bytes: if failed { 0 } else { scene.session.partial_bytes() },
-        error: scene.error,
+        error: scene.error.as_ref().map(comparable),
     }
 }
 
@@ -124,7 +124,7 @@ struct Scene {
 
 impl Scene {
     fn new(choice: Choice, cuts: Cuts, is_early: bool) -> Self {
-        let (mut session, mut peer) = (choice.session(), choice.peer());
+        let (mut session, mut peer) = choice.ends(ALLOWED);
         let (mut wire, mut out) = (Vec::new(), Vec::new());
         let mut is_agreed = false;
         if choice.is_client {
