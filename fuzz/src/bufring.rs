@@ -1,5 +1,5 @@
-//! `sys::bufring::BufferPool` beside a queue of addresses: each buffer is in one place, comes in the
-//! order in which it went home, and holds what was put into it and nothing of its neighbours.
+//! `sys::bufring::BufferPool` beside a queue of addresses: each buffer is in one place, comes in
+//! the order in which it went home, and holds what was put into it and nothing of its neighbours.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

@@ -29,6 +29,9 @@ pub(crate) struct Parts<'a> {
     pub(crate) names: Option<&'a [u8]>,
 }
 
+/// An attribute of a Name: content of its OID, tag and content of its value.
+pub(crate) type Attribute<'a> = (&'a [u8], u8, &'a [u8]);
+
 /// A tag, a length in its shortest form, and the content.
 pub(crate) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len().to_be_bytes();
@@ -52,12 +55,12 @@ pub(crate) fn general_names<'a>(names: impl IntoIterator<Item = (u8, &'a [u8])>)
     tlv(SEQUENCE, &names.concat())
 }
 
-/// A Name of relative distinguished names; each is attributes of OID content, tag and value.
+/// A Name of relative distinguished names.
 pub(crate) fn name<'a, Rdn>(rdns: impl IntoIterator<Item = Rdn>) -> Vec<u8>
 where
-    Rdn: IntoIterator<Item = (&'a [u8], u8, &'a [u8])>,
+    Rdn: IntoIterator<Item = Attribute<'a>>,
 {
-    let attribute = |(oid, tag, value): (&[u8], u8, &[u8])| {
+    let attribute = |(oid, tag, value): Attribute<'_>| {
         tlv(SEQUENCE, &[tlv(OID, oid), tlv(tag, value)].concat())
     };
     let rdns: Vec<Vec<u8>> = rdns

@@ -83,7 +83,7 @@ impl Input {
 
 /// An attribute that `joins` is one more of the RDN before it.
 fn name_of(attributes: &[Attribute]) -> Vec<u8> {
-    let mut rdns: Vec<Vec<(&[u8], u8, &[u8])>> = Vec::new();
+    let mut rdns: Vec<Vec<der::Attribute<'_>>> = Vec::new();
     for attribute in attributes {
         let kind = TYPES[usize::from(attribute.kind) % TYPES.len()];
         // The string types are 0x0c to 0x1e.

@@ -187,7 +187,8 @@ impl Choice {
         }
     }
 
-    /// The certificate that the session has to see of the other end; `None` where it must not agree.
+    /// The certificate that the session has to see of the other end; `None` where it must not
+    /// agree.
     pub(crate) fn certificate(self, who: usize) -> Option<CertificateDer<'static>> {
         let pki = Pki::new();
         if self.is_client {

@@ -153,7 +153,8 @@ impl Change {
                 flight.drain(at..(at + usize::from(*count)).min(flight.len()));
             }
             How::Cut => flight.truncate(at),
-            How::Repeat => flight.extend_from_within(..),
+            How::Repeat if flight.len() <= FLIGHTS_BYTES_MAX => flight.extend_from_within(..),
+            How::Repeat => {}
             How::Append { bytes } => flight.extend_from_slice(bytes),
         }
     }

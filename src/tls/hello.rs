@@ -218,8 +218,8 @@ fn assemble(bytes: &[u8]) -> Result<Option<Assembled<'_>>, HelloError> {
         };
         let start = offset + RECORD_HEADER_BYTES;
         let end = start + length;
-        // Before the content is looked at, which may not be there yet: the answer must not depend on
-        // how much is.
+        // Before the content is looked at, which may not be there yet: the answer must not depend
+        // on how much is.
         if end > CLIENT_HELLO_BYTES_MAX {
             return Err(HelloError::TooLarge);
         }

@@ -195,7 +195,10 @@ impl Scene {
             }
             Act::Repeat => {
                 self.is_sound &= self.wire.len() == self.last_record;
+                // The copy is the last record now, or repetitions would double the wire each time.
+                let copy = self.wire.len();
                 self.wire.extend_from_within(self.last_record..);
+                self.last_record = copy;
             }
             Act::Raw { bytes } => {
                 self.is_sound &= bytes.is_empty();
@@ -223,7 +226,7 @@ impl Scene {
         let count = usize::from(bytes) % PLAINTEXT_BYTES_MAX + 1;
         // No two stretches are the same, so what is lost or swapped shows.
         let start = self.sealed.len();
-        let content: Vec<u8> = (start..start + count).map(|at| (at * 31 >> 3) as u8).collect();
+        let content: Vec<u8> = (start..start + count).map(|at| ((at * 31) >> 3) as u8).collect();
         self.push(DATA, &content, usize::from(padding), true);
         self.quiet = 0;
     }
@@ -331,7 +334,7 @@ impl Scene {
             return;
         }
         let start = self.written.len();
-        let content: Vec<u8> = (start..start + bytes).map(|at| (at * 37 >> 2) as u8).collect();
+        let content: Vec<u8> = (start..start + bytes).map(|at| ((at * 37) >> 2) as u8).collect();
         let written = self.session.write(&content, &mut self.out);
         if self.error.is_some() {
             assert!(written.is_err() && self.out.is_empty(), "it writes after an error");
