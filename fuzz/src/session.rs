@@ -9,6 +9,7 @@ mod established;
 use arbitrary::{Arbitrary, Unstructured};
 use ringfort::limits::{HANDSHAKE_BYTES_MAX, TLS_RECORD_BYTES_MAX};
 use ringfort::tls::session::{Session, SessionError};
+use rustls::pki_types::CertificateDer;
 
 use crate::peer::Choice;
 
@@ -196,28 +197,49 @@ fn shake(choice: Choice, who: usize, cuts: Cuts, changes: &[Change]) -> Shaken {
             return Shaken::Stalled;
         }
         let flight = std::mem::take(&mut from_peer);
+        let mut is_agreed = false;
         for piece in cuts.pieces(&flight) {
-            let agreed = match session.handshake(&mut piece.to_vec(), &mut from_session) {
-                Ok(agreed) => agreed,
+            // Behind the end of the handshake, which may be in the middle of a flight, too.
+            let agreed = if is_agreed {
+                let mut plain = Vec::new();
+                let read = session.read(piece, &mut plain, &mut from_session);
+                assert!(plain.is_empty(), "nobody sealed anything");
+                read.map(|()| None)
+            } else {
+                session.handshake(&mut piece.to_vec(), &mut from_session)
+            };
+            match agreed {
+                Ok(None) if is_agreed => {}
+                Ok(None) => check_before_agreement(&mut session),
+                Ok(Some(agreed)) => {
+                    check_agreed(choice, who, peer_is_done, agreed.peer_certificate);
+                    assert!(session.take_early().is_empty(), "nobody sealed anything");
+                    is_agreed = true;
+                }
                 Err(error) => {
                     check_failed(&mut session);
                     return Shaken::Failed(comparable(&error));
                 }
-            };
-            let Some(agreed) = agreed else {
-                check_before_agreement(&mut session);
-                continue;
-            };
-            // Who speaks last completes it last: the client in TLS 1.3, the server in TLS 1.2.
-            let speaks_last = choice.is_client != choice.is_tls12;
-            assert!(peer_is_done || speaks_last, "agreed before the peer has");
-            let expected = choice.certificate(who);
-            assert!(expected.is_some(), "agreed with a client that has to be refused");
-            assert_eq!(agreed.peer_certificate, expected);
-            assert!(session.take_early().is_empty(), "nobody sealed anything");
+            }
+        }
+        if is_agreed {
             return Shaken::Agreed;
         }
         assert!(from_session.len() <= FLIGHTS_BYTES_MAX);
     }
     Shaken::Stalled
+}
+
+fn check_agreed(
+    choice: Choice,
+    who: usize,
+    peer_is_done: bool,
+    certificate: Option<CertificateDer<'static>>,
+) {
+    // Who speaks last completes it last: the client in TLS 1.3, the server in TLS 1.2.
+    let speaks_last = choice.is_client != choice.is_tls12;
+    assert!(peer_is_done || speaks_last, "agreed before the peer has");
+    let expected = choice.certificate(who);
+    assert!(expected.is_some(), "agreed with a client that has to be refused");
+    assert_eq!(certificate, expected);
 }
