@@ -41,7 +41,7 @@ impl Resolver<'_> {
             _ => {}
         }
         let mut taken = Vec::new();
-        // What is beyond the bound is refused as a whole, or the errors of a wrong file are endless.
+        // What is beyond the bound is refused as a whole, or a wrong file has errors without end.
         listeners
             .iter()
             .take(LISTENERS_MAX)
