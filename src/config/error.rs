@@ -4,11 +4,13 @@
 //! was expected, and what to do. It knows nothing of what the keys mean.
 
 use std::fmt;
+use std::fmt::Write as _;
 use std::ops::Range;
 
 /// One problem: where, what was found, what was expected, what to do.
 ///
-/// Displays on one line: `FILE:LINE:COLUMN: found; expected ...; fix: ...`.
+/// Displays on one line: `FILE:LINE:COLUMN: found; expected ...; fix: ...`. Control characters that
+/// it quotes are escaped, so that no text can forge another line or command a terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// Where the offending text is.
@@ -24,7 +26,24 @@ pub struct ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { place, found, expected, fix } = self;
-        write!(f, "{place}: {found}; expected {expected}; fix: {fix}")
+        write!(OneLine(f), "{place}: {found}; expected {expected}; fix: {fix}")
+    }
+}
+
+/// Escapes control characters on their way to a formatter.
+struct OneLine<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(char::is_control) {
+            let control = part.chars().next_back().filter(|last| last.is_control());
+            let plain = &part[..part.len() - control.map_or(0, char::len_utf8)];
+            self.0.write_str(plain)?;
+            if let Some(control) = control {
+                write!(self.0, "{}", control.escape_default())?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -169,6 +188,20 @@ mod tests {
         assert_eq!(source.flag("--listen"), listen);
         assert_eq!(source.place(&listen).to_string(), "--listen");
         assert_eq!(source.place(&(0..0)).to_string(), "command line");
+    }
+
+    #[test]
+    fn what_is_quoted_cannot_break_the_line_or_command_a_terminal() {
+        let error = ConfigError {
+            place: Place::File("r.toml".into()),
+            found: "unknown key `a\nr.toml:1:1: \u{1b}[2J\u{9b}\t\u{e4}`".into(),
+            expected: "b".into(),
+            fix: "c".into(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "r.toml: unknown key `a\\nr.toml:1:1: \\u{1b}[2J\\u{9b}\\t\u{e4}`; expected b; fix: c"
+        );
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod listener;
 mod pem;
 mod upstream;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -437,15 +439,18 @@ impl Resolver<'_> {
     }
 
     fn refuse_duplicates<'t>(&mut self, key: &str, texts: impl Iterator<Item = &'t Text>) {
-        let mut seen: Vec<&Text> = Vec::new();
+        // A map, for a file may list some hundred thousand before their number is refused.
+        let mut seen: HashMap<&str, &Text> = HashMap::new();
         for text in texts {
-            match seen.iter().find(|earlier| earlier.get_ref() == text.get_ref()) {
-                Some(earlier) => {
-                    let at = self.model.source.place(&earlier.span());
+            match seen.entry(text.get_ref()) {
+                Entry::Occupied(earlier) => {
+                    let at = self.model.source.place(&earlier.get().span());
                     let found = format!("{key} = {:?}, as at {at}", text.get_ref());
                     self.refuse(&text.span(), &found, "each once", "rename or remove one of them");
                 }
-                None => seen.push(text),
+                Entry::Vacant(place) => {
+                    place.insert(text);
+                }
             }
         }
     }

@@ -218,6 +218,11 @@ fn assemble(bytes: &[u8]) -> Result<Option<Assembled<'_>>, HelloError> {
         };
         let start = offset + RECORD_HEADER_BYTES;
         let end = start + length;
+        // Before the content is looked at, which may not be there yet: the answer must not depend
+        // on how much is.
+        if end > CLIENT_HELLO_BYTES_MAX {
+            return Err(HelloError::TooLarge);
+        }
         let fragment = &bytes[start..end.min(bytes.len())];
         for (cell, &byte) in header.iter_mut().skip(gathered).zip(fragment) {
             *cell = byte;
@@ -225,9 +230,6 @@ fn assemble(bytes: &[u8]) -> Result<Option<Assembled<'_>>, HelloError> {
         let before = gathered;
         gathered += fragment.len();
         let announced = message_length(header, gathered)?;
-        if end > CLIENT_HELLO_BYTES_MAX {
-            return Err(HelloError::TooLarge);
-        }
         if announced.is_some_and(|announced| before + length > announced) {
             return Err(HelloError::Illegal("bytes after it in its record (RFC 8446, 5.1)"));
         }

@@ -104,6 +104,16 @@ enum State {
     Failed,
 }
 
+impl State {
+    fn established(&mut self) -> Result<&mut Established, SessionError> {
+        match self {
+            Self::Established(established) => Ok(established),
+            Self::Handshaking(_) => Err(SessionError::Protocol("the handshake is not complete")),
+            Self::Failed => Err(SessionError::Protocol("an error has ended the session")),
+        }
+    }
+}
+
 /// See the module's description.
 pub struct Session {
     state: State,
@@ -232,16 +242,29 @@ impl Session {
     /// `out`. What follows a close_notify is ignored (RFC 8446, 6.1).
     ///
     /// # Errors
-    /// [`SessionError`]; `out` has the alert, `plain` what came before the fault.
+    /// [`SessionError`]; `out` has the alert, `plain` what came before the fault. The session is
+    /// over then (RFC 8446, 6.2): whatever else is asked of it is an error, and says nothing.
     pub fn read(
         &mut self,
         tls: &[u8],
         plain: &mut Vec<u8>,
         out: &mut Vec<u8>,
     ) -> Result<(), SessionError> {
-        let State::Established(established) = &mut self.state else {
-            return Err(SessionError::Protocol("the handshake is not complete"));
-        };
+        let result = self.read_records(tls, plain, out);
+        if result.is_err() && !matches!(self.state, State::Handshaking(_)) {
+            self.state = State::Failed;
+            self.partial = Vec::new();
+        }
+        result
+    }
+
+    fn read_records(
+        &mut self,
+        tls: &[u8],
+        plain: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SessionError> {
+        let established = self.state.established()?;
         let mut rest = tls;
         while !self.partial.is_empty() && !self.peer_closed {
             let wanted = match established.read.record_bytes(&self.partial) {
@@ -283,11 +306,10 @@ impl Session {
     /// Encrypts `plain` and appends the records to `out`.
     ///
     /// # Errors
-    /// [`SessionError`] before the handshake is complete, and where the keys are used up.
+    /// [`SessionError`] before the handshake is complete, after an error of [`Session::read`], and
+    /// where the keys are used up.
     pub fn write(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SessionError> {
-        let State::Established(established) = &mut self.state else {
-            return Err(SessionError::Protocol("the handshake is not complete"));
-        };
+        let established = self.state.established()?;
         for content in plain.chunks(PLAINTEXT_BYTES_MAX) {
             if established.update_owed || established.write.is_worn() {
                 established.renew_write_keys(out)?;

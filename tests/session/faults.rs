@@ -87,6 +87,27 @@ fn a_truncated_end_is_not_close_notify() {
 }
 
 #[test]
+fn an_error_is_final_and_nothing_follows_its_alert() {
+    for version in VERSIONS {
+        let mut pair = Pair::established(&Offer::version(version));
+        let sound = pair.sent_by_client(b"sound");
+        let mut changed = sound.clone();
+        changed[9] ^= 1;
+        pair.feed(&changed).expect_err("a changed record");
+        let alert = pair.out.len();
+        // The number of the record that failed was not used up: this one would decrypt.
+        pair.feed(&sound).expect_err("the session is over");
+        pair.feed(&[]).expect_err("the session is over");
+        assert!(pair.server.write(b"x", &mut pair.out).is_err());
+        pair.server.close(&mut pair.out);
+        pair.server.alert(AlertDescription::AccessDenied, &mut pair.out);
+        assert_eq!(pair.plain, b"");
+        assert_eq!(pair.out.len(), alert, "one alert and nothing behind it");
+        assert_eq!(pair.server.stored_bytes(), 0);
+    }
+}
+
+#[test]
 fn a_session_refuses_what_is_out_of_turn() {
     let mut session = Offer::default().session();
     let (mut plain, mut out) = (Vec::new(), Vec::new());

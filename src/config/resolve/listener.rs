@@ -13,12 +13,14 @@ use crate::config::model::{self, Text};
 use crate::config::snapshot::{Listener, SocketOptions};
 use crate::limits::{
     ALPN_PROTOCOL_BYTES_MAX, ALPN_PROTOCOLS_MAX, LISTENER_CERTIFICATES_MAX, LISTENERS_MAX,
-    PEM_BYTES_MAX, SERVER_CHAIN_CERTIFICATES_MAX,
+    NAME_BYTES_MAX, PEM_BYTES_MAX, SERVER_CHAIN_CERTIFICATES_MAX,
 };
 use crate::tls::server::{Certificate, CertificateError, ListenerTls, ListenerTlsOptions};
 
 /// What `protocol` may be.
 const PROTOCOLS: &[(&str, ())] = &[("tcp", ())];
+/// Names of upstreams that an error lists.
+const NAMES_SHOWN_MAX: usize = 16;
 
 impl Resolver<'_> {
     pub(super) fn listeners(&mut self) -> Vec<Arc<Listener>> {
@@ -39,8 +41,10 @@ impl Resolver<'_> {
             _ => {}
         }
         let mut taken = Vec::new();
+        // What is beyond the bound is refused as a whole, or a wrong file has errors without end.
         listeners
             .iter()
+            .take(LISTENERS_MAX)
             .filter_map(|listener| self.listener(listener, &mut taken))
             .map(Arc::new)
             .collect()
@@ -158,6 +162,7 @@ impl Resolver<'_> {
             .iter()
             .filter_map(|upstream| upstream.get_ref().name.as_ref())
             .map(|name| name.get_ref().as_str())
+            .filter(|name| name.len() <= NAME_BYTES_MAX)
             .collect();
         // By position in the tables, not among the names: a nameless upstream keeps its place.
         let index = self.model.upstream.iter().position(|upstream| {
@@ -167,7 +172,12 @@ impl Resolver<'_> {
             let found = format!("upstream = {:?}, which no [[upstream]] has", text.get_ref());
             let expected = match names.as_slice() {
                 [] => "the name of an [[upstream]]".to_string(),
-                names => format!("one of {}", names.join(", ")),
+                names => match names.split_at_checked(NAMES_SHOWN_MAX) {
+                    Some((shown, [_, ..])) => {
+                        format!("one of the {}: {}, ...", names.len(), shown.join(", "))
+                    }
+                    _ => format!("one of {}", names.join(", ")),
+                },
             };
             self.refuse(&text.span(), &found, &expected, "correct the name, or add the upstream");
             0

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::bounds;
 use crate::config::kit::{RIGHT, but, files, resolved, resolved_with};
 use crate::config::snapshot::{Balance, Listener, LogTarget, Snapshot, Target};
+use crate::limits::LISTENERS_MAX;
 use crate::tls::verify::ClientAuth;
 
 mod tls;
@@ -367,4 +368,15 @@ fn workers_cpus_buffers_and_the_log_target() {
          with a `/` in it; fix: write one of these; \"./access.log\" is a file beside the \
          configuration"
     );
+}
+
+#[test]
+fn a_file_that_is_wrong_all_over_has_errors_of_a_bounded_size() {
+    let upstreams: String = (0..5_000).map(|n| format!("[[upstream]]\nname=\"u{n}\"\n")).collect();
+    let listener = "[[listener]]\nupstream = \"no\"\n";
+    let errors = resolved(&(upstreams + &listener.repeat(5_000))).expect_err("it is wrong");
+    let named = errors.iter().filter(|error| error.contains("expected one of the 5000: u0, u1,"));
+    assert_eq!(named.count(), LISTENERS_MAX, "each listener within the bound, and no other");
+    let bytes: usize = errors.iter().map(String::len).sum();
+    assert!(bytes < 1024 * 1024, "{bytes} bytes in {} errors", errors.len());
 }

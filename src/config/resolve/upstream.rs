@@ -30,7 +30,8 @@ impl Resolver<'_> {
             ),
             _ => {}
         }
-        upstreams.iter().map(|upstream| Arc::new(self.cluster(upstream))).collect()
+        let within = upstreams.iter().take(UPSTREAMS_MAX);
+        within.map(|upstream| Arc::new(self.cluster(upstream))).collect()
     }
 
     fn cluster(&mut self, written: &Spanned<model::Upstream>) -> Cluster {

@@ -218,6 +218,15 @@ fn a_hello_that_announces_too_much_is_refused_at_once() {
 }
 
 #[test]
+fn what_is_refused_is_refused_in_the_same_way_however_much_has_come() {
+    // Too large by its record's header, and no ClientHello by its content.
+    let sent = [22, 3, 1, 0x40, 0, 2, 1, 0, 128, 0];
+    for end in 5..=sent.len() {
+        assert_eq!(error(&sent[..end]), HelloError::TooLarge, "{end} bytes");
+    }
+}
+
+#[test]
 fn records_against_the_standard_are_refused() {
     assert!(matches!(error(&[22, 3, 1, 0, 0]), HelloError::Illegal(_)));
     let bytes = with_extensions(&[]);
