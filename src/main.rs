@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use ringfort::cli::Cli;
 
+#[cfg(all(feature = "sim", not(debug_assertions)))]
+compile_error!("the feature `sim` is for tests: it has no place in a release build of the gateway");
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

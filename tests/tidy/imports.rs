@@ -10,6 +10,20 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("cli", &["control", "config", "proxy", "tls", "identity", "policy", "rt", "metrics", "log"]),
     ("control", &["config", "proxy", "tls", "identity", "policy", "rt", "sys", "metrics", "log"]),
     ("proxy", &["tls", "identity", "policy", "rt", "config::snapshot", "metrics", "log"]),
+    // The descriptors of its listeners, which it hands to its core.
+    (
+        "proxy::worker",
+        &[
+            "tls",
+            "identity",
+            "policy",
+            "rt",
+            "sys::descriptor",
+            "config::snapshot",
+            "metrics",
+            "log",
+        ],
+    ),
     ("config", &["tls", "identity", "policy"]),
     ("log", &["tls::names", "identity"]),
     ("policy", &["identity"]),
@@ -17,6 +31,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("tls", &["identity"]),
     ("tls::stream", &["identity", "rt", "sys"]),
     ("rt", &["sys"]),
+    // The second driver, where the feature `sim` is on.
+    ("rt::driver", &["sys", "sim::driver"]),
     (
         "sim",
         &["tls", "identity", "policy", "config::snapshot", "rt", "sys", "proxy", "metrics", "log"],
@@ -28,10 +44,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("error", &[]),
     ("time", &[]),
+    ("planted", &[]),
 ];
 
 /// Importable by all.
-const LEAVES: &[&str] = &["limits", "error", "time", "metrics::counter"];
+const LEAVES: &[&str] = &["limits", "error", "time", "planted", "metrics::counter"];
 
 /// Decisions without sockets, files, threads or clocks.
 const PURE: &[&str] = &[
