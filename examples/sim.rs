@@ -146,7 +146,7 @@ fn add(sum: &mut Sum, outcome: &Outcome, arguments: &Arguments) {
         let bug = arguments.bug.map_or(String::new(), |bug| format!(" --bug {}", bug.as_str()));
         println!(
             "{text}commit {commit}; to replay: scripts/sim --seed {}{bug} --events\n",
-            outcome.seed
+            outcome.seed,
         );
     }
 }

@@ -68,25 +68,18 @@ pub const fn planted(_bug: Bug) -> bool {
 }
 
 #[cfg(feature = "sim")]
-pub use switch::{plant, planted};
+std::thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
 
+/// Plants `bug` on this thread, instead of what was planted before.
 #[cfg(feature = "sim")]
-mod switch {
-    use std::cell::Cell;
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
 
-    use super::Bug;
-
-    thread_local! {
-        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
-    }
-
-    /// Plants `bug` on this thread, instead of what was planted before.
-    pub fn plant(bug: Option<Bug>) {
-        PLANTED.set(bug);
-    }
-
-    /// Whether `bug` is planted on this thread.
-    pub fn planted(bug: Bug) -> bool {
-        PLANTED.get() == Some(bug)
-    }
+/// Whether `bug` is planted on this thread.
+#[cfg(feature = "sim")]
+pub fn planted(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
 }

@@ -5,7 +5,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use ringfort::error::{CloseKind, Refusal};
 use ringfort::planted::Bug;
 use ringfort::sim::faults::Fault;
 use ringfort::sim::run::{Outcome, quiet, run};
@@ -17,39 +16,12 @@ const TWICE: u64 = 20;
 /// Events that the report of a failure shows.
 const EVENTS_SHOWN: usize = 40;
 
-/// Each reason of a close, which the seeds together must reach.
-const CLOSE_REASONS: &[CloseKind] = &[
-    CloseKind::Finished,
-    CloseKind::PlainHttp,
-    CloseKind::NotTls,
-    CloseKind::HelloTooLarge,
-    CloseKind::HelloMalformed,
-    CloseKind::HandshakeAborted,
-    CloseKind::HandshakeTimeout,
-    CloseKind::TlsFailed,
-    CloseKind::AlertReceived,
-    CloseKind::CertificateRefused(Refusal::Expired),
-    CloseKind::Denied,
-    CloseKind::Reset,
-    CloseKind::Truncated,
-    CloseKind::Io(0),
-    CloseKind::IdleTimeout,
-    CloseKind::AgeMax,
-    CloseKind::NoEndpoint,
-    CloseKind::ConnectRefused,
-    CloseKind::ConnectTimeout,
-    CloseKind::ConnectFailed(0),
-    CloseKind::SourceLimit,
-    CloseKind::DrainDeadline,
-    CloseKind::Stopped,
-];
-
 /// Each bug with a seed that catches it, as in `docs/simulation.md`.
 const CATCHES: &[(Bug, u64)] = &[
     (Bug::RearmWithoutBuffer, 3),
     (Bug::FreeSlotOnCancel, 3),
     (Bug::CloseUnderReceive, 4),
-    (Bug::ForgetShortSend, 4),
+    (Bug::ForgetShortSend, 18),
     (Bug::CloseWithoutDeadline, 17),
     (Bug::PauseForever, 5),
     (Bug::LeakBuffer, 3),
@@ -69,6 +41,15 @@ fn report(outcome: &Outcome, bug: Option<Bug>) -> Option<String> {
     let text = outcome.describe()?;
     let bug = bug.map_or(String::new(), |bug| format!(" --bug {}", bug.as_str()));
     Some(format!("{text}to replay: scripts/sim --seed {}{bug} --events\n", outcome.seed))
+}
+
+/// The rows of the first table under `heading` of a page, without backquotes.
+fn rows(page: &str, heading: &str) -> Vec<Vec<String>> {
+    let section = page.split_once(heading).expect("the heading is there").1;
+    let table = section.lines().skip_while(|line| !line.starts_with('|'));
+    let rows = table.take_while(|line| line.starts_with('|')).skip(2);
+    rows.map(|row| row.split('|').skip(1).map(|cell| cell.trim().replace('`', "")).collect())
+        .collect()
 }
 
 /// Runs seeds on all CPUs, and hands each outcome to `look`.
@@ -105,10 +86,10 @@ fn every_seed_holds_and_together_they_reach_every_fault_and_every_reason() {
     let failures = failures.into_inner().expect("nobody panics with it");
     assert!(failures.is_empty(), "{} seeds failed:\n{}", failures.len(), failures.join("\n"));
     let marks = marks.into_inner().expect("nobody panics with it");
-    let wanted = Fault::ALL
-        .iter()
-        .map(|fault| fault.as_str())
-        .chain(CLOSE_REASONS.iter().map(|kind| kind.as_str()));
+    // tests/docs.rs proves that the page has every reason.
+    let reasons = rows(include_str!("../docs/operations.md"), "## Why a connection ended");
+    let reasons = reasons.iter().map(|row| row[0].as_str());
+    let wanted = Fault::ALL.iter().map(|fault| fault.as_str()).chain(reasons);
     let missed: Vec<&str> = wanted.filter(|mark| !marks.contains_key(mark)).collect();
     assert!(missed.is_empty(), "no seed from 1 to {SEEDS} reaches {missed:?}");
 }
@@ -143,4 +124,16 @@ fn every_deliberate_bug_is_caught_by_its_seed() {
         let broken = run(seed, Some(bug), EVENTS_SHOWN);
         assert!(broken.failure().is_some(), "seed {seed} does not catch {}", bug.as_str());
     }
+}
+
+#[test]
+fn the_page_lists_the_bugs_with_the_seeds_that_catch_them() {
+    let listed: Vec<(String, String)> =
+        rows(include_str!("../docs/simulation.md"), "## Deliberate bugs")
+            .into_iter()
+            .map(|row| (row[0].clone(), row[2].clone()))
+            .collect();
+    let caught: Vec<(String, String)> =
+        CATCHES.iter().map(|(bug, seed)| (bug.as_str().into(), seed.to_string())).collect();
+    assert_eq!(listed, caught);
 }

@@ -100,12 +100,10 @@ pub struct Parts {
 
 impl Client {
     /// A client that is connecting.
-    ///
-    /// # Panics
-    /// Where rustls refuses the configuration.
     pub fn new(parts: Parts, random: &mut Random) -> Self {
         let Parts { number, actor, socket, config, script, manner } = parts;
         let tls = ClientConnection::new(config, super::pki::server_name())
+            // invariant: the configuration is `pki::client_config`'s, which rustls takes.
             .expect("a configuration that rustls takes");
         Self {
             number,

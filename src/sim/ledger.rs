@@ -104,6 +104,7 @@ impl Ledger {
     pub fn flow(&mut self, number: u64) -> &mut Flow {
         match self.clients.get_mut(&number) {
             Some(client) => &mut client.flow,
+            // invariant: numbers are given out by `add_client` and `add_upstream` only.
             None => self.upstreams.get_mut(&number).expect("a number given out here"),
         }
     }

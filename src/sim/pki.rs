@@ -286,9 +286,9 @@ impl fmt::Debug for Pki {
 impl Material {
     fn new() -> Self {
         let root = Authority::root("root");
-        // invariant: what `Authority` makes is a certificate of an authority
         let anchors_of = |root: &Authority| {
             let mut anchors = RootCertStore::empty();
+            // invariant: what `Authority` makes is a certificate of an authority
             anchors.add(root.certificate.clone()).expect("a root is an anchor");
             Arc::new(anchors)
         };
