@@ -285,3 +285,7 @@ fn nanos(time: Duration) -> u64 {
 fn slot_of(user_data: u64) -> u32 {
     (user_data & u64::from(u32::MAX)) as u32
 }
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;
