@@ -96,8 +96,8 @@ impl Relay {
     /// Relays as much as can be; ready with the reason when the relay is over.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         let before = self.relayed;
-        let up = self.poll_up(cx);
-        let down = self.poll_down(cx);
+        // What failed on the way up can make the way down look as if it had ended.
+        let polled = self.poll_up(cx).and_then(|()| self.poll_down(cx));
         self.upstream.flush();
         self.client.socket().flush();
         if self.relayed != before {
@@ -106,7 +106,7 @@ impl Relay {
             counters.bytes_up.add(self.relayed.bytes_up - before.bytes_up);
             counters.bytes_down.add(self.relayed.bytes_down - before.bytes_down);
         }
-        if let Err(reason) = up.and(down) {
+        if let Err(reason) = polled {
             return Poll::Ready(reason);
         }
         let one_ended = self.client_ended || self.upstream_ended;

@@ -139,6 +139,12 @@ impl Worker {
         .await
     }
 
+    /// See [`Core::wake`].
+    #[cfg(feature = "sim")]
+    pub fn wake(&self) {
+        self.core.wake();
+    }
+
     /// What this worker holds now: of its core, and places and leases.
     #[cfg(feature = "sim")]
     pub fn audit(&self) -> (crate::rt::audit::Audit, [usize; 2]) {

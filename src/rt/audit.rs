@@ -19,7 +19,7 @@ pub struct Audit {
     pub buffers_lent: u16,
     /// The most buffers that one socket has queued.
     pub queued_buffers_max: usize,
-    /// The most bytes that one socket has pending or in its send in flight.
+    /// The most bytes that one socket has pending behind its send in flight.
     pub pending_bytes_max: usize,
 }
 

@@ -137,6 +137,14 @@ impl Core {
         self.inner.counters.tasks_live.increment();
     }
 
+    /// The wait of the last turn is over, on a simulated driver: what came meanwhile is there
+    /// before the next turn begins.
+    #[cfg(feature = "sim")]
+    pub fn wake(&self) {
+        self.state().driver.wake();
+        self.dispatch_completions();
+    }
+
     /// Tasks that have not ended.
     #[cfg(feature = "sim")]
     pub(super) fn tasks(&self) -> usize {
@@ -181,7 +189,8 @@ impl Core {
                 .driver
                 .connecting(&address, source)
                 .map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EIO)))?;
-            let key = state.add_socket(socket);
+            // AF_UNIX lacks SOCK_SUPPORT_ZC: SEND_ZC fails there with EOPNOTSUPP.
+            let key = state.add_socket(socket, !address.is_unix());
             state.start_connect(key, address);
             Stream::new(self.clone(), key)
         };

@@ -146,4 +146,12 @@ impl Driver {
             Self::Sim(sim) => sim.reset_on_close(socket),
         }
     }
+
+    /// Ends the wait of a simulated driver.
+    #[cfg(feature = "sim")]
+    pub fn wake(&mut self) {
+        if let Self::Sim(sim) = self {
+            sim.wake();
+        }
+    }
 }

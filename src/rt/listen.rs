@@ -166,7 +166,7 @@ impl Listener {
         let mut state = self.core.state();
         let listening = &mut state.listeners[self.key as usize];
         if let Some(fd) = listening.accepted.pop_front() {
-            let key = state.add_socket(fd);
+            let key = state.add_socket(fd, true);
             drop(state);
             return Poll::Ready(Stream::new(self.core.clone(), key));
         }
@@ -192,7 +192,7 @@ impl Listener {
             None => None,
         };
         let Some(fd) = accepted else { return Poll::Ready(None) };
-        let key = state.add_socket(fd);
+        let key = state.add_socket(fd, true);
         drop(state);
         Poll::Ready(Some(Stream::new(self.core.clone(), key)))
     }

@@ -75,8 +75,16 @@ pub(super) struct Socket {
     pub(super) ended: Option<RecvEnd>,
     pub(super) recv_waker: Option<Waker>,
     send: Option<OpId>,
+    /// Large sends go out without a copy.
+    zero_copy: bool,
     /// Result of a zero-copy send whose notification is still to come.
     zero_copy_result: Option<Result<u32, i32>>,
+    /// Bytes of the send in flight.
+    send_bytes: usize,
+    /// The last send took less than all of its bytes.
+    sent_short: bool,
+    /// FIN, or what looks like it, that waits until it is known why a send was short.
+    fin_held: bool,
     pub(super) pending: SendBuf,
     pub(super) send_error: Option<i32>,
     pub(super) send_waker: Option<Waker>,
@@ -93,7 +101,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    fn new(fd: Descriptor) -> Self {
+    fn new(fd: Descriptor, zero_copy: bool) -> Self {
         Self {
             fd: Some(fd),
             phase: Phase::Open,
@@ -102,7 +110,11 @@ impl Socket {
             ended: None,
             recv_waker: None,
             send: None,
+            zero_copy,
             zero_copy_result: None,
+            send_bytes: 0,
+            sent_short: false,
+            fin_held: false,
             pending: SendBuf::default(),
             send_error: None,
             send_waker: None,
@@ -128,6 +140,11 @@ impl Socket {
         self.fd().number()
     }
 
+    /// Why sending failed, if it did.
+    fn send_failure(&self) -> Option<i32> {
+        self.send_error.or_else(|| self.zero_copy_result.and_then(Result::err))
+    }
+
     fn flushed(&self) -> bool {
         self.send.is_none() && self.pending.is_empty()
     }
@@ -141,11 +158,13 @@ impl Socket {
 }
 
 impl State {
-    /// Takes over a connected (or connecting) descriptor.
-    pub(super) fn add_socket(&mut self, fd: Descriptor) -> u32 {
+    /// Takes over a connected (or connecting) descriptor. `zero_copy` says that it can send without
+    /// a copy.
+    pub(super) fn add_socket(&mut self, fd: Descriptor, zero_copy: bool) -> u32 {
         self.counters.sockets_live.increment();
         // invariant: descriptors bound the sockets far below 2^32.
-        u32::try_from(self.sockets.insert(Socket::new(fd))).expect("fewer than 2^32 sockets")
+        u32::try_from(self.sockets.insert(Socket::new(fd, zero_copy && self.zero_copy_send)))
+            .expect("fewer than 2^32 sockets")
     }
 
     pub(super) fn socket(&mut self, key: u32) -> &mut Socket {
@@ -187,7 +206,7 @@ impl State {
     /// Arms the receive where none is in flight and the peer has not ended.
     pub(super) fn arm_receive(&mut self, key: u32) {
         let socket = self.socket(key);
-        if socket.receive != Receive::Off || socket.ended.is_some() {
+        if socket.receive != Receive::Off || socket.ended.is_some() || socket.fin_held {
             return;
         }
         let op = Op::RecvMultishot { socket: socket.raw() };
@@ -221,7 +240,10 @@ impl State {
                     }
                 }
             },
-            (Ok(_), _) => self.end_receive(key, RecvEnd::Eof),
+            (Ok(_), _) => {
+                socket.fin_held = true;
+                self.settle_fin(key);
+            }
             (Err(libc::ENOBUFS), _) if planted(Bug::RearmWithoutBuffer) => self.arm_receive(key),
             (Err(libc::ENOBUFS), _) => {
                 socket.receive = Receive::Starved;
@@ -233,6 +255,19 @@ impl State {
         }
         self.settle_receive(key);
         self.advance_close(key);
+    }
+
+    /// Decides what a FIN is. The kernel tells of an error once: a send that was told leaves a
+    /// connection that looks as if the peer had ended it. So does one that was told after it had
+    /// taken some of its bytes, which returns their number (`MSG_WAITALL`, io_uring/net.c); the
+    /// send of the rest tells then.
+    fn settle_fin(&mut self, key: u32) {
+        let socket = self.socket(key);
+        let failure = socket.send_failure();
+        if socket.fin_held && (failure.is_some() || !socket.sent_short) {
+            socket.fin_held = false;
+            self.end_receive(key, failure.map_or(RecvEnd::Eof, RecvEnd::Failed));
+        }
     }
 
     fn end_receive(&mut self, key: u32, end: RecvEnd) {
@@ -288,13 +323,13 @@ impl State {
 
     /// Sends what is pending, unless a send is in flight: its completion will.
     pub(super) fn flush(&mut self, key: u32) {
-        let zero_copy_sends = self.zero_copy_send;
         let socket = self.socket(key);
         if socket.send.is_some() || socket.pending.is_empty() || socket.send_error.is_some() {
             return;
         }
         let data = std::mem::take(&mut socket.pending);
-        let zero_copy = zero_copy_sends && data.len() >= ZERO_COPY_BYTES_MIN;
+        socket.send_bytes = data.len();
+        let zero_copy = socket.zero_copy && data.len() >= ZERO_COPY_BYTES_MIN;
         let op = Op::Send { socket: socket.raw(), data, zero_copy };
         let id = self.start(Kind::Send, key, op);
         self.socket(key).send = Some(id);
@@ -302,8 +337,14 @@ impl State {
 
     pub(super) fn on_send(&mut self, key: u32, completion: Completion) {
         let socket = &mut self.sockets[key as usize];
+        if let Ok(count) = completion.result
+            && !completion.notification
+        {
+            socket.sent_short = (count as usize) < socket.send_bytes;
+        }
         if completion.more {
             socket.zero_copy_result = Some(completion.result);
+            self.settle_fin(key);
             self.advance_close(key);
             return;
         }
@@ -334,6 +375,7 @@ impl State {
                 self.socket(key).wake();
             }
         }
+        self.settle_fin(key);
         self.advance_close(key);
     }
 

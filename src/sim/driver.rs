@@ -35,8 +35,17 @@ enum Work {
     Accept { multishot: bool },
     Receive,
     Send { data: SendBuf, done: usize, zero_copy: bool, stage: Stage },
-    Connect { address: String, started: bool },
+    Connect { address: String, stage: Connecting },
     Plain,
+}
+
+/// How far a connect is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Connecting {
+    New,
+    UnderWay,
+    /// Failed or given up, and counted as such.
+    Failed,
 }
 
 /// How far a send is.
@@ -59,6 +68,8 @@ struct Pending {
     last_visible_at: u64,
     /// Its terminal completion is posted.
     is_over: bool,
+    /// It was attempted: from then on it waits until its socket has something to tell.
+    was_tried: bool,
     /// It will be cancelled then.
     cancelled_at: Option<u64>,
 }
@@ -91,6 +102,10 @@ pub struct Sim {
     pending: BTreeMap<u32, Pending>,
     posted: BTreeMap<(u64, u64), Posted>,
     sequence: u64,
+    /// By socket: when its last completion is delivered.
+    visible: BTreeMap<i32, u64>,
+    /// The completion queue is full, which ends multishots.
+    overflows: bool,
     /// Completions that this turn may still take.
     takes_left: u64,
     /// Sockets whose receive found no buffer, until they are armed again, and the turn in which
@@ -113,6 +128,8 @@ impl Sim {
             pending: BTreeMap::new(),
             posted: BTreeMap::new(),
             sequence: 0,
+            visible: BTreeMap::new(),
+            overflows: false,
             takes_left: 0,
             starved: BTreeMap::new(),
             enters: 0,
@@ -123,6 +140,9 @@ impl Sim {
     pub fn now(&self) -> Instant {
         let mut net = self.net.borrow();
         net.now += LOOK_NS;
+        if net.fault(Fault::TaskSlow) {
+            net.now += net.choose(100_000..=5_000_000);
+        }
         Instant::from_nanos(net.now)
     }
 
@@ -152,24 +172,38 @@ impl Sim {
         for (user_data, op) in std::mem::take(&mut self.submitted) {
             self.start(user_data, op);
         }
-        let changed = self.net.borrow().take_changed(self.worker);
-        self.progress(&changed);
         let mut net = self.net.borrow();
         let mut wait_until = match wait {
             Wait::No => Some(net.now),
             Wait::AtMost(time) => Some(net.now.saturating_add(nanos(time))),
             Wait::Forever => None,
         };
-        self.takes_left = u64::MAX;
-        if net.fault(Fault::CompletionOverflow) {
-            self.takes_left = net.choose(1..=3);
-            wait_until = Some(net.now);
-        }
         if net.fault(Fault::SpuriousWake) {
             wait_until = Some(net.now);
         }
         net.set_wait_until(self.worker, wait_until);
+        drop(net);
+        // What comes while it sleeps is there when it wakes: see `wake`.
+        self.takes_left = 0;
+        if wait == Wait::No {
+            self.wake();
+        }
         Ok(())
+    }
+
+    /// The wait is over: completions can be taken.
+    pub fn wake(&mut self) {
+        self.overflows = self.net.borrow().fault(Fault::CompletionOverflow);
+        let changed = self.net.borrow().take_changed(self.worker);
+        self.progress(&changed);
+        self.takes_left = u64::MAX;
+        if self.overflows {
+            let mut net = self.net.borrow();
+            self.takes_left = net.choose(1..=3);
+            let now = net.now;
+            net.wake_worker_at(now, self.worker);
+        }
+        self.overflows = false;
     }
 
     /// See [`Driver::next_completion`](crate::rt::driver::Driver::next_completion).
@@ -216,7 +250,7 @@ impl Sim {
 
     /// Sockets that were closed by dropping their descriptors.
     pub fn close_dropped(&mut self) {
-        for number in descriptor::dropped() {
+        for number in descriptor::dropped(|number| self.net.borrow().is_open(number, self.worker)) {
             self.check_close(number);
             self.net.borrow().close(number);
         }
@@ -233,7 +267,7 @@ impl Sim {
     ) -> io::Result<Descriptor> {
         let mut net = self.net.borrow();
         let remote = name_of(address);
-        if net.is_out_of_files(self.worker) || net.fault(Fault::SocketNoFiles) {
+        if net.finds_no_file(self.worker, Fault::SocketNoFiles) {
             net.note(format_args!("w{} finds no descriptor for {remote}", self.worker));
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
@@ -244,7 +278,11 @@ impl Sim {
 
     /// See [`Driver::accept_ready`](crate::rt::driver::Driver::accept_ready).
     pub fn accept_ready(&mut self, listener: &Descriptor) -> Option<Descriptor> {
-        self.net.borrow().accept(listener.number()).map(Descriptor::simulated)
+        let mut net = self.net.borrow();
+        if net.finds_no_file(self.worker, Fault::AcceptNoFiles) {
+            return None;
+        }
+        net.accept(listener.number()).map(Descriptor::simulated)
     }
 
     /// See [`Driver::peer_address`](crate::rt::driver::Driver::peer_address).

@@ -74,6 +74,8 @@ faults! {
     CloseFailed = "close_failed",
     /// The wait of the ring ends without a reason (EINTR).
     SpuriousWake = "spurious_wake",
+    /// Something takes long between two looks at the clock.
+    TaskSlow = "task_slow",
     /// The kernel no longer knows the address of a peer.
     PeerUnknown = "peer_unknown",
     /// Bytes are long on their way.
@@ -154,12 +156,6 @@ impl Faults {
     pub fn happens(&mut self, fault: Fault) -> bool {
         let per_mille = self.per_mille[fault as usize];
         self.active && per_mille > 0 && self.random.chance(per_mille)
-    }
-
-    /// Whether `fault` happens where it could only once or twice in a run: ten times as likely.
-    pub fn happens_rarely(&mut self, fault: Fault) -> bool {
-        let per_mille = self.per_mille[fault as usize];
-        self.active && per_mille > 0 && self.random.chance(10 * per_mille)
     }
 
     /// Whether faults happen.

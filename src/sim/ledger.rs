@@ -42,6 +42,10 @@ pub struct Flow {
     header: Vec<u8>,
     /// The other end, once its number has arrived.
     pub peer: Option<u64>,
+    /// Who has got bytes of it.
+    claimed_by: Option<u64>,
+    /// It is behind a Unix socket, where a cut cannot be told from an end: there is no reset.
+    sees_no_reset: bool,
 }
 
 /// Who may pass while a configuration is in force.
@@ -90,10 +94,11 @@ impl Ledger {
     }
 
     /// A number for a connection of an upstream.
-    pub fn add_upstream(&mut self, echoes: bool) -> u64 {
+    pub fn add_upstream(&mut self, echoes: bool, is_unix: bool) -> u64 {
         self.next += 1;
         let number = if echoes { self.next | ECHO_BIT } else { self.next };
-        self.upstreams.insert(number, Flow::default());
+        let flow = Flow { sees_no_reset: is_unix, ..Flow::default() };
+        self.upstreams.insert(number, flow);
         number
     }
 
@@ -157,8 +162,9 @@ impl Ledger {
             return net.violation(format_args!("{by:#x} got bytes of nobody: {peer:#x}"));
         }
         self.flow(by).peer = Some(peer);
-        let others = self.flow(peer).peer;
-        if others.is_some_and(|other| other != by) {
+        let flow = self.flow(peer);
+        let others = [flow.peer, flow.claimed_by.replace(by)];
+        if others.into_iter().flatten().any(|other| other != by) {
             net.violation(format_args!("{peer:#x} talks to {by:#x} and to {others:x?}"));
         }
         if is_client {
@@ -200,13 +206,16 @@ impl Ledger {
 
     /// `by` saw an orderly end: then all that its peer sent is there, and the peer has ended.
     pub fn ended(&mut self, net: &mut Inner, by: u64) {
+        if self.flow(by).sees_no_reset {
+            return;
+        }
         let received = self.flow(by).received;
         let Some(peer) = self.flow(by).peer else {
             // Fewer bytes than a number. Somebody must have ended after so few.
             let is_client = self.clients.contains_key(&by);
             let fits = |flow: &Flow| flow.ended && flow.sent == received;
             let found = match is_client {
-                true => self.upstreams.values().any(fits),
+                true => self.upstreams.values().any(|flow| fits(flow) || flow.sees_no_reset),
                 false => self.clients.values().any(|client| fits(&client.flow)),
             };
             if !found {
@@ -215,8 +224,9 @@ impl Ledger {
             return;
         };
         let flow = self.flow(peer);
-        let (sent, ended) = (flow.sent, flow.ended);
-        if !ended || sent != received {
+        let (sent, ended) = (flow.sent, flow.ended || flow.sees_no_reset);
+        let is_whole = sent == received || flow.sees_no_reset;
+        if !ended || !is_whole {
             net.violation(format_args!(
                 "{by:#x} saw an orderly end after {received} bytes; {peer:#x} sent {sent}, ended: \
                  {ended}"

@@ -52,7 +52,13 @@ pub(super) struct Socket {
     pub(super) inbox: VecDeque<u8>,
     pub(super) window: usize,
     pub(super) fin_arrived: bool,
+    /// What the next call that can fail reports, once (`sk_err`).
     pub(super) error: Option<Errno>,
+    /// The connection is over, whether or not anybody has been told why.
+    pub(super) is_dead: bool,
+    pub(super) is_unix: bool,
+    /// connect(2) has succeeded.
+    pub(super) is_up: bool,
     pub(super) outbox: VecDeque<u8>,
     pub(super) outbox_max: usize,
     pub(super) fin_wanted: bool,
@@ -123,10 +129,10 @@ pub struct Inner {
     pub faults: Faults,
     /// What happened.
     pub trace: Trace,
-    /// Connections to upstreams that workers have begun.
-    pub upstream_attempts: u64,
+    /// Connections to upstreams that each worker has begun.
+    pub upstream_attempts: Vec<u64>,
     /// How many of them failed or were given up.
-    pub upstream_failures: u64,
+    pub upstream_failures: Vec<u64>,
     shape: Shape,
     random: Random,
     sequence: u64,
@@ -159,8 +165,8 @@ impl Net {
             now: 1_000_000_000,
             faults,
             trace,
-            upstream_attempts: 0,
-            upstream_failures: 0,
+            upstream_attempts: vec![0; workers],
+            upstream_failures: vec![0; workers],
             shape,
             random: random.fork("net"),
             sequence: 0,
@@ -322,6 +328,9 @@ impl Inner {
             window,
             fin_arrived: false,
             error: None,
+            is_dead: false,
+            is_up: false,
+            is_unix: names.iter().any(|name| name.starts_with("unix:")),
             outbox: VecDeque::new(),
             outbox_max: *self.random.pick(&[1_000, 16_000, 64_000, 200_000]),
             fin_wanted: false,
@@ -339,8 +348,13 @@ impl Inner {
         self.next_number
     }
 
+    /// Whether a worker finds no descriptor, for want of one or by `fault`.
+    pub fn finds_no_file(&mut self, worker: usize, fault: Fault) -> bool {
+        self.is_out_of_files(worker) || self.fault(fault)
+    }
+
     /// Whether a worker has all the descriptors that it may have.
-    pub fn is_out_of_files(&self, worker: usize) -> bool {
+    fn is_out_of_files(&self, worker: usize) -> bool {
         self.open_files[worker] >= self.shape.worker_files_max
     }
 
@@ -377,6 +391,14 @@ impl Inner {
         let at = socket.link_free_at + socket.link.latency_ns + jitter;
         socket.last_arrival = socket.last_arrival.max(at);
         socket.last_arrival
+    }
+
+    /// When a reset that leaves `from` now arrives: behind what left before, or, where a segment
+    /// of that is lost, in front of it.
+    pub(super) fn reset_arrival(&mut self, from: i32) -> u64 {
+        let behind = self.arrival(from, 0);
+        let overtakes = self.random.chance(300);
+        if overtakes { self.now + self.sockets[&from].link.latency_ns } else { behind }
     }
 
     pub(super) fn segment_bytes(&self, from: i32) -> usize {

@@ -80,7 +80,7 @@ impl Upstream {
                 1 => Script::Source(HEADER_BYTES + self.random.range(0..=self.bytes_max)),
                 _ => Script::Echo,
             };
-            let number = ledger.add_upstream(matches!(script, Script::Echo));
+            let number = ledger.add_upstream(matches!(script, Script::Echo), net.is_unix(socket));
             net.note(format_args!("upstream {number:#x} is #{socket}: {script:?}"));
             let connection = Connection { number, script, peer_ended: false, stalled: false };
             self.connections.insert(socket, connection);

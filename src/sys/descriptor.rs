@@ -101,8 +101,9 @@ mod simulated {
         }
     }
 
-    /// Simulated descriptors that were dropped on this thread since the last call, in order.
-    pub fn dropped() -> Vec<RawFd> {
-        DROPPED.take()
+    /// Simulated descriptors that `is_mine` says are the caller's and that were dropped on this
+    /// thread since the last call, in order.
+    pub fn dropped(is_mine: impl Fn(RawFd) -> bool) -> Vec<RawFd> {
+        DROPPED.with_borrow_mut(|dropped| dropped.extract_if(.., |it| is_mine(*it)).collect())
     }
 }

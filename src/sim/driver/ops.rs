@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Bring, Pending, Posted, Sim, Stage, Work, name_of, slot_of};
+use super::{Bring, Connecting, Pending, Posted, Sim, Stage, Work, name_of, slot_of};
 use crate::sim::faults::Fault;
 use crate::sim::net::{Errno, Read};
 use crate::sim::trace::digest;
@@ -22,7 +22,7 @@ impl Sim {
                 (socket, Work::Send { data, done: 0, zero_copy, stage: Stage::Sending })
             }
             Op::Connect { socket, address } => {
-                (socket, Work::Connect { address: name_of(&address), started: false })
+                (socket, Work::Connect { address: name_of(&address), stage: Connecting::New })
             }
             Op::Cancel { target } => return self.cancel(user_data, target),
             Op::Close { fd } => return self.close(user_data, fd.into_number()),
@@ -40,6 +40,7 @@ impl Sim {
             ready_at: 0,
             last_visible_at: 0,
             is_over: false,
+            was_tried: false,
             cancelled_at: None,
         };
         if let Some(former) = self.pending.insert(slot_of(user_data), pending) {
@@ -118,7 +119,9 @@ impl Sim {
     fn attempt(&mut self, slot: u32) {
         let now = self.net.borrow().now;
         let Some(pending) = self.pending.get_mut(&slot) else { return };
-        if pending.is_over || pending.ready_at > now && self.net.borrow().faults.is_active() {
+        let is_cancelled = pending.cancelled_at.is_some_and(|at| at <= now);
+        let is_stalled = pending.ready_at > now && self.net.borrow().faults.is_active();
+        if pending.is_over || is_stalled && !is_cancelled {
             return;
         }
         pending.ready_at = 0;
@@ -141,14 +144,20 @@ impl Sim {
         let mut net = self.net.borrow();
         let late = net.fault(Fault::CompletionLate);
         let delay = if late { net.choose(1_000..=30_000_000) } else { 0 };
-        let visible_at = (net.now + delay).max(pending.last_visible_at);
+        // Those of one operation come in order, and those of one socket too: which of two has an
+        // error, that the kernel tells once, is known by which comes first.
+        let floor = self.visible.entry(pending.socket).or_default();
+        let visible_at = (net.now + delay).max(*floor).max(pending.last_visible_at);
         pending.last_visible_at = visible_at;
+        if pending.socket >= 0 {
+            *floor = visible_at;
+        }
         pending.is_over = !more;
         let notification =
             !more && matches!(pending.work, Work::Send { stage: Stage::AwaitsNotification, .. });
         let user_data = pending.user_data;
         self.sequence += 1;
-        // Late ones come after others; those that are on time come in any order.
+        // Late ones come after others that were posted later.
         let order = self.sequence;
         net.wake_worker_at(visible_at, self.worker);
         net.note(format_args!(
@@ -174,7 +183,7 @@ impl Sim {
                 return;
             };
             let mut net = self.net.borrow();
-            if net.is_out_of_files(self.worker) || net.fault(Fault::AcceptNoFiles) {
+            if net.finds_no_file(self.worker, Fault::AcceptNoFiles) {
                 drop(net);
                 return self.post(slot, Err(libc::EMFILE), false, Bring::Nothing);
             }
@@ -185,7 +194,7 @@ impl Sim {
                 drop(net);
                 return self.post(slot, Err(libc::ECONNABORTED), false, Bring::Nothing);
             }
-            let more = multishot && !net.fault(Fault::AcceptEnded);
+            let more = multishot && !self.overflows && !net.fault(Fault::AcceptEnded);
             drop(net);
             self.post(slot, Ok(number.cast_unsigned()), more, Bring::Accepted(number));
             if !more {
@@ -195,6 +204,10 @@ impl Sim {
     }
 
     fn attempt_receive(&mut self, slot: u32) {
+        let mut is_first = self.pending.get(&slot).is_some_and(|pending| !pending.was_tried);
+        if let Some(pending) = self.pending.get_mut(&slot) {
+            pending.was_tried = true;
+        }
         for _ in 0..RECEIVES_MAX {
             let Some(socket) = self.pending.get(&slot).map(|pending| pending.socket) else {
                 return;
@@ -204,17 +217,24 @@ impl Sim {
                 let errno = if net.choose(0..=1) == 0 { Errno::RESET } else { Errno::TIMED_OUT };
                 net.fail(socket, errno);
             }
-            let waiting = net.readable(socket);
-            if waiting > 0 && (self.buffers.provided() == 0 || net.fault(Fault::RecvNoBuffers)) {
+            if !is_first && !net.has_news(socket) {
+                return;
+            }
+            is_first = false;
+            // io_uring/net.c, io_recv: the buffer is chosen before anything is read, so that an end
+            // needs one as well, and an idle socket when it is armed.
+            if self.buffers.provided() == 0 || net.fault(Fault::RecvNoBuffers) {
                 drop(net);
                 return self.post(slot, Err(libc::ENOBUFS), false, Bring::Nothing);
             }
-            let partial = net.fault(Fault::RecvPartial);
+            let waiting = net.readable(socket);
+            let partial = waiting > 1 && net.fault(Fault::RecvPartial);
             let max =
                 if partial { net.choose(1..=waiting.max(1) as u64) as usize } else { waiting };
             let mut bytes = Vec::new();
             let read = net.read(socket, &mut bytes, max.min(self.buffers.buffer_bytes()));
-            let ended = net.fault(Fault::RecvEnded);
+            let has_read = matches!(read, Read::Bytes(_));
+            let ended = has_read && (self.overflows || net.fault(Fault::RecvEnded));
             drop(net);
             match read {
                 Read::Bytes(count) => {
@@ -254,7 +274,8 @@ impl Sim {
             }
             return;
         }
-        if *done == 0 && net.fault(Fault::SendStalled) {
+        let is_cancelled = pending.cancelled_at.is_some();
+        if *done == 0 && !is_cancelled && net.fault(Fault::SendStalled) {
             let delay = net.choose(1_000_000..=200_000_000_000);
             drop(net);
             return self.stall(slot, delay);
@@ -262,10 +283,17 @@ impl Sim {
         if net.fault(Fault::SendFailed) {
             net.fail(socket, Errno::RESET);
         }
+        if *zero_copy && net.is_unix(socket) {
+            // io_uring/net.c, io_send_zc: the socket must have SOCK_SUPPORT_ZC.
+            *stage = Stage::AwaitsNotification;
+            drop(net);
+            self.post(slot, Err(libc::EOPNOTSUPP), true, Bring::Nothing);
+            return self.attempt_send(slot);
+        }
         let rest = &data.remaining()[*done..];
         let wanted = rest.len();
-        let short = net.fault(Fault::SendPartial);
-        let tries = if short { net.choose(1..=wanted as u64) as usize } else { wanted };
+        let short = wanted > 1 && net.fault(Fault::SendPartial);
+        let tries = if short { net.choose(1..=wanted as u64 - 1) as usize } else { wanted };
         let written = net.write(socket, &rest[..tries]);
         if let Ok(count) = written {
             net.note(format_args!("#{socket} sends {count} {:08x}", digest(&rest[..count])));
@@ -278,12 +306,13 @@ impl Sim {
             Ok(count) if count == wanted || (short && *done > 0) => Ok(*done as u32),
             Ok(_) => return,
         };
-        if zero_copy && result.is_ok() {
+        if zero_copy {
+            // A failed one has its notification too (io_sendrecv_fail sets F_MORE).
             *stage = Stage::AwaitsNotification;
         }
         drop(net);
-        self.post(slot, result, zero_copy && result.is_ok(), Bring::Nothing);
-        if zero_copy && result.is_ok() {
+        self.post(slot, result, zero_copy, Bring::Nothing);
+        if zero_copy {
             self.attempt_send(slot);
         }
     }
@@ -291,11 +320,12 @@ impl Sim {
     fn attempt_connect(&mut self, slot: u32) {
         let Some(pending) = self.pending.get_mut(&slot) else { return };
         let socket = pending.socket;
-        let Work::Connect { address, started } = &mut pending.work else { return };
+        let Work::Connect { address, stage } = &mut pending.work else { return };
         let mut net = self.net.borrow();
-        if !std::mem::replace(started, true) {
+        if *stage == Connecting::New {
+            *stage = Connecting::UnderWay;
             net.note(format_args!("w{} connects #{socket} to {address}", self.worker));
-            net.upstream_attempts += 1;
+            net.upstream_attempts[self.worker] += 1;
             if net.fault(Fault::ConnectUnreachable) {
                 net.fail(socket, Errno(libc::EHOSTUNREACH));
             } else {
@@ -303,8 +333,8 @@ impl Sim {
             }
         }
         let Some(result) = net.connected(socket) else { return };
-        if result.is_err() && pending.cancelled_at.is_none() {
-            net.upstream_failures += 1;
+        if result.is_err() && std::mem::replace(stage, Connecting::Failed) != Connecting::Failed {
+            net.upstream_failures[self.worker] += 1;
         }
         drop(net);
         self.post(slot, result.map(|()| 0).map_err(|errno| errno.0), false, Bring::Nothing);
@@ -318,9 +348,12 @@ impl Sim {
             .pending
             .get(&victim)
             .is_some_and(|pending| pending.user_data == target && !pending.is_over);
-        if let Some(Work::Connect { .. }) = self.pending.get(&victim).map(|it| &it.work) {
+        if let Some(pending) = self.pending.get_mut(&victim).filter(|it| it.user_data == target)
+            && let Work::Connect { stage, .. } = &mut pending.work
+            && std::mem::replace(stage, Connecting::Failed) != Connecting::Failed
+        {
             // Given up, however far it is.
-            self.net.borrow().upstream_failures += 1;
+            self.net.borrow().upstream_failures[self.worker] += 1;
         }
         if !is_there {
             return self.post(slot, Err(libc::ENOENT), false, Bring::Nothing);
@@ -358,7 +391,7 @@ impl Sim {
             _ => Err(libc::ECANCELED),
         };
         let awaits = match &mut pending.work {
-            Work::Send { zero_copy: true, done, stage, .. } if *done > 0 => {
+            Work::Send { zero_copy: true, stage, .. } => {
                 *stage = Stage::AwaitsNotification;
                 true
             }

@@ -61,12 +61,18 @@ impl Inner {
 
     pub(super) fn on_syn(&mut self, from: i32, tries: u32) {
         let Some(socket) = self.socket(from) else { return };
-        if !socket.open || socket.error.is_some() {
+        if !socket.open || socket.is_dead {
             return;
         }
         let (local, remote) = (socket.local.clone(), socket.remote.clone());
         let is_worker = matches!(socket.owner, Owner::Worker(_));
+        let is_unix = socket.is_unix;
         let listeners = self.listeners(&remote);
+        if listeners.is_empty() && is_unix {
+            // unix(7): there is no socket file.
+            let result = Err(Errno(libc::ENOENT));
+            return self.schedule(self.now, Event::Connected { socket: from, result });
+        }
         if listeners.is_empty() || (is_worker && self.fault(Fault::ConnectRefused)) {
             let at = self.arrival(from, 0);
             let result = Err(Errno::REFUSED);
@@ -119,8 +125,12 @@ impl Inner {
         let is_worker = matches!(socket.owner, Owner::Worker(_));
         if let Err(errno) = result {
             socket.error = Some(errno);
+            socket.is_dead = true;
             self.note(format_args!("#{number} does not connect: {errno:?}"));
-        } else if is_worker && self.fault(Fault::ConnectReset) {
+            return self.touch(number);
+        }
+        socket.is_up = true;
+        if is_worker && self.fault(Fault::ConnectReset) {
             self.fail(number, Errno::RESET);
         }
         self.touch(number);
@@ -144,10 +154,10 @@ impl Inner {
     /// How connect(2) stands: `None` while it is under way.
     pub fn connected(&mut self, number: i32) -> Option<Result<(), Errno>> {
         let socket = self.socket(number)?;
-        match (socket.error, &socket.kind) {
-            (Some(errno), _) => Some(Err(errno)),
-            (None, Kind::Connected(_)) => Some(Ok(())),
-            _ => None,
+        match socket.error.take() {
+            Some(errno) => Some(Err(errno)),
+            None if socket.is_dead => Some(Err(Errno::RESET)),
+            None => socket.is_up.then_some(Ok(())),
         }
     }
 
@@ -155,10 +165,16 @@ impl Inner {
     pub fn read(&mut self, number: i32, into: &mut Vec<u8>, max: usize) -> Read {
         let Some(socket) = self.socket(number) else { return Read::Failed(Errno::RESET) };
         if socket.inbox.is_empty() {
-            return match socket.error {
-                Some(errno) => Read::Failed(errno),
-                None if socket.fin_arrived => Read::End,
-                None => Read::Nothing,
+            // net/ipv4/tcp.c, tcp_recvmsg_locked: FIN, then the error, which is told once; then a
+            // connection that is over looks like one that has ended.
+            return match (socket.fin_arrived, socket.error.take()) {
+                (true, error) => {
+                    socket.error = error;
+                    Read::End
+                }
+                (false, Some(errno)) => Read::Failed(errno),
+                (false, None) if socket.is_dead => Read::End,
+                (false, None) => Read::Nothing,
             };
         }
         let count = socket.inbox.len().min(max);
@@ -168,6 +184,16 @@ impl Inner {
             self.schedule(at, Event::Window { of: peer });
         }
         Read::Bytes(count)
+    }
+
+    /// Whether poll(2) would say that a read has something to tell.
+    pub fn has_news(&mut self, number: i32) -> bool {
+        self.socket(number).is_none_or(|it| !it.inbox.is_empty() || it.fin_arrived || it.is_dead)
+    }
+
+    /// Whether it is a Unix socket.
+    pub fn is_unix(&mut self, number: i32) -> bool {
+        self.socket(number).is_some_and(|socket| socket.is_unix)
     }
 
     /// Bytes that have arrived and were not taken.
@@ -181,10 +207,10 @@ impl Inner {
     /// The errno of send(2).
     pub fn write(&mut self, number: i32, bytes: &[u8]) -> Result<usize, Errno> {
         let Some(socket) = self.socket(number) else { return Err(Errno::PIPE) };
-        if let Some(errno) = socket.error {
+        if let Some(errno) = socket.error.take() {
             return Err(errno);
         }
-        if socket.fin_wanted || !matches!(socket.kind, Kind::Connected(_)) {
+        if socket.is_dead || socket.fin_wanted || !matches!(socket.kind, Kind::Connected(_)) {
             return Err(Errno::PIPE);
         }
         let room = socket.outbox_max.saturating_sub(socket.outbox.len());
@@ -197,7 +223,7 @@ impl Inner {
     /// Whether all that was written has left, or is lost.
     pub fn is_flushed(&mut self, number: i32) -> bool {
         self.socket(number).is_none_or(|socket| {
-            socket.error.is_some() || (socket.outbox.is_empty() && socket.in_flight == 0)
+            socket.is_dead || (socket.outbox.is_empty() && socket.in_flight == 0)
         })
     }
 
@@ -205,7 +231,7 @@ impl Inner {
     pub(super) fn pump(&mut self, number: i32) {
         let Some(socket) = self.socket(number) else { return };
         let Kind::Connected(peer) = socket.kind else { return };
-        if socket.error.is_some() {
+        if socket.is_dead {
             return;
         }
         let in_flight = socket.in_flight;
@@ -253,7 +279,7 @@ impl Inner {
             self.touch(from);
         }
         let Some(socket) = self.socket(to) else { return };
-        if socket.error.is_some() {
+        if socket.is_dead {
             return;
         }
         if !socket.open {
@@ -274,14 +300,16 @@ impl Inner {
 
     pub(super) fn on_reset(&mut self, to: i32, errno: Errno) {
         let Some(socket) = self.socket(to) else { return };
-        if socket.error.is_some() {
+        if socket.is_dead {
             return;
         }
+        socket.is_dead = true;
         socket.error = Some(errno);
         socket.outbox.clear();
         if matches!(socket.owner, Owner::Actor(_)) {
-            // As some kernels do; Linux would still hand out what has arrived.
+            // As some kernels do; Linux would still hand out what has arrived, and the FIN.
             socket.inbox.clear();
+            socket.fin_arrived = false;
         }
         self.touch(to);
         self.forget_if_over(to);
@@ -291,11 +319,12 @@ impl Inner {
     pub fn fail(&mut self, number: i32, errno: Errno) {
         let peer = self.peer_of(number);
         let Some(socket) = self.socket(number) else { return };
-        if socket.error.is_none() {
+        if !socket.is_dead {
+            socket.is_dead = true;
             socket.error = Some(errno);
             socket.outbox.clear();
             if let Some(peer) = peer {
-                let at = self.arrival(number, 0);
+                let at = self.reset_arrival(number);
                 self.schedule(at, Event::Reset { to: peer, errno: Errno::RESET });
             }
         }
@@ -325,7 +354,9 @@ impl Inner {
             return self.violation(format_args!("#{number} is closed twice"));
         }
         let owner = socket.owner;
-        let resets = socket.resets_on_close || !socket.inbox.is_empty();
+        // unix(7) sockets know no SO_LINGER; unread bytes are what resets them.
+        let lingers = !socket.resets_on_close || socket.is_unix;
+        let resets = !lingers || !socket.inbox.is_empty();
         self.file_closed(owner);
         self.note(format_args!("#{number} is closed{}", if resets { ", reset" } else { "" }));
         let backlog = match self.socket(number).map(|socket| &mut socket.kind) {
@@ -348,18 +379,13 @@ impl Inner {
 
     /// The address of the peer.
     pub fn remote(&mut self, number: i32) -> Option<String> {
-        self.socket(number).filter(|socket| socket.error.is_none()).map(|it| it.remote.clone())
-    }
-
-    /// The address of the socket itself.
-    pub fn local(&mut self, number: i32) -> Option<String> {
-        self.socket(number).map(|socket| socket.local.clone())
+        self.socket(number).filter(|socket| !socket.is_dead).map(|it| it.remote.clone())
     }
 
     fn forget_if_over(&mut self, number: i32) {
         if let Some(socket) = self.socket(number)
             && !socket.open
-            && (socket.error.is_some() || (socket.fin_sent && socket.fin_arrived))
+            && (socket.is_dead || (socket.fin_sent && socket.fin_arrived))
         {
             self.forget(number);
         }

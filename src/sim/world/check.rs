@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Report, Slot, World};
 use crate::limits::{RECV_QUEUE_BUFFERS_MAX, SEND_PENDING_BYTES_MAX};
+use crate::metrics::counter::CounterSnapshot;
 use crate::proxy::worker::Worker;
 use crate::rt::audit::Audit;
 use crate::sim::client::State;
@@ -26,6 +27,19 @@ pub(super) fn memory(net: &mut Inner, number: usize, worker: &Rc<Worker>, plan: 
     let pending_max = 2 * (SEND_PENDING_BYTES_MAX + 2 * plan.recv_buffer_bytes + 8 * 1024);
     if audit.queued_buffers_max > queued_max || audit.pending_bytes_max > pending_max {
         net.violation(format_args!("worker {number}: a connection holds too much: {audit:?}"));
+    }
+}
+
+/// No upstream is connected to before its client was authenticated and authorised, and to another
+/// endpoint only once.
+pub(super) fn attempts(net: &mut Inner, number: usize, counted: &CounterSnapshot) {
+    let (attempts, failures) = (net.upstream_attempts[number], net.upstream_failures[number]);
+    let authorised = counted.handshakes_done - counted.denied;
+    if attempts > authorised + failures.min(authorised) {
+        net.violation(format_args!(
+            "worker {number}: {attempts} connections to upstreams, {failures} of them failed, for \
+             {authorised} clients that were authorised"
+        ));
     }
 }
 
