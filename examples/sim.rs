@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,7 +18,7 @@ const EVENTS_SHOWN: usize = 40;
 #[command(name = "scripts/sim")]
 struct Arguments {
     /// How many seeds to run.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first of them.
     #[arg(long, default_value_t = 1)]
@@ -99,32 +98,15 @@ fn one(seed: u64, arguments: &Arguments) -> ExitCode {
 fn many(arguments: &Arguments) -> ExitCode {
     let started = Instant::now();
     let sum = Mutex::new(Sum::default());
-    let next = AtomicU64::new(arguments.from);
-    let stopped = AtomicBool::new(false);
-    let last = arguments.from.saturating_add(arguments.seeds);
-    let is_over = || {
-        let late = arguments.seconds.is_some_and(|max| started.elapsed().as_secs() >= max);
-        late || stopped.load(Ordering::Relaxed)
+    let last = arguments.from.saturating_add(arguments.seeds - 1);
+    let is_late = || arguments.seconds.is_some_and(|max| started.elapsed().as_secs() >= max);
+    let look = |outcome: Outcome| {
+        // A poisoned sum has what it had.
+        let mut sum = sum.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        add(&mut sum, &outcome, arguments);
+        sum.failed.len() < arguments.failures_max && !is_late()
     };
-    thread::scope(|scope| {
-        for _ in 0..arguments.jobs.max(1) {
-            scope.spawn(|| {
-                while !is_over() {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= last {
-                        break;
-                    }
-                    let outcome = run::run(seed, arguments.bug, EVENTS_SHOWN);
-                    // A poisoned sum has what it had.
-                    let mut sum = sum.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                    add(&mut sum, &outcome, arguments);
-                    if sum.failed.len() >= arguments.failures_max {
-                        stopped.store(true, Ordering::Relaxed);
-                    }
-                }
-            });
-        }
-    });
+    run::run_all(arguments.from..=last, arguments.jobs, arguments.bug, EVENTS_SHOWN, look);
     let sum = sum.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     summary(&sum, started.elapsed());
     ExitCode::from(u8::from(!sum.failed.is_empty()))
@@ -143,11 +125,7 @@ fn add(sum: &mut Sum, outcome: &Outcome, arguments: &Arguments) {
     if let Some(text) = outcome.describe() {
         sum.failed.push(outcome.seed);
         let commit = std::env::var("RINGFORT_COMMIT").unwrap_or_else(|_| "unknown".into());
-        let bug = arguments.bug.map_or(String::new(), |bug| format!(" --bug {}", bug.as_str()));
-        println!(
-            "{text}commit {commit}; to replay: scripts/sim --seed {}{bug} --events\n",
-            outcome.seed,
-        );
+        println!("{text}commit {commit}; to replay: {}\n", outcome.replay(arguments.bug));
     }
 }
 

@@ -1,13 +1,13 @@
 //! The simulation: many seeds, each a run of the whole gateway. `docs/simulation.md` has the rest.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use ringfort::planted::Bug;
 use ringfort::sim::faults::Fault;
-use ringfort::sim::run::{Outcome, quiet, run};
+use ringfort::sim::run::{Outcome, quiet, run, run_all};
 
 /// The seeds of an everyday run: from 1 to this.
 const SEEDS: u64 = 200;
@@ -38,9 +38,7 @@ const CATCHES: &[(Bug, u64)] = &[
 
 /// The text of a failure, with the command that replays it.
 fn report(outcome: &Outcome, bug: Option<Bug>) -> Option<String> {
-    let text = outcome.describe()?;
-    let bug = bug.map_or(String::new(), |bug| format!(" --bug {}", bug.as_str()));
-    Some(format!("{text}to replay: scripts/sim --seed {}{bug} --events\n", outcome.seed))
+    Some(format!("{}to replay: {}\n", outcome.describe()?, outcome.replay(bug)))
 }
 
 /// The rows of the first table under `heading` of a page, without backquotes.
@@ -53,22 +51,12 @@ fn rows(page: &str, heading: &str) -> Vec<Vec<String>> {
 }
 
 /// Runs seeds on all CPUs, and hands each outcome to `look`.
-fn run_all(seeds: std::ops::RangeInclusive<u64>, look: impl Fn(Outcome) + Sync) {
+fn run_each(seeds: RangeInclusive<u64>, look: impl Fn(Outcome) + Sync) {
     quiet();
-    let next = AtomicU64::new(*seeds.start());
     let jobs = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed > *seeds.end() {
-                        break;
-                    }
-                    look(run(seed, None, EVENTS_SHOWN));
-                }
-            });
-        }
+    run_all(seeds, jobs, None, EVENTS_SHOWN, |outcome| {
+        look(outcome);
+        true
     });
 }
 
@@ -76,7 +64,7 @@ fn run_all(seeds: std::ops::RangeInclusive<u64>, look: impl Fn(Outcome) + Sync) 
 fn every_seed_holds_and_together_they_reach_every_fault_and_every_reason() {
     let marks: Mutex<BTreeMap<&str, u64>> = Mutex::default();
     let failures: Mutex<Vec<String>> = Mutex::default();
-    run_all(1..=SEEDS, |outcome| {
+    run_each(1..=SEEDS, |outcome| {
         let mut marks = marks.lock().expect("nobody panics with it");
         for (mark, count) in outcome.report.trace.marks() {
             *marks.entry(mark).or_default() += count;
@@ -98,7 +86,7 @@ fn every_seed_holds_and_together_they_reach_every_fault_and_every_reason() {
 fn the_same_seed_is_the_same_run() {
     let hashes: Mutex<BTreeMap<u64, u64>> = Mutex::default();
     for _ in 0..2 {
-        run_all(1..=TWICE, |outcome| {
+        run_each(1..=TWICE, |outcome| {
             let mut hashes = hashes.lock().expect("nobody panics with it");
             let hash = outcome.report.trace.hash();
             let first = *hashes.entry(outcome.seed).or_insert(hash);

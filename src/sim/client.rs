@@ -63,8 +63,8 @@ pub struct Client {
     written: u64,
     /// Nothing is written before.
     hold_until: u64,
-    /// How far the handshake is for the oracle of authorisation.
-    has_answered: bool,
+    /// One that misbehaves has made what it sends.
+    has_opened: bool,
     state: State,
     saw_end: bool,
     stalled: bool,
@@ -116,7 +116,7 @@ impl Client {
             outbox: VecDeque::new(),
             written: 0,
             hold_until: 0,
-            has_answered: false,
+            has_opened: false,
             state: State::Connecting,
             saw_end: false,
             stalled: false,
@@ -128,11 +128,6 @@ impl Client {
     /// How it fares.
     pub fn state(&self) -> State {
         self.state
-    }
-
-    /// Whether it sent more than its ClientHello: the gateway may know who it is.
-    pub fn has_answered(&self) -> bool {
-        self.has_answered
     }
 
     /// Whether it does what a client should.
@@ -160,9 +155,6 @@ impl Client {
         if self.tampers(net) {
             return self.reset(net);
         }
-        if self.stalled && net.faults.is_active() {
-            return;
-        }
         if self.manner.is_good() { self.serve(net, ledger) } else { self.misbehave(net) }
     }
 
@@ -175,13 +167,14 @@ impl Client {
     fn serve(&mut self, net: &mut Inner, ledger: &mut Ledger) {
         loop {
             let before = (self.written, ledger.flow(self.number).received, self.outbox.len());
-            match self.read(net, ledger) {
+            let reads = !self.stalled || !net.faults.is_active();
+            match if reads { self.read(net, ledger) } else { Ok(()) } {
                 Ok(()) => {}
                 // The alert that says so goes first.
                 Err(Broken::Tls) => {
                     self.collect();
                     self.hold_until = 0;
-                    self.write(net);
+                    self.write(net, ledger);
                     return self.close(net, false);
                 }
                 Err(Broken::Socket) => return self.close(net, false),
@@ -189,7 +182,7 @@ impl Client {
             if self.send(net, ledger) {
                 return;
             }
-            if !self.write(net) {
+            if !self.write(net, ledger) {
                 return self.close(net, false);
             }
             if self.saw_end && ledger.flow(self.number).ended && self.outbox.is_empty() {
@@ -209,6 +202,8 @@ impl Client {
                 let ended = ledger.flow(self.number).ended;
                 if !ended && net.fault(Fault::RecordCorruptedDown) {
                     self.is_tainted = true;
+                    // The two may disagree on what was said.
+                    ledger.garbled(self.number);
                     let at = self.random.below(count as u64) as usize;
                     bytes[at] ^= 1 << self.random.below(8);
                 }
@@ -264,6 +259,10 @@ impl Client {
             return false;
         }
         let left = self.script.total - flow.sent;
+        if self.breaks_off(net, ledger) {
+            return true;
+        }
+        let flow = ledger.flow(self.number);
         if left > 0 {
             let echoed = flow.received.saturating_sub(HEADER_BYTES);
             let has_echo = flow.peer.is_none_or(|peer| peer & ECHO_BIT != 0);
@@ -288,6 +287,15 @@ impl Client {
             ledger.flow(self.number).sent += taken as u64;
             return false;
         }
+        if !self.script.idles && !self.is_tainted {
+            self.tls.send_close_notify();
+            ledger.flow(self.number).ended = true;
+        }
+        false
+    }
+
+    /// Faults by which a client ends amid its data. Returns whether it is over.
+    fn breaks_off(&mut self, net: &mut Inner, ledger: &mut Ledger) -> bool {
         if net.fault(Fault::AlertAmidData) {
             // rustls sends an alert about what it cannot read.
             let mut junk: &[u8] = &[
@@ -296,19 +304,15 @@ impl Client {
             ];
             let _ = self.tls.read_tls(&mut junk);
             let _ = self.tls.process_new_packets();
-            self.write(net);
+            self.write(net, ledger);
             self.close(net, false);
             return true;
         }
         if net.fault(Fault::ClientTruncated) {
-            self.write(net);
+            self.write(net, ledger);
             net.shut_write(self.socket);
             self.close(net, false);
             return true;
-        }
-        if !self.script.idles && !self.is_tainted {
-            self.tls.send_close_notify();
-            ledger.flow(self.number).ended = true;
         }
         false
     }
@@ -322,12 +326,11 @@ impl Client {
     }
 
     /// Returns whether the socket is in order.
-    fn write(&mut self, net: &mut Inner) -> bool {
+    fn write(&mut self, net: &mut Inner, ledger: &mut Ledger) -> bool {
         let before = self.outbox.len();
         self.collect();
-        if self.outbox.len() > before {
-            self.has_answered |= self.written > 0;
-            self.fault_of_records(net, before);
+        if self.outbox.len() > before && self.fault_of_records(net, before) {
+            ledger.garbled(self.number);
         }
         if self.outbox.is_empty() {
             return true;
@@ -352,8 +355,9 @@ impl Client {
         }
     }
 
-    /// What becomes of the records that were made from `from` in the outbox on.
-    fn fault_of_records(&mut self, net: &mut Inner, from: usize) {
+    /// What becomes of the records that were made from `from` in the outbox on. Returns whether
+    /// one was changed.
+    fn fault_of_records(&mut self, net: &mut Inner, from: usize) -> bool {
         if net.fault(Fault::RecordCorruptedUp) {
             let at = self.random.range(from as u64..=self.outbox.len() as u64 - 1) as usize;
             self.outbox[at] ^= 1 << self.random.below(8);
@@ -363,6 +367,7 @@ impl Client {
             self.hold_until = net.now + self.random.range(100_000..=20_000_000);
             net.wake_actor_at(self.hold_until, self.actor);
         }
+        self.is_garbled
     }
 
     fn reset(&mut self, net: &mut Inner) {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use super::net::Inner;
 use super::pki::{Client as Certificate, Verdict};
+use crate::identity::Identity;
 
 /// The bytes of a number in front of each stream.
 pub const HEADER_BYTES: u64 = 8;
@@ -45,7 +46,7 @@ pub struct Flow {
     /// Who has got bytes of it.
     claimed_by: Option<u64>,
     /// It is behind a Unix socket, where a cut cannot be told from an end: there is no reset.
-    sees_no_reset: bool,
+    pub sees_no_reset: bool,
 }
 
 /// Who may pass while a configuration is in force.
@@ -68,6 +69,12 @@ pub struct ClientFacts {
     pub certificate: Certificate,
     /// When it connected.
     pub since: u64,
+    /// Its address.
+    pub source: String,
+    /// What its certificate says of it.
+    pub identity: Option<Identity>,
+    /// Something that it sent or got was changed on its way.
+    pub is_garbled: bool,
 }
 
 /// See the module's description.
@@ -81,14 +88,29 @@ pub struct Ledger {
     pub in_force: Vec<(u64, InForce)>,
     /// Wall-clock time of the gateway, in seconds since 1970.
     pub wall_unix_s: i64,
+    /// When the wall clock was set, and by how many seconds it is ahead since.
+    pub(super) wall_offsets: Vec<(u64, i64)>,
     next: u64,
 }
 
 impl Ledger {
     /// A number for a client.
-    pub fn add_client(&mut self, certificate: Certificate, since: u64) -> u64 {
+    pub fn add_client(
+        &mut self,
+        certificate: Certificate,
+        identity: Option<Identity>,
+        source: &str,
+        since: u64,
+    ) -> u64 {
         self.next += 1;
-        let facts = ClientFacts { flow: Flow::default(), certificate, since };
+        let facts = ClientFacts {
+            flow: Flow::default(),
+            certificate,
+            since,
+            source: source.into(),
+            identity,
+            is_garbled: false,
+        };
         self.clients.insert(self.next, facts);
         self.next
     }
@@ -100,6 +122,13 @@ impl Ledger {
         let flow = Flow { sees_no_reset: is_unix, ..Flow::default() };
         self.upstreams.insert(number, flow);
         number
+    }
+
+    /// Something that a client sent or got was changed on its way.
+    pub fn garbled(&mut self, client: u64) {
+        if let Some(facts) = self.clients.get_mut(&client) {
+            facts.is_garbled = true;
+        }
     }
 
     /// The flow of a client or an upstream's connection.

@@ -13,6 +13,7 @@ pub mod net;
 pub mod pki;
 pub mod plan;
 pub mod random;
+pub mod records;
 pub mod run;
 pub mod trace;
 pub mod upstream;

@@ -1,7 +1,9 @@
 //! One seed, one run, on a thread of its own, so that nothing of another run is in it.
 
 use std::any::Any;
+use std::ops::RangeInclusive;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use super::world::{Report, World};
@@ -27,6 +29,12 @@ impl Outcome {
         }
     }
 
+    /// The command that replays it, with every event.
+    pub fn replay(&self, bug: Option<Bug>) -> String {
+        let bug = bug.map_or(String::new(), |bug| format!(" --bug {}", bug.as_str()));
+        format!("scripts/sim --seed {}{bug} --events", self.seed)
+    }
+
     /// The failure with all that is needed to understand it; `None` where there is none.
     pub fn describe(&self) -> Option<String> {
         let failure = self.failure()?;
@@ -47,10 +55,12 @@ impl Outcome {
 pub fn run(seed: u64, bug: Option<Bug>, events_kept: usize) -> Outcome {
     let thread = thread::Builder::new().name(format!("seed {seed}")).spawn(move || {
         planted::plant(bug);
-        let mut world = World::new(seed, events_kept);
-        let caught = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
+        let mut world = None;
+        let caught = panic::catch_unwind(AssertUnwindSafe(|| {
+            world.insert(World::new(seed, events_kept)).run();
+        }));
         let panicked = caught.err().map(|panicked| text_of(&*panicked));
-        let report = world.report();
+        let report = world.as_ref().map(World::report).unwrap_or_default();
         if panicked.is_some() {
             // What it holds may be in any state, and its drop is not what is tested.
             std::mem::forget(world);
@@ -59,6 +69,33 @@ pub fn run(seed: u64, bug: Option<Bug>, events_kept: usize) -> Outcome {
     });
     // invariant: a thread at a time, of the caller's; what may panic in it is caught.
     thread.expect("a thread").join().expect("a report")
+}
+
+/// Runs `seeds`, `jobs` at a time, until `look` returns `false`.
+pub fn run_all(
+    seeds: RangeInclusive<u64>,
+    jobs: usize,
+    bug: Option<Bug>,
+    events_kept: usize,
+    look: impl Fn(Outcome) -> bool + Sync,
+) {
+    let next = AtomicU64::new(*seeds.start());
+    let goes_on = AtomicBool::new(true);
+    thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                while goes_on.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed > *seeds.end() {
+                        break;
+                    }
+                    if !look(run(seed, bug, events_kept)) {
+                        goes_on.store(false, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
 }
 
 /// Keeps panics of runs off standard error: they are in the [`Outcome`].

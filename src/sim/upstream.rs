@@ -38,7 +38,6 @@ pub struct Upstream {
     bytes_max: u64,
     listener: Option<i32>,
     connections: BTreeMap<i32, Connection>,
-    accepted: u64,
 }
 
 impl Upstream {
@@ -51,7 +50,6 @@ impl Upstream {
             bytes_max,
             listener: None,
             connections: BTreeMap::new(),
-            accepted: 0,
         }
     }
 
@@ -66,15 +64,9 @@ impl Upstream {
         }
     }
 
-    /// Connections that it has accepted so far.
-    pub fn accepted(&self) -> u64 {
-        self.accepted
-    }
-
     /// Does all that it can.
     pub fn step(&mut self, net: &mut Inner, ledger: &mut Ledger) {
         while let Some(socket) = self.listener.and_then(|listener| net.accept(listener)) {
-            self.accepted += 1;
             let script = match self.random.below(4) {
                 0 => Script::Sink,
                 1 => Script::Source(HEADER_BYTES + self.random.range(0..=self.bytes_max)),
@@ -103,12 +95,11 @@ fn serve(net: &mut Inner, ledger: &mut Ledger, socket: i32, connection: &mut Con
         return false;
     }
     connection.stalled |= net.fault(Fault::UpstreamStalled);
-    if connection.stalled && net.faults.is_active() {
-        return true;
-    }
+    let reads = !connection.stalled || !net.faults.is_active();
     loop {
         let before = (ledger.flow(connection.number).clone(), connection.peer_ended);
-        if !read(net, ledger, socket, connection) || !write(net, ledger, socket, connection) {
+        let is_sound = !reads || read(net, ledger, socket, connection);
+        if !is_sound || !write(net, ledger, socket, connection) {
             net.close(socket);
             return false;
         }

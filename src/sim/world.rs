@@ -20,6 +20,7 @@ use super::trace::Trace;
 use super::upstream::Upstream;
 use crate::config::snapshot::Snapshot;
 use crate::error::CloseKind;
+use crate::identity::Identity;
 use crate::limits::{CLOSE_FLUSH_TIMEOUT_MS, CLOSE_TIMEOUT_MS, EXIT_TIMEOUT_MS};
 use crate::log::{self, LogReceiver};
 use crate::metrics::counter::WorkerCounters;
@@ -77,7 +78,7 @@ pub struct World {
 }
 
 /// What became of a run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Report {
     /// What happened.
     pub trace: Trace,
@@ -303,6 +304,7 @@ impl World {
         while let Some(record) = slot.log.next() {
             slot.records += 1;
             net.trace.mark(record.reason.kind.as_str());
+            self.ledger.check_record(&mut net, &record);
             net.note(format_args!(
                 "w{number} closed {:?}: {:?} {}",
                 record.peer,
@@ -397,6 +399,7 @@ impl World {
             Action::JumpWallClock => {
                 self.mark(Fault::WallClockJump);
                 self.wall_offset_s += self.random.range(0..=1_200) as i64 - 600;
+                self.ledger.wall_clock_set(net.borrow().now, self.wall_offset_s);
             }
             Action::DrainOne => {
                 self.mark(Fault::WorkerDrain);
@@ -424,10 +427,7 @@ impl World {
     fn calm(&mut self) {
         let mut net = self.net.borrow();
         net.faults.stop();
-        net.set_shape(Shape {
-            worker_files_max: self.plan.shape.worker_files_max,
-            ..Shape::GENTLE
-        });
+        net.set_shape(Shape::GENTLE);
         let now = net.now;
         (0..self.slots.len()).for_each(|number| net.wake_worker_at(now, number));
         let actors = self.clients.keys().chain(self.upstreams.keys());
@@ -438,7 +438,7 @@ impl World {
     /// The gateway must serve clients that nothing is wrong with, whatever it went through.
     fn probe(&mut self) {
         self.calm();
-        let (snapshot, now) = (self.configurations.first(), self.net.borrow().now);
+        let (snapshot, now) = (self.configurations.roomy(), self.net.borrow().now);
         self.ledger.in_force.push((now, InForce::Wide));
         self.post_all(&Message::Publish(snapshot));
         if self.slots.iter().any(|slot| !slot.draining) {
@@ -447,7 +447,9 @@ impl World {
     }
 
     fn drain(&mut self) {
-        self.calm();
+        if !self.actions.iter().any(|(_, action)| *action == Action::CutOff) {
+            self.calm();
+        }
         for slot in &mut self.slots {
             slot.draining = true;
         }
@@ -487,7 +489,9 @@ impl World {
         let actor = self.next_actor;
         let source = format!("10.1.0.{}:{}", self.random.range(1..=5), 1024 + actor);
         let mut net = self.net.borrow();
-        let number = self.ledger.add_client(certificate, net.now);
+        let leaf = self.pki.client(certificate).and_then(|it| it.chain.into_iter().next());
+        let identity = leaf.and_then(|leaf| Identity::from_der(&leaf).ok());
+        let number = self.ledger.add_client(certificate, identity, &source, net.now);
         let socket = net.new_socket(Owner::Actor(actor), &source, &address);
         net.note(format_args!(
             "client {number} #{socket}: {certificate:?} {manner:?} {script:?} to {address}"

@@ -60,9 +60,8 @@ const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
 impl Client {
     /// Sends what it has to send, once, and waits for the gateway to end it.
     pub(super) fn misbehave(&mut self, net: &mut Inner) {
-        if self.written == 0 {
+        if !std::mem::replace(&mut self.has_opened, true) {
             let bytes = self.opening();
-            self.written += 1;
             self.outbox.extend(bytes);
         }
         let (head, _) = self.outbox.as_slices();

@@ -291,7 +291,7 @@ impl Inner {
     }
 
     pub(super) fn on_fin(&mut self, to: i32) {
-        if let Some(socket) = self.socket(to) {
+        if let Some(socket) = self.socket(to).filter(|socket| !socket.is_dead) {
             socket.fin_arrived = true;
             self.touch(to);
             self.forget_if_over(to);

@@ -83,8 +83,9 @@ impl World {
             let was_served = state == State::Closed { served: true };
             let since = self.ledger.clients[&client.number].since;
             let in_time = self.drains_at.is_none_or(|at| since + IN_TIME_NS < at);
-            let must = self.probes.contains(actor) || healthy && in_time && client.is_good();
-            if must && !was_served && self.plan.has_room() && !client.idles() {
+            let must = self.probes.contains(actor)
+                || healthy && in_time && self.plan.has_room() && client.is_good();
+            if must && !was_served && !client.idles() {
                 net.violation(format_args!(
                     "client {}, with which nothing was wrong, is {state:?}",
                     client.number

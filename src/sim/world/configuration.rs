@@ -92,6 +92,16 @@ impl Configurations {
         Self { first: Arc::new(first), others, addresses }
     }
 
+    /// The one that a run begins with, without any bound that a client could meet.
+    pub(super) fn roomy(&self) -> Arc<Snapshot> {
+        let limits = Limits {
+            connections_max: u32::MAX,
+            connections_per_worker_max: u32::MAX,
+            connections_per_source_max: None,
+        };
+        Arc::new(Snapshot { limits, ..Snapshot::clone(&self.first) })
+    }
+
     pub(super) fn first(&self) -> Arc<Snapshot> {
         Arc::clone(&self.first)
     }
