@@ -44,6 +44,8 @@ bugs! {
     LeakTimer = "leak_timer",
     /// The receive queue of a socket has no bound.
     UnboundedQueue = "unbounded_queue",
+    /// FIN is believed even where a send was told of a reset, or was short because of one.
+    BelieveFin = "believe_fin",
     /// The upstream is connected to before the client is authorised.
     AuthoriseAfterConnect = "authorise_after_connect",
     /// The end of one direction is taken for the end of both.

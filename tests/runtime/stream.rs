@@ -69,6 +69,46 @@ fn much_goes_both_ways_at_once_and_ends_in_order() {
 }
 
 #[test]
+fn a_reset_that_a_send_was_told_of_is_not_an_end_for_the_receive() {
+    let world = World::new();
+    let (stream, peer) = world.connected();
+    socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).expect("an option");
+    drop(peer);
+    world.complete(async move {
+        // The kernel tells of the reset once: the send gets it, and recv(2) returns 0.
+        stream.append(b"into the void");
+        stream.flush();
+        let received = stream.recv().await.map(|received| received.is_some());
+        assert_eq!(received, Err(Errno(libc::ECONNRESET)));
+    });
+    world.settle();
+}
+
+#[test]
+fn much_is_sent_to_a_unix_socket_where_large_sends_are_without_a_copy() {
+    let world = World::with(&ZERO_COPY);
+    let path = std::env::temp_dir().join(format!("ringfort-zero-copy-{}", std::process::id()));
+    let listener = std::os::unix::net::UnixListener::bind(&path).expect("a free path");
+    let reader = thread::spawn(move || {
+        let (mut peer, _) = listener.accept().expect("a client");
+        let mut all = Vec::new();
+        peer.read_to_end(&mut all).expect("an orderly end");
+        assert!(all == content(300_000));
+    });
+    let core = world.core.clone();
+    let address = socket2::SockAddr::unix(&path).expect("a short path");
+    world.complete(async move {
+        let stream = core.connect(address, None).await.expect("a listener");
+        // AF_UNIX has no zero-copy sends: EOPNOTSUPP.
+        send_all(&stream, &content(300_000)).await;
+        stream.close();
+    });
+    world.settle();
+    reader.join().expect("all was there");
+    std::fs::remove_file(&path).expect("it was made above");
+}
+
+#[test]
 fn a_reset_is_an_error_and_not_an_end() {
     let world = World::new();
     let (stream, peer) = world.connected();
