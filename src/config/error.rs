@@ -81,14 +81,37 @@ impl fmt::Display for Place {
 #[derive(Clone, Debug)]
 pub enum Source {
     /// A file: spans are ranges of its bytes.
-    File {
-        /// The file as the operator named it.
-        name: String,
-        /// Its text.
-        text: String,
-    },
+    File(SourceFile),
     /// Flags: the start of a span is an index into these names.
     Flags(Vec<&'static str>),
+}
+
+/// A file and where its lines begin, which is looked up for every problem.
+#[derive(Clone, Debug)]
+pub struct SourceFile {
+    name: String,
+    text: String,
+    /// Never empty, and ascending: the first line begins at 0.
+    line_starts: Vec<usize>,
+}
+
+impl SourceFile {
+    /// A file as the operator named it, and its text.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        let text = text.into();
+        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1));
+        Self { name: name.into(), line_starts: line_starts.collect(), text }
+    }
+
+    /// The point of a byte; one within a character is that character's, one beyond the text is its
+    /// end.
+    fn point(&self, at: usize) -> Place {
+        let at = self.text.floor_char_boundary(at);
+        let line = self.line_starts.partition_point(|start| *start <= at);
+        let line_start = self.line_starts[line - 1];
+        let column = self.text[line_start..at].chars().count() + 1;
+        Place::Point { file: self.name.clone(), line, column }
+    }
 }
 
 /// How the command line as a whole is called in messages.
@@ -121,19 +144,15 @@ impl Source {
             Self::Flags(names) => {
                 Place::Flag(names.get(span.start).copied().unwrap_or(COMMAND_LINE))
             }
-            Self::File { name, text } => {
-                let mut start = span.start.min(text.len());
-                while !text.is_char_boundary(start) {
-                    start -= 1;
-                }
-                let before = &text[..start];
-                let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-                Place::Point {
-                    file: name.clone(),
-                    line: before.bytes().filter(|byte| *byte == b'\n').count() + 1,
-                    column: before[line_start..].chars().count() + 1,
-                }
-            }
+            Self::File(file) => file.point(span.start),
+        }
+    }
+
+    /// The place of what is nowhere written.
+    pub fn whole(&self) -> Place {
+        match self {
+            Self::Flags(_) => Place::Flag(COMMAND_LINE),
+            Self::File(file) => Place::File(file.name.clone()),
         }
     }
 }
@@ -175,10 +194,17 @@ mod tests {
     fn a_span_of_a_file_becomes_its_line_and_column_in_characters() {
         let text = "a = 1\nb = \"\u{e4}\u{e4}\" # x\n".to_string();
         let x = text.find('x').expect("the text has an x");
-        let source = Source::File { name: "f.toml".into(), text };
+        let source = Source::File(SourceFile::new("f.toml", text));
         assert_eq!(source.place(&(0..1)).to_string(), "f.toml:1:1");
         assert_eq!(source.place(&(x..x + 1)).to_string(), "f.toml:2:12");
+        let newline = x + 1;
+        assert_eq!(source.place(&(newline..newline + 1)).to_string(), "f.toml:2:13");
+        // The second byte of a character of two.
+        assert_eq!(source.place(&(12..13)).to_string(), "f.toml:2:6");
         assert_eq!(source.place(&(999..1000)).to_string(), "f.toml:3:1");
+        assert_eq!(source.whole().to_string(), "f.toml");
+        let empty = Source::File(SourceFile::new("f.toml", ""));
+        assert_eq!(empty.place(&(0..0)).to_string(), "f.toml:1:1");
     }
 
     #[test]
