@@ -9,8 +9,9 @@ use std::ops::Range;
 
 /// One problem: where, what was found, what was expected, what to do.
 ///
-/// Displays on one line: `FILE:LINE:COLUMN: found; expected ...; fix: ...`. Control characters that
-/// it quotes are escaped, so that no text can forge another line or command a terminal.
+/// Displays on one line: `FILE:LINE:COLUMN: found; expected ...; fix: ...`. Of what it quotes,
+/// control characters, separators of lines and what turns the direction of text are escaped, so
+/// that no text can forge another line, command a terminal, or show as another text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// Where the offending text is.
@@ -30,21 +31,34 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Escapes control characters on their way to a formatter.
+/// Escapes what is not to be shown as it is on its way to a formatter.
 struct OneLine<'a, 'f>(&'a mut fmt::Formatter<'f>);
 
 impl fmt::Write for OneLine<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for part in text.split_inclusive(char::is_control) {
-            let control = part.chars().next_back().filter(|last| last.is_control());
-            let plain = &part[..part.len() - control.map_or(0, char::len_utf8)];
+        for part in text.split_inclusive(misleads) {
+            let misleading = part.chars().next_back().filter(|last| misleads(*last));
+            let plain = &part[..part.len() - misleading.map_or(0, char::len_utf8)];
             self.0.write_str(plain)?;
-            if let Some(control) = control {
-                write!(self.0, "{}", control.escape_default())?;
+            if let Some(misleading) = misleading {
+                write!(self.0, "{}", misleading.escape_default())?;
             }
         }
         Ok(())
     }
+}
+
+/// Control characters (Cc), the separators of lines and paragraphs (Zl, Zp), and the characters
+/// with the property Bidi_Control (Unicode Standard Annex 9, section 2).
+fn misleads(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{61c}'
+                | '\u{200e}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}'
+        )
 }
 
 impl std::error::Error for ConfigError {}
@@ -228,6 +242,28 @@ mod tests {
             error.to_string(),
             "r.toml: unknown key `a\\nr.toml:1:1: \\u{1b}[2J\\u{9b}\\t\u{e4}`; expected b; fix: c"
         );
+    }
+
+    #[test]
+    fn what_is_quoted_cannot_turn_the_text_around_or_separate_lines() {
+        let shown = |found: &str| {
+            let error = ConfigError {
+                place: Place::File("r.toml".into()),
+                found: found.into(),
+                expected: "b".into(),
+                fix: "c".into(),
+            };
+            error.to_string()
+        };
+        let separators = ['\u{2028}', '\u{2029}'];
+        let bidi = ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}');
+        for character in bidi.chain(separators).chain(['\u{61c}', '\u{200e}', '\u{200f}']) {
+            let escaped = format!("r.toml: \\u{{{:x}}}a; expected b; fix: c", character as u32);
+            assert_eq!(shown(&format!("{character}a")), escaped);
+        }
+        for plain in ["\u{2027}", "\u{202f}", "\u{2065}", "\u{206a}", "\u{200d}", "\u{5d0}"] {
+            assert!(shown(plain).contains(plain), "{plain:?}");
+        }
     }
 
     #[test]
