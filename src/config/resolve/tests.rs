@@ -401,6 +401,8 @@ fn a_wrong_upstream_lists_a_bounded_number_of_names() {
 #[test]
 fn a_list_of_a_megabyte_of_wrong_entries_has_a_bounded_number_of_errors() {
     for (key, entry) in [
+        ("endpoints", "\"x\",\n"),
+        ("endpoints", "\"x\","),
         ("allow", "\"x\",\n"),
         ("allow", "\"x\","),
         ("alpn", "\"\","),
@@ -410,7 +412,11 @@ fn a_list_of_a_megabyte_of_wrong_entries_has_a_bounded_number_of_errors() {
     ] {
         let room = CONFIG_BYTES_MAX - RIGHT.len() - key.len() - 16;
         let count = room / entry.len();
-        let text = but("#", &format!("{key} = [\n{}]", entry.repeat(count)));
+        let entries = entry.repeat(count);
+        let text = match key {
+            "endpoints" => but("\"127.0.0.1:9000\"", &entries),
+            key => but("#", &format!("{key} = [\n{entries}]")),
+        };
         let errors = resolved(&text).expect_err("it is wrong");
         assert_eq!(errors.len(), CONFIG_ERRORS_MAX + 1, "{key}");
         let last = &errors[CONFIG_ERRORS_MAX];
