@@ -138,6 +138,10 @@ pub const CONNECTIONS_MAX: u32 = 1 << 24;
 pub const LISTENERS_MAX: usize = 256;
 /// Upstreams of a configuration.
 pub const UPSTREAMS_MAX: usize = 1024;
+/// Problems of a configuration that are listed; those beyond it are counted.
+pub const CONFIG_ERRORS_MAX: usize = 100;
+/// Names of upstreams that one problem lists, where another name is wrong.
+pub const NAMES_SHOWN_MAX: usize = 16;
 /// Certificates of one listener.
 pub const LISTENER_CERTIFICATES_MAX: usize = 1024;
 /// Certificates of one server chain.

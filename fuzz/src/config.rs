@@ -15,11 +15,12 @@ use ringfort::config::model::{self, Model};
 use ringfort::config::resolve::{Context, FileSource, resolve};
 use ringfort::config::snapshot::{Cluster, Listener, Snapshot, Target};
 use ringfort::limits::{
-    BACKLOG_MAX, CONFIG_BYTES_MAX, CONNECTIONS_MAX, CPUS_MAX, DRAIN_TIMEOUT_MS_MAX, ENDPOINTS_MAX,
-    FDS_PER_CONNECTION, LISTENERS_MAX, NAME_BYTES_MAX, NAPI_BUSY_POLL_US_MAX, RECV_BUFFERS_MIN,
-    RESOLVE_INTERVAL_MS_MAX, RESOLVE_INTERVAL_MS_MIN, RING_ENTRIES_MAX, RING_ENTRIES_MIN,
-    SETUP_TIMEOUT_MS_MAX, SOCKET_BUFFER_BYTES_MAX, SOCKET_BUFFER_BYTES_MIN, SQPOLL_IDLE_MS_MAX,
-    TIMEOUT_MS_MAX, UNIX_PATH_BYTES_MAX, UPSTREAMS_MAX, WORKERS_MAX, WORKERS_MIN,
+    BACKLOG_MAX, CONFIG_BYTES_MAX, CONFIG_ERRORS_MAX, CONNECTIONS_MAX, CPUS_MAX,
+    DRAIN_TIMEOUT_MS_MAX, ENDPOINTS_MAX, FDS_PER_CONNECTION, LISTENERS_MAX, NAME_BYTES_MAX,
+    NAPI_BUSY_POLL_US_MAX, RECV_BUFFERS_MIN, RESOLVE_INTERVAL_MS_MAX, RESOLVE_INTERVAL_MS_MIN,
+    RING_ENTRIES_MAX, RING_ENTRIES_MIN, SETUP_TIMEOUT_MS_MAX, SOCKET_BUFFER_BYTES_MAX,
+    SOCKET_BUFFER_BYTES_MIN, SQPOLL_IDLE_MS_MAX, TIMEOUT_MS_MAX, UNIX_PATH_BYTES_MAX,
+    UPSTREAMS_MAX, WORKERS_MAX, WORKERS_MIN,
 };
 use ringfort::tls::server::KeyLogWriter;
 use rustls::KeyLog;
@@ -27,12 +28,19 @@ use rustls::KeyLog;
 use crate::pki::{NOW_UNIX_S, pki};
 
 const FDS_MAX: u64 = 65_536;
-/// Bytes of an error beside what it quotes of the text: the lists of names that would be right.
-const ERROR_BYTES_MAX: usize = 4096;
+/// Bytes of an error beside the text that it refuses: most are 16 names that would be right.
+const ERROR_BYTES_MAX: usize = 2048;
+/// Bytes for each byte of a text that is refused: quoted twice, each time with three for one.
+const QUOTED_BYTES_PER_BYTE_MAX: usize = 8;
+/// Errors that quote the same text.
+const REFUSALS_PER_TEXT_MAX: usize = 4;
+/// What would show as another text: separators of lines and bidirectional controls.
+const MISLEADING: &str = "\u{61c}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202b}\u{202c}\u{202d}\
+                          \u{202e}\u{2066}\u{2067}\u{2068}\u{2069}";
 
-/// Errors point into the text, take one line each, and are no more and no longer than the text
-/// explains; the same text a line further down has the same errors a line further down; a snapshot
-/// keeps every bound that it documents, and comes out again the same.
+/// Errors point into the text, take one line each, and are no more than their bound and no longer
+/// than what they quote explains; the same text a line further down has the same errors a line
+/// further down; a snapshot keeps every bound that it documents, and comes out again the same.
 pub fn config(data: &[u8]) {
     let (text, file) = data.split_at(data.iter().position(|&byte| byte == 0).unwrap_or(data.len()));
     if text.len() >= CONFIG_BYTES_MAX {
@@ -91,13 +99,14 @@ impl FileSource for Files<'_> {
 }
 
 fn check_errors(errors: &[ConfigError], text: &str) {
-    // A thing that is wrong takes a byte or more, and has a few reasons at most.
-    assert!(!errors.is_empty() && errors.len() <= 8 + text.len(), "{} errors", errors.len());
+    // The last one counts those beyond the bound.
+    assert!((1..=1 + CONFIG_ERRORS_MAX).contains(&errors.len()), "{} errors", errors.len());
     for error in errors {
         let shown = error.to_string();
-        let plain = !shown.chars().any(char::is_control);
+        let plain = !shown.chars().any(|it| it.is_control() || MISLEADING.contains(it));
         assert!(plain, "an error is one line that no terminal takes for more: {shown:?}");
-        assert!(shown.len() <= ERROR_BYTES_MAX + 20 * text.len(), "{} bytes", shown.len());
+        let bytes_max = ERROR_BYTES_MAX + QUOTED_BYTES_PER_BYTE_MAX * text.len();
+        assert!(shown.len() <= bytes_max, "{} bytes", shown.len());
         for part in [&error.found, &error.expected, &error.fix] {
             assert!(!part.is_empty(), "{error:?}");
         }
@@ -109,8 +118,9 @@ fn check_errors(errors: &[ConfigError], text: &str) {
         }
     }
     let total: usize = errors.iter().map(|error| error.to_string().len()).sum();
-    // What is refused quotes itself, and the lists of what would be right are of a fixed length.
-    assert!(total <= (1 + errors.len()) * ERROR_BYTES_MAX + 64 * text.len(), "{total} bytes");
+    let own = (1 + CONFIG_ERRORS_MAX) * ERROR_BYTES_MAX;
+    let quoted = REFUSALS_PER_TEXT_MAX * QUOTED_BYTES_PER_BYTE_MAX * text.len();
+    assert!(total <= own + quoted, "{total} bytes");
 }
 
 /// The second is of the same text behind an empty line.

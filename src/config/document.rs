@@ -4,6 +4,7 @@ use super::kit::{files, resolved_with};
 use super::model;
 use super::resolve::bounds;
 use crate::identity::{KeyType, Pattern};
+use crate::limits::CONFIG_ERRORS_MAX;
 use crate::tls::provider::{BACKENDS, GROUPS, SUITES, group_by_name};
 
 const DOCUMENT: &str = include_str!("../../docs/configuration.md");
@@ -71,6 +72,13 @@ fn every_default_and_bound_is_the_one_in_force() {
             None => assert!(row[2].parse::<i64>().is_err(), "{} has no default", bound.key),
         }
     }
+}
+
+#[test]
+fn the_number_of_problems_that_are_listed_is_the_one_in_force() {
+    let text = DOCUMENT.split_whitespace().collect::<Vec<_>>().join(" ");
+    let told = format!("Of more than {CONFIG_ERRORS_MAX} problems it lists {CONFIG_ERRORS_MAX} ");
+    assert!(text.contains(&told), "{told}");
 }
 
 #[test]

@@ -9,8 +9,9 @@ use std::ops::Range;
 
 /// One problem: where, what was found, what was expected, what to do.
 ///
-/// Displays on one line: `FILE:LINE:COLUMN: found; expected ...; fix: ...`. Control characters that
-/// it quotes are escaped, so that no text can forge another line or command a terminal.
+/// Displays on one line: `FILE:LINE:COLUMN: found; expected ...; fix: ...`. Of what it quotes,
+/// control characters, separators of lines and what turns the direction of text are escaped, so
+/// that no text can forge another line, command a terminal, or show as another text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// Where the offending text is.
@@ -30,21 +31,34 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Escapes control characters on their way to a formatter.
+/// Escapes what is not to be shown as it is on its way to a formatter.
 struct OneLine<'a, 'f>(&'a mut fmt::Formatter<'f>);
 
 impl fmt::Write for OneLine<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for part in text.split_inclusive(char::is_control) {
-            let control = part.chars().next_back().filter(|last| last.is_control());
-            let plain = &part[..part.len() - control.map_or(0, char::len_utf8)];
+        for part in text.split_inclusive(misleads) {
+            let misleading = part.chars().next_back().filter(|last| misleads(*last));
+            let plain = &part[..part.len() - misleading.map_or(0, char::len_utf8)];
             self.0.write_str(plain)?;
-            if let Some(control) = control {
-                write!(self.0, "{}", control.escape_default())?;
+            if let Some(misleading) = misleading {
+                write!(self.0, "{}", misleading.escape_default())?;
             }
         }
         Ok(())
     }
+}
+
+/// Control characters (Cc), the separators of lines and paragraphs (Zl, Zp), and the characters
+/// with the property Bidi_Control (Unicode Standard Annex 9, section 2).
+fn misleads(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{61c}'
+                | '\u{200e}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}'
+        )
 }
 
 impl std::error::Error for ConfigError {}
@@ -81,14 +95,37 @@ impl fmt::Display for Place {
 #[derive(Clone, Debug)]
 pub enum Source {
     /// A file: spans are ranges of its bytes.
-    File {
-        /// The file as the operator named it.
-        name: String,
-        /// Its text.
-        text: String,
-    },
+    File(SourceFile),
     /// Flags: the start of a span is an index into these names.
     Flags(Vec<&'static str>),
+}
+
+/// A file and where its lines begin, which is looked up for every problem.
+#[derive(Clone, Debug)]
+pub struct SourceFile {
+    name: String,
+    text: String,
+    /// Never empty, and ascending: the first line begins at 0.
+    line_starts: Vec<usize>,
+}
+
+impl SourceFile {
+    /// A file as the operator named it, and its text.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        let text = text.into();
+        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1));
+        Self { name: name.into(), line_starts: line_starts.collect(), text }
+    }
+
+    /// The point of a byte; one within a character is that character's, one beyond the text is its
+    /// end.
+    fn point(&self, at: usize) -> Place {
+        let at = self.text.floor_char_boundary(at);
+        let line = self.line_starts.partition_point(|start| *start <= at);
+        let line_start = self.line_starts[line - 1];
+        let column = self.text[line_start..at].chars().count() + 1;
+        Place::Point { file: self.name.clone(), line, column }
+    }
 }
 
 /// How the command line as a whole is called in messages.
@@ -121,19 +158,15 @@ impl Source {
             Self::Flags(names) => {
                 Place::Flag(names.get(span.start).copied().unwrap_or(COMMAND_LINE))
             }
-            Self::File { name, text } => {
-                let mut start = span.start.min(text.len());
-                while !text.is_char_boundary(start) {
-                    start -= 1;
-                }
-                let before = &text[..start];
-                let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-                Place::Point {
-                    file: name.clone(),
-                    line: before.bytes().filter(|byte| *byte == b'\n').count() + 1,
-                    column: before[line_start..].chars().count() + 1,
-                }
-            }
+            Self::File(file) => file.point(span.start),
+        }
+    }
+
+    /// The place of what is nowhere written.
+    pub fn whole(&self) -> Place {
+        match self {
+            Self::Flags(_) => Place::Flag(COMMAND_LINE),
+            Self::File(file) => Place::File(file.name.clone()),
         }
     }
 }
@@ -175,10 +208,17 @@ mod tests {
     fn a_span_of_a_file_becomes_its_line_and_column_in_characters() {
         let text = "a = 1\nb = \"\u{e4}\u{e4}\" # x\n".to_string();
         let x = text.find('x').expect("the text has an x");
-        let source = Source::File { name: "f.toml".into(), text };
+        let source = Source::File(SourceFile::new("f.toml", text));
         assert_eq!(source.place(&(0..1)).to_string(), "f.toml:1:1");
         assert_eq!(source.place(&(x..x + 1)).to_string(), "f.toml:2:12");
+        let newline = x + 1;
+        assert_eq!(source.place(&(newline..newline + 1)).to_string(), "f.toml:2:13");
+        // The second byte of a character of two.
+        assert_eq!(source.place(&(12..13)).to_string(), "f.toml:2:6");
         assert_eq!(source.place(&(999..1000)).to_string(), "f.toml:3:1");
+        assert_eq!(source.whole().to_string(), "f.toml");
+        let empty = Source::File(SourceFile::new("f.toml", ""));
+        assert_eq!(empty.place(&(0..0)).to_string(), "f.toml:1:1");
     }
 
     #[test]
@@ -202,6 +242,28 @@ mod tests {
             error.to_string(),
             "r.toml: unknown key `a\\nr.toml:1:1: \\u{1b}[2J\\u{9b}\\t\u{e4}`; expected b; fix: c"
         );
+    }
+
+    #[test]
+    fn what_is_quoted_cannot_turn_the_text_around_or_separate_lines() {
+        let shown = |found: &str| {
+            let error = ConfigError {
+                place: Place::File("r.toml".into()),
+                found: found.into(),
+                expected: "b".into(),
+                fix: "c".into(),
+            };
+            error.to_string()
+        };
+        let separators = ['\u{2028}', '\u{2029}'];
+        let bidi = ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}');
+        for character in bidi.chain(separators).chain(['\u{61c}', '\u{200e}', '\u{200f}']) {
+            let escaped = format!("r.toml: \\u{{{:x}}}a; expected b; fix: c", character as u32);
+            assert_eq!(shown(&format!("{character}a")), escaped);
+        }
+        for plain in ["\u{2027}", "\u{202f}", "\u{2065}", "\u{206a}", "\u{200d}", "\u{5d0}"] {
+            assert!(shown(plain).contains(plain), "{plain:?}");
+        }
     }
 
     #[test]

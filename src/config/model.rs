@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::{SeqAccess, Visitor, value::StrDeserializer};
 use toml::Spanned;
 
-use super::error::{ConfigError, Place, Source, nearest};
+use super::error::{ConfigError, Place, Source, SourceFile, nearest};
 
 /// An integer and where it was written. Bounds are `resolve`'s.
 pub type Number = Spanned<i64>;
@@ -220,7 +220,7 @@ impl<'de> Deserialize<'de> for OneOrMore {
 /// The first place where the text is not TOML, names an unknown key, or has a value of the wrong
 /// type.
 pub fn parse(text: &str, file_name: &str) -> Result<Model, ConfigError> {
-    let source = Source::File { name: file_name.to_string(), text: text.to_string() };
+    let source = Source::File(SourceFile::new(file_name, text));
     match toml::from_str::<Model>(text) {
         Ok(model) => Ok(Model { source, ..model }),
         Err(error) => Err(explain(&error, text, &source)),

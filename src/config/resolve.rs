@@ -1,13 +1,14 @@
 //! What the written configuration means: [`Model`] -> [`Snapshot`], or every reason why not.
 //!
-//! "Parse, don't validate": what comes out needs no further check. All problems are collected, so
-//! that one run of `ringfort check` shows all that there is to correct. PURE: files, the time and
-//! the file limit come in through [`Context`].
+//! "Parse, don't validate": what comes out needs no further check. Problems are collected, so that
+//! one run of `ringfort check` shows what there is to correct, up to a bound. PURE: files, the time
+//! and the file limit come in through [`Context`].
 
 mod address;
 pub mod bounds;
 mod client;
 mod crypto;
+mod errors;
 mod listener;
 mod pem;
 mod upstream;
@@ -23,7 +24,8 @@ use std::time::Duration;
 use rustls::KeyLog;
 
 use self::bounds::Bound;
-use super::error::{ConfigError, Place, nearest};
+use self::errors::Errors;
+use super::error::{ConfigError, nearest};
 use super::model::{Model, Number, Text, Texts};
 use super::snapshot::{Limits, LogTarget, RingOptions, Snapshot};
 use crate::limits::{
@@ -66,9 +68,10 @@ pub struct Context<'a> {
 ///
 /// # Errors
 ///
-/// Everything that is wrong, in the order of the file.
+/// What is wrong, in the order of the file: at most `CONFIG_ERRORS_MAX` problems, and one more that
+/// counts the others.
 pub fn resolve(model: &Model, context: &Context<'_>) -> Result<Snapshot, Vec<ConfigError>> {
-    let mut resolver = Resolver { model, context, errors: Vec::new() };
+    let mut resolver = Resolver { model, context, errors: Errors::new(&model.source) };
     let clusters = resolver.clusters();
     let listeners = resolver.listeners();
     let (workers, cpus) = resolver.workers_and_cpus();
@@ -82,15 +85,8 @@ pub fn resolve(model: &Model, context: &Context<'_>) -> Result<Snapshot, Vec<Con
         listeners,
         clusters,
     };
-    let mut errors = resolver.errors;
-    if errors.is_empty() {
-        return Ok(snapshot);
-    }
-    errors.sort_by_key(|error| match &error.place {
-        Place::Point { line, column, .. } => (*line, *column),
-        Place::File(_) | Place::Flag(_) => (0, 0),
-    });
-    Err(errors)
+    let errors = resolver.errors.into_sorted();
+    if errors.is_empty() { Ok(snapshot) } else { Err(errors) }
 }
 
 /// Why a text is not what its key needs; the place is the caller's to add.
@@ -110,7 +106,7 @@ impl Complaint {
 struct Resolver<'a> {
     model: &'a Model,
     context: &'a Context<'a>,
-    errors: Vec<ConfigError>,
+    errors: Errors<'a>,
 }
 
 impl Resolver<'_> {
@@ -263,27 +259,11 @@ impl Resolver<'_> {
     }
 
     fn refuse(&mut self, span: &Range<usize>, found: &str, expected: &str, fix: &str) {
-        let place = self.model.source.place(span);
-        self.errors.push(ConfigError {
-            place,
-            found: found.to_string(),
-            expected: expected.to_string(),
-            fix: fix.to_string(),
-        });
+        self.errors.refuse(span, found, expected, fix);
     }
 
-    /// Refuses what has no place because it is nowhere written.
     fn refuse_absent(&mut self, found: &str, expected: &str, fix: &str) {
-        let place = match self.model.source.place(&(0..0)) {
-            Place::Point { file, .. } => Place::File(file),
-            other => other,
-        };
-        self.errors.push(ConfigError {
-            place,
-            found: found.to_string(),
-            expected: expected.to_string(),
-            fix: fix.to_string(),
-        });
+        self.errors.refuse_absent(found, expected, fix);
     }
 
     fn complain(&mut self, key: &str, text: &Text, complaint: Complaint) {
@@ -352,6 +332,9 @@ impl Resolver<'_> {
         text: &Text,
         known: impl Iterator<Item = &'static str>,
     ) {
+        if self.errors.is_full() {
+            return self.errors.leave_out();
+        }
         let known: Vec<_> = known.collect();
         let fix = match nearest(text.get_ref(), known.iter().copied()) {
             Some(near) => format!("write \"{near}\""),
@@ -443,6 +426,8 @@ impl Resolver<'_> {
         let mut seen: HashMap<&str, &Text> = HashMap::new();
         for text in texts {
             match seen.entry(text.get_ref()) {
+                // Beyond the bound not even the place: a list may have some hundred thousand.
+                Entry::Occupied(_) if self.errors.is_full() => self.errors.leave_out(),
                 Entry::Occupied(earlier) => {
                     let at = self.model.source.place(&earlier.get().span());
                     let found = format!("{key} = {:?}, as at {at}", text.get_ref());

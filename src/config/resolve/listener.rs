@@ -13,14 +13,12 @@ use crate::config::model::{self, Text};
 use crate::config::snapshot::{Listener, SocketOptions};
 use crate::limits::{
     ALPN_PROTOCOL_BYTES_MAX, ALPN_PROTOCOLS_MAX, LISTENER_CERTIFICATES_MAX, LISTENERS_MAX,
-    NAME_BYTES_MAX, PEM_BYTES_MAX, SERVER_CHAIN_CERTIFICATES_MAX,
+    NAME_BYTES_MAX, NAMES_SHOWN_MAX, PEM_BYTES_MAX, SERVER_CHAIN_CERTIFICATES_MAX,
 };
 use crate::tls::server::{Certificate, CertificateError, ListenerTls, ListenerTlsOptions};
 
 /// What `protocol` may be.
 const PROTOCOLS: &[(&str, ())] = &[("tcp", ())];
-/// Names of upstreams that an error lists.
-const NAMES_SHOWN_MAX: usize = 16;
 
 impl Resolver<'_> {
     pub(super) fn listeners(&mut self) -> Vec<Arc<Listener>> {
@@ -41,7 +39,7 @@ impl Resolver<'_> {
             _ => {}
         }
         let mut taken = Vec::new();
-        // What is beyond the bound is refused as a whole, or a wrong file has errors without end.
+        // What is beyond the bound is refused as a whole, and none of its files is read.
         listeners
             .iter()
             .take(LISTENERS_MAX)
@@ -200,6 +198,7 @@ impl Resolver<'_> {
         }
         certificates
             .iter()
+            .take(LISTENER_CERTIFICATES_MAX)
             .filter_map(|certificate| self.certificate(certificate, provider))
             .collect()
     }

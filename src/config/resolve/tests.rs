@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::bounds;
 use crate::config::kit::{RIGHT, but, files, resolved, resolved_with};
 use crate::config::snapshot::{Balance, Listener, LogTarget, Snapshot, Target};
-use crate::limits::LISTENERS_MAX;
+use crate::limits::{
+    CONFIG_BYTES_MAX, CONFIG_ERRORS_MAX, LISTENERS_MAX, NAMES_SHOWN_MAX, UPSTREAMS_MAX,
+};
 use crate::tls::verify::ClientAuth;
 
 mod tls;
@@ -375,8 +377,53 @@ fn a_file_that_is_wrong_all_over_has_errors_of_a_bounded_size() {
     let upstreams: String = (0..5_000).map(|n| format!("[[upstream]]\nname=\"u{n}\"\n")).collect();
     let listener = "[[listener]]\nupstream = \"no\"\n";
     let errors = resolved(&(upstreams + &listener.repeat(5_000))).expect_err("it is wrong");
-    let named = errors.iter().filter(|error| error.contains("expected one of the 5000: u0, u1,"));
-    assert_eq!(named.count(), LISTENERS_MAX, "each listener within the bound, and no other");
+    assert_eq!(errors.len(), CONFIG_ERRORS_MAX + 1);
+    // All that is wrong and that the bounds of tables let be looked at, and the two bounds.
+    let all = 2 + UPSTREAMS_MAX + LISTENERS_MAX * 5;
+    let more = format!("r.toml: and {} more, which are not listed;", all - CONFIG_ERRORS_MAX);
+    assert!(errors[CONFIG_ERRORS_MAX].starts_with(&more), "{}", errors[CONFIG_ERRORS_MAX]);
     let bytes: usize = errors.iter().map(String::len).sum();
-    assert!(bytes < 1024 * 1024, "{bytes} bytes in {} errors", errors.len());
+    assert!(bytes < CONFIG_ERRORS_MAX * 1024, "{bytes} bytes");
+}
+
+#[test]
+fn a_wrong_upstream_lists_a_bounded_number_of_names() {
+    let count = NAMES_SHOWN_MAX + 1;
+    let upstream = |n| format!("[[upstream]]\nname=\"u{n}\"\nendpoints=[\"a:1\"]\n");
+    let upstreams: String = (0..count).map(upstream).collect();
+    let listener = &RIGHT[RIGHT.find("[[listener]]").expect("a listener")..];
+    let error = refusal(&(upstreams + listener));
+    let names = error.split("expected one of the 17: ").nth(1).expect("the names");
+    let names = names.split("; fix").next().expect("their end");
+    assert_eq!(names.split(", ").count(), NAMES_SHOWN_MAX + 1, "the last is `...`: {error}");
+}
+
+#[test]
+fn a_list_of_a_megabyte_of_wrong_entries_has_a_bounded_number_of_errors() {
+    for (key, entry) in [
+        ("endpoints", "\"x\",\n"),
+        ("endpoints", "\"x\","),
+        ("allow", "\"x\",\n"),
+        ("allow", "\"x\","),
+        ("alpn", "\"\","),
+        ("suites", "\"x\","),
+        ("tls_versions", "\"1.3\","),
+        ("client_key_types", "\"rsa\","),
+    ] {
+        let room = CONFIG_BYTES_MAX - RIGHT.len() - key.len() - 16;
+        let count = room / entry.len();
+        let entries = entry.repeat(count);
+        let text = match key {
+            "endpoints" => but("\"127.0.0.1:9000\"", &entries),
+            key => but("#", &format!("{key} = [\n{entries}]")),
+        };
+        let errors = resolved(&text).expect_err("it is wrong");
+        assert_eq!(errors.len(), CONFIG_ERRORS_MAX + 1, "{key}");
+        let last = &errors[CONFIG_ERRORS_MAX];
+        let more = last.strip_prefix("r.toml: and ").and_then(|rest| rest.split(' ').next());
+        let more: usize = more.and_then(|more| more.parse().ok()).expect(last);
+        assert!(more + CONFIG_ERRORS_MAX >= count - 1, "{key}: {count} entries, {last}");
+        let bytes: usize = errors.iter().map(String::len).sum();
+        assert!(bytes < CONFIG_ERRORS_MAX * 1024, "{key}: {bytes} bytes");
+    }
 }
