@@ -30,6 +30,18 @@ impl SharedAdmission {
     pub fn new(seed: [u64; 2]) -> Arc<Self> {
         Arc::new(Self { live: AtomicU32::new(0), sources: SourceTable::new(seed) })
     }
+
+    /// Whether every place was given back, in all and of each source.
+    #[cfg(feature = "sim")]
+    pub fn is_empty(&self) -> bool {
+        self.live.load(Ordering::Relaxed) == 0 && self.sources.is_empty()
+    }
+
+    /// Places that a source has.
+    #[cfg(feature = "sim")]
+    pub fn places_of(&self, source: IpAddr) -> u32 {
+        self.sources.count(source)
+    }
 }
 
 /// One worker's side.

@@ -78,9 +78,15 @@ impl SourceTable {
         None
     }
 
+    /// Whether no connection is counted, in any cell.
+    #[cfg(feature = "sim")]
+    pub fn is_empty(&self) -> bool {
+        self.rows.iter().flatten().all(|cell| cell.load(Ordering::SeqCst) == 0)
+    }
+
     /// Connections counted for `ip`: not fewer than are open.
-    #[cfg(test)]
-    fn count(&self, ip: IpAddr) -> u32 {
+    #[cfg(any(test, feature = "sim"))]
+    pub fn count(&self, ip: IpAddr) -> u32 {
         self.lower(self.cells(ip))
     }
 

@@ -3,6 +3,7 @@
 //! Time moves only when nobody has anything to do, and a little with each look at the clock.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,8 @@ use configuration::Configurations;
 const STEPS_MAX: u64 = 3_000_000;
 /// Turns in a row that a worker may have while nothing else happens.
 const IDLE_TURNS_MAX: u64 = 5_000;
+/// Addresses that clients come from, numbered from 1.
+const SOURCES: u8 = 5;
 
 /// One worker of the gateway.
 struct Slot {
@@ -213,6 +216,7 @@ impl World {
             }
         }
         self.check_served();
+        self.check_all_given_back();
     }
 
     fn set_wall_clock(&mut self, now: u64) {
@@ -280,6 +284,7 @@ impl World {
         self.read_log(number);
         check::attempts(&mut self.net.borrow(), number, &self.slots[number].counters.snapshot());
         check::memory(&mut self.net.borrow(), number, &worker, &self.plan);
+        self.check_places(number, &worker);
         if drained {
             self.end_worker(number, worker);
         }
@@ -487,7 +492,8 @@ impl World {
         let address = self.random.pick(&listeners).clone();
         self.next_actor += 1;
         let actor = self.next_actor;
-        let source = format!("10.1.0.{}:{}", self.random.range(1..=5), 1024 + actor);
+        let host = self.random.range(1..=u64::from(SOURCES)) as u8;
+        let source = format!("{}:{}", source(host), 1024 + actor);
         let mut net = self.net.borrow();
         let leaf = self.pki.client(certificate).and_then(|it| it.chain.into_iter().next());
         let identity = leaf.and_then(|leaf| Identity::from_der(&leaf).ok());
@@ -511,6 +517,11 @@ impl World {
         }
         *self.random.pick(&Certificate::LASTING)
     }
+}
+
+/// The address of source number `host`.
+fn source(host: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 1, 0, host)
 }
 
 const HEADER_AND_SOME: u64 = super::ledger::HEADER_BYTES + 1;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Report, Slot, World};
+use super::{Report, SOURCES, Slot, World, source};
 use crate::limits::{RECV_QUEUE_BUFFERS_MAX, SEND_PENDING_BYTES_MAX};
 use crate::metrics::counter::CounterSnapshot;
 use crate::proxy::worker::Worker;
@@ -74,6 +74,42 @@ pub(super) fn drained(net: &mut Inner, number: usize, worker: &Rc<Worker>, slot:
 }
 
 impl World {
+    /// Nobody gets more places than the limits have, of all workers, of one, or of a source.
+    ///
+    /// The look and the count are two steps: each listener may go beyond the first two by one.
+    pub(super) fn check_places(&self, number: usize, worker: &Rc<Worker>) {
+        let listeners = self.configurations.listener_addresses().len();
+        let places = |worker: &Rc<Worker>| worker.audit().1[0];
+        let of_worker = places(worker);
+        let in_all: usize = self.slots.iter().filter_map(|it| it.worker.as_ref()).map(places).sum();
+        let worker_max = self.plan.connections_per_worker_max as usize + listeners - 1;
+        let all_max = self.plan.connections_max as usize + listeners * self.plan.workers - 1;
+        let mut net = self.net.borrow();
+        if of_worker > worker_max || in_all > all_max {
+            net.violation(format_args!(
+                "worker {number} has {of_worker} connections, all have {in_all}; {worker_max} and \
+                 {all_max} are allowed"
+            ));
+        }
+        let Some(source_max) = self.plan.connections_per_source_max else { return };
+        for source in (1..=SOURCES).map(source) {
+            let places = self.admission.places_of(source.into());
+            if places > source_max {
+                net.violation(format_args!(
+                    "{source} has {places} connections, and {source_max} are allowed"
+                ));
+            }
+        }
+    }
+
+    /// Once all workers have drained, nobody has a place any more.
+    pub(super) fn check_all_given_back(&self) {
+        if self.slots.iter().all(|slot| slot.worker.is_none()) && !self.admission.is_empty() {
+            let mut net = self.net.borrow();
+            net.violation(format_args!("places are taken, and nobody is left"));
+        }
+    }
+
     /// Whether all were served that should have been.
     pub(super) fn check_served(&self) {
         let mut net = self.net.borrow();
