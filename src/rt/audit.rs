@@ -9,8 +9,12 @@ pub struct Audit {
     pub tasks: usize,
     /// Sockets that are not closed.
     pub sockets: usize,
+    /// Of these, the ones that a task owns.
+    pub sockets_owned: usize,
     /// Listeners that are not closed.
     pub listeners: usize,
+    /// Of these, the ones that a task owns.
+    pub listeners_owned: usize,
     /// Operations in flight.
     pub operations: usize,
     /// Timers that run.
@@ -33,7 +37,9 @@ impl Core {
         Audit {
             tasks,
             sockets: state.sockets.len(),
+            sockets_owned: sockets().filter(|it| it.is_owned()).count(),
             listeners: state.listeners.iter().filter(|(_, it)| it.is_open()).count(),
+            listeners_owned: state.listeners.iter().filter(|(_, it)| it.is_owned()).count(),
             operations: state.ops.in_flight(),
             timers: state.timers.len(),
             buffers_lent: total - free,

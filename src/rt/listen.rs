@@ -46,6 +46,10 @@ impl Listening {
     pub(super) fn is_open(&self) -> bool {
         self.fd.is_some()
     }
+
+    pub(super) fn is_owned(&self) -> bool {
+        !self.closing
+    }
 }
 
 impl State {

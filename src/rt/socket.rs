@@ -145,6 +145,12 @@ impl Socket {
         self.send_error.or_else(|| self.zero_copy_result.and_then(Result::err))
     }
 
+    /// Whether a task owns it.
+    #[cfg(feature = "sim")]
+    pub(super) fn is_owned(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::HalfClosed)
+    }
+
     fn flushed(&self) -> bool {
         self.send.is_none() && self.pending.is_empty()
     }

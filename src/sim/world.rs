@@ -284,6 +284,7 @@ impl World {
         self.read_log(number);
         check::attempts(&mut self.net.borrow(), number, &self.slots[number].counters.snapshot());
         check::memory(&mut self.net.borrow(), number, &worker, &self.plan);
+        check::leases(&mut self.net.borrow(), number, &worker);
         self.check_places(number, &worker);
         if drained {
             self.end_worker(number, worker);

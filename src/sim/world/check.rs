@@ -43,6 +43,18 @@ pub(super) fn attempts(net: &mut Inner, number: usize, counted: &CounterSnapshot
     }
 }
 
+/// A task that does not accept has one client and, with a lease for each, what it connects to.
+pub(super) fn leases(net: &mut Inner, number: usize, worker: &Rc<Worker>) {
+    let (audit, [_, leases]) = worker.audit();
+    let connections = audit.tasks - audit.listeners_owned;
+    if audit.sockets_owned != connections + leases {
+        net.violation(format_args!(
+            "worker {number}: {connections} connections with {leases} leases own {} sockets",
+            audit.sockets_owned
+        ));
+    }
+}
+
 /// What a worker that has drained has left, and what it has counted.
 pub(super) fn drained(net: &mut Inner, number: usize, worker: &Rc<Worker>, slot: &Slot) {
     let (audit, counts) = worker.audit();
