@@ -12,8 +12,10 @@ use super::net::{Inner, Read};
 use super::random::Random;
 
 mod manner;
+mod updates;
 
 pub use manner::Manner;
+use updates::Updates;
 
 /// Bytes that a client reads at a time.
 const READ_BYTES: usize = 20_000;
@@ -73,6 +75,7 @@ pub struct Client {
     /// Something that it got was changed. It does not end any more: rustls' debug build asserts
     /// that no alert, close_notify included, was sent before the one that says so.
     is_tainted: bool,
+    updates: Updates,
 }
 
 impl std::fmt::Debug for Client {
@@ -122,6 +125,7 @@ impl Client {
             stalled: false,
             is_garbled: false,
             is_tainted: false,
+            updates: Updates::default(),
         }
     }
 
@@ -213,6 +217,7 @@ impl Client {
             Read::End if self.saw_end => return Ok(()),
             Read::End | Read::Failed(_) => return Err(Broken::Socket),
         }
+        self.updates.receive(&bytes);
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
             match self.tls.read_tls(&mut rest) {
@@ -246,7 +251,17 @@ impl Client {
                 ledger.ended(net, self.number);
             }
         }
+        self.check_updates(net, ledger);
         Ok(())
+    }
+
+    /// Whoever asks for new keys gets them before data that is an answer to what came later.
+    fn check_updates(&self, net: &mut Inner, ledger: &mut Ledger) {
+        let flow = ledger.flow(self.number);
+        let has_echo = flow.peer.is_some_and(|peer| peer & ECHO_BIT != 0);
+        if has_echo && self.updates.is_overdue(flow.received.saturating_sub(HEADER_BYTES)) {
+            net.violation(format_args!("client {} asked for new keys in vain", self.number));
+        }
     }
 
     /// Goes on with the script. Returns whether the client is over.
@@ -276,7 +291,9 @@ impl Client {
             }
             if net.fault(Fault::KeyUpdate) {
                 // TLS 1.2 has no such thing, and says so.
-                let _ = self.tls.refresh_traffic_keys();
+                if self.tls.refresh_traffic_keys().is_ok() {
+                    self.updates.ask(flow.sent);
+                }
             }
             // Less than its number would not be echoed.
             let message = self.script.message.max(HEADER_BYTES + 1);
