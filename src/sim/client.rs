@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
-use rustls::{ClientConfig, ClientConnection};
+use rustls::{AlertDescription, ClientConfig, ClientConnection};
 
 use super::faults::Fault;
 use super::ledger::{ECHO_BIT, HEADER_BYTES, Ledger, stream};
@@ -65,6 +65,9 @@ pub struct Client {
     written: u64,
     /// Nothing is written before.
     hold_until: u64,
+    /// The alert that it got.
+    alert: Option<AlertDescription>,
+    closed_at: u64,
     /// One that misbehaves has made what it sends.
     has_opened: bool,
     state: State,
@@ -119,6 +122,8 @@ impl Client {
             outbox: VecDeque::new(),
             written: 0,
             hold_until: 0,
+            alert: None,
+            closed_at: 0,
             has_opened: false,
             state: State::Connecting,
             saw_end: false,
@@ -137,6 +142,16 @@ impl Client {
     /// Whether it does what a client should.
     pub fn is_good(&self) -> bool {
         self.manner == Manner::Good
+    }
+
+    /// The alert that it got.
+    pub fn alert(&self) -> Option<AlertDescription> {
+        self.alert
+    }
+
+    /// When it was done, in nanoseconds.
+    pub fn closed_at(&self) -> u64 {
+        self.closed_at
     }
 
     /// Whether it never ends by itself.
@@ -234,6 +249,9 @@ impl Client {
             let processed = match processed {
                 Ok(processed) => processed,
                 Err(error) => {
+                    if let rustls::Error::AlertReceived(alert) = error {
+                        self.alert = Some(alert);
+                    }
                     if !self.is_tainted
                         && !self.is_garbled
                         && !matches!(error, rustls::Error::AlertReceived(_))
@@ -395,6 +413,7 @@ impl Client {
     fn close(&mut self, net: &mut Inner, served: bool) {
         net.close(self.socket);
         net.note(format_args!("client {} is done, served: {served}", self.number));
+        self.closed_at = net.now;
         self.state = State::Closed { served };
     }
 }

@@ -77,6 +77,8 @@ pub struct Plan {
     pub shape: Shape,
     /// Clients that misbehave, of 1000.
     pub bad_clients: u32,
+    /// Whether the first of several upstreams does not listen until faults stop.
+    pub first_upstream_is_down: bool,
     /// Bytes that a client sends, at most.
     pub bytes_max: u64,
     /// What happens when, in nanoseconds.
@@ -123,7 +125,8 @@ impl Plan {
             connection_age_max: r.chance(200).then(|| millis(r, &[2_000, 20_000])),
             connect_timeout: millis(r, &[100, 1_000, 5_000]),
             shape,
-            bad_clients: if healthy { 0 } else { *r.pick(&[0, 100, 500]) },
+            bad_clients: *r.pick(&[0, 100, 500]),
+            first_upstream_is_down: r.chance(300),
             bytes_max,
             actions,
         }

@@ -140,7 +140,10 @@ impl World {
             self.next_actor += 1;
             let mut upstream =
                 Upstream::new(self.next_actor, &address, self.plan.bytes_max, &mut self.random);
-            upstream.set_up(&mut net.borrow(), true);
+            // With the others up nobody may notice: a connection gets a second try.
+            let is_down = self.plan.first_upstream_is_down && self.plan.upstreams > 1;
+            let is_up = !is_down || !self.upstreams.is_empty();
+            upstream.set_up(&mut net.borrow(), is_up);
             self.upstreams.insert(self.next_actor, upstream);
         }
         let snapshot = self.configurations.first();
@@ -475,8 +478,7 @@ impl World {
     }
 
     fn connect(&mut self, is_probe: bool) -> u32 {
-        let healthy = is_probe || self.net.borrow().faults.is_healthy();
-        let certificate = self.certificate(healthy);
+        let certificate = self.certificate(is_probe);
         let versions = *self.random.pick(&[Versions::Both, Versions::Both, Versions::Tls12]);
         let config =
             pki::client_config(&self.pki, certificate, &self.provider, &self.clock, versions);
@@ -509,8 +511,8 @@ impl World {
         actor
     }
 
-    fn certificate(&mut self, healthy: bool) -> Certificate {
-        if healthy || self.random.chance(600) {
+    fn certificate(&mut self, is_probe: bool) -> Certificate {
+        if is_probe || self.random.chance(600) {
             return Certificate::Allowed(self.random.below(4) as usize);
         }
         if self.net.borrow().fault(Fault::CertificateExpires) || self.random.chance(50) {

@@ -3,13 +3,16 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustls::AlertDescription;
+
 use super::{Report, SOURCES, Slot, World, source};
 use crate::limits::{RECV_QUEUE_BUFFERS_MAX, SEND_PENDING_BYTES_MAX};
 use crate::metrics::counter::CounterSnapshot;
 use crate::proxy::worker::Worker;
 use crate::rt::audit::Audit;
-use crate::sim::client::State;
+use crate::sim::client::{Client, State};
 use crate::sim::net::Inner;
+use crate::sim::pki::{Client as Certificate, EPOCH_UNIX_S, Verdict};
 use crate::sim::plan::Plan;
 
 /// Buffers that may come while a receive is being stopped: the kernel fills up to 32 in one go.
@@ -17,6 +20,9 @@ const LATE_BUFFERS_MAX: usize = 2 * 32;
 
 /// A client that comes less than this before a drain may find the listener closed.
 const IN_TIME_NS: u64 = 100_000_000;
+
+/// Clients that come when nothing is wrong any more are done within this.
+const PROBE_NS_MAX: u64 = 4_000_000_000;
 
 /// What one connection may hold, at every moment.
 pub(super) fn memory(net: &mut Inner, number: usize, worker: &Rc<Worker>, plan: &Plan) {
@@ -85,6 +91,23 @@ pub(super) fn drained(net: &mut Inner, number: usize, worker: &Rc<Worker>, slot:
     }
 }
 
+/// A client that must not pass, in a world without faults, was told so.
+fn check_refused(net: &mut Inner, client: &Client, certificate: Certificate) {
+    let is_told = match (certificate, certificate.verdict(EPOCH_UNIX_S)) {
+        // It may expire before it is looked at, or after.
+        (Certificate::ShortLived(_), _) | (_, Verdict::Allowed) => true,
+        (_, Verdict::Denied) => client.alert() == Some(AlertDescription::AccessDenied),
+        (_, Verdict::Refused(_)) => client.alert().is_some(),
+    };
+    if !is_told {
+        net.violation(format_args!(
+            "client {} with {certificate:?} got the alert {:?}",
+            client.number,
+            client.alert()
+        ));
+    }
+}
+
 impl World {
     /// Nobody gets more places than the limits have, of all workers, of one, or of a source.
     ///
@@ -133,11 +156,18 @@ impl World {
         for (actor, client) in &self.clients {
             let state = client.state();
             let was_served = state == State::Closed { served: true };
-            let since = self.ledger.clients[&client.number].since;
-            let in_time = self.drains_at.is_none_or(|at| since + IN_TIME_NS < at);
-            let must = self.probes.contains(actor)
-                || healthy && in_time && self.plan.has_room() && client.is_good();
-            if must && !was_served && !client.idles() {
+            let facts = &self.ledger.clients[&client.number];
+            let in_time = self.drains_at.is_none_or(|at| facts.since + IN_TIME_NS < at);
+            let is_asked = healthy && in_time && self.plan.has_room() && client.is_good();
+            let is_probe = self.probes.contains(actor);
+            if is_asked {
+                check_refused(&mut net, client, facts.certificate);
+            }
+            if is_probe && client.closed_at() > facts.since + PROBE_NS_MAX {
+                net.violation(format_args!("client {} was served late", client.number));
+            }
+            let is_allowed = matches!(facts.certificate, Certificate::Allowed(_));
+            if (is_probe || is_asked && is_allowed) && !was_served && !client.idles() {
                 net.violation(format_args!(
                     "client {}, with which nothing was wrong, is {state:?}",
                     client.number
