@@ -135,7 +135,8 @@ fn summary(sum: &Sum, took: Duration) {
         println!("  {mark:<24} {count}");
     }
     println!(
-        "{} seeds, {} events, {:.2} h of virtual time, {} clients, {} served; {:.0} s; failed: {:?}",
+        "{} seeds, {} events, {:.2} h of virtual time, {} clients, {} served; {:.0} s; \
+         failed: {:?}",
         sum.seeds,
         sum.events,
         sum.elapsed.as_secs_f64() / 3600.0,

@@ -1,6 +1,6 @@
 //! The mailbox by which other threads speak to a core: a queue, and `MSG_RING` to wake it.
 //!
-//! Must not know what a message means. Invariant: that of [`Asleep`], so that no message waits for
+//! Must not know what a message means. Invariant: that of `Asleep`, so that no message waits for
 //! a core that sleeps, and a busy core is not rung.
 
 use std::io;

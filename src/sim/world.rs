@@ -269,8 +269,8 @@ impl World {
         let slot = &mut self.slots[number];
         let Some(worker) = slot.worker.clone() else { return };
         let completions = slot.counters.completions.get();
-        // invariant: the simulated driver is never beyond use.
         worker.wake();
+        // invariant: the simulated driver is never beyond use.
         let drained = worker.turn(&slot.inbox).expect("the driver works");
         let idle = slot.counters.completions.get() == completions;
         slot.idle_turns = if idle { slot.idle_turns + 1 } else { 0 };

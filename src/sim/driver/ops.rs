@@ -265,7 +265,8 @@ impl Sim {
         let mut net = self.net.borrow();
         if *stage == Stage::AwaitsNotification {
             if !net.is_open(socket, self.worker) || net.is_flushed(socket) {
-                let late = net.fault(Fault::NotificationLate);
+                // Few sends are large enough to get here: each has several chances.
+                let late = (0..8).any(|_| net.fault(Fault::NotificationLate));
                 drop(net);
                 if late {
                     return self.stall(slot, 40_000_000);
