@@ -72,6 +72,8 @@ pub struct World {
     clients: BTreeMap<u32, Client>,
     upstreams: BTreeMap<u32, Upstream>,
     probes: Vec<u32>,
+    /// There are no limits any more, so that probes have room.
+    is_roomy: bool,
     next_actor: u32,
     steps: u64,
     /// When it was told to drain.
@@ -123,6 +125,7 @@ impl World {
             clients: BTreeMap::new(),
             upstreams: BTreeMap::new(),
             probes: Vec::new(),
+            is_roomy: false,
             next_actor: 0,
             steps: 0,
             drains_at: None,
@@ -450,6 +453,7 @@ impl World {
         let (snapshot, now) = (self.configurations.roomy(), self.net.borrow().now);
         self.ledger.in_force.push((now, InForce::Wide));
         self.post_all(&Message::Publish(snapshot));
+        self.is_roomy = true;
         if self.slots.iter().any(|slot| !slot.draining) {
             self.probes = (0..3).map(|_| self.connect(true)).collect();
         }

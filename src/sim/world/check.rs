@@ -111,18 +111,18 @@ fn check_refused(net: &mut Inner, client: &Client, certificate: Certificate) {
 impl World {
     /// Nobody gets more places than the limits have, of all workers, of one, or of a source.
     ///
-    /// The look and the count are two steps: each listener may go beyond the first two by one.
+    /// Each listener may go beyond the first two by one: what was accepted when the last place was
+    /// taken waits, and gets its place when one is free or, with a drain, at once.
     pub(super) fn check_places(&self, number: usize, worker: &Rc<Worker>) {
-        if !self.probes.is_empty() {
-            // For these there are no limits any more.
+        if self.is_roomy {
             return;
         }
         let listeners = self.configurations.listener_addresses().len();
         let places = |worker: &Rc<Worker>| worker.audit().1[0];
         let of_worker = places(worker);
         let in_all: usize = self.slots.iter().filter_map(|it| it.worker.as_ref()).map(places).sum();
-        let worker_max = self.plan.connections_per_worker_max as usize + listeners - 1;
-        let all_max = self.plan.connections_max as usize + listeners * self.plan.workers - 1;
+        let worker_max = self.plan.connections_per_worker_max as usize + listeners;
+        let all_max = self.plan.connections_max as usize + listeners * self.plan.workers;
         let mut net = self.net.borrow();
         if of_worker > worker_max || in_all > all_max {
             net.violation(format_args!(
