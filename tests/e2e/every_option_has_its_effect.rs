@@ -118,9 +118,10 @@ fn tcp_user_timeout_ends_a_client_that_acknowledges_nothing() {
     let client = Client::connect(gateway.address());
     let record = gateway.record_of(client.local_address());
     assert_eq!(record["close_source"], "downstream", "{record}");
-    // The kernel tells either the receive or the send; the other one sees an end.
+    // The kernel tells once: the receive, a send, or a send that was half done and only comes out
+    // short; the send of the rest finds a broken pipe then. An end it is not.
     let reason = record["close_reason"].as_str().expect("a reason");
-    assert!(["io_error", "truncated"].contains(&reason), "{record}");
+    assert!(["io_error", "reset"].contains(&reason), "{record}");
     let total_us = record["total_us"].as_u64().expect("a number");
     assert!((700_000..20_000_000).contains(&total_us), "{record}");
     drop(client);
