@@ -10,7 +10,7 @@
 //! control -> { config, metrics, log }      proxy -> { rt, config::snapshot, metrics, log }
 //! tls::stream -> rt -> sys
 //! PURE (never rt, sys, sockets, files, threads, wall clock):
-//!   identity, policy, tls::{hello, session, verify}, config::{model, resolve}
+//!   identity, policy, trust, tls::{hello, session, verify}, config::{model, resolve}
 //! leaves, importable by all: limits, error, time, metrics::counter
 //! ```
 #![deny(unsafe_code)]
@@ -32,3 +32,4 @@ pub mod sim;
 pub mod sys;
 pub mod time;
 pub mod tls;
+pub mod trust;

@@ -83,6 +83,15 @@ pub const DNS_NAME_BYTES_MAX: usize = 253;
 pub const DNS_LABEL_BYTES_MAX: usize = 63;
 /// Content bytes of a certificate's serial number (RFC 5280, 4.1.2.2).
 pub const SERIAL_BYTES_MAX: usize = 20;
+/// Bytes of a file of certificate revocation lists, and of one list. A million revoked certificates
+/// fit twice: as DER with a reason each, and as PEM without.
+pub const CRL_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Bytes of the name of a list's issuer that an error shows.
+pub const CRL_NAME_BYTES_MAX: usize = 4096;
+/// Seconds that a list's thisUpdate may be ahead of our clock, for clocks that differ.
+pub const CRL_FUTURE_S_MAX: i64 = 300;
+/// Days for which `ringfort pki` makes a revocation list valid by default.
+pub const PKI_CRL_DAYS_DEFAULT: u32 = 7;
 /// Characters of a common name (RFC 5280, A.1: ub-common-name).
 pub const COMMON_NAME_CHARS_MAX: usize = 64;
 /// Days for which `ringfort pki` makes a certificate valid at most: about a century.
@@ -230,6 +239,8 @@ const _: () = assert!(RECV_BUFFERS_MIN as usize >= 2 * RECV_QUEUE_BUFFERS_MAX);
 const _: () = assert!(CLIENT_HELLO_BYTES_MAX <= HANDSHAKE_BYTES_MAX);
 const _: () = assert!(TLS_RECORD_BYTES_MAX <= HANDSHAKE_BYTES_MAX);
 const _: () = assert!(TLS_RECORD_BYTES_MAX <= RECV_BUFFER_BYTES);
+// An entry of a list: serial number and date with their headers, and an extension with the reason.
+const _: () = assert!(2 * 1_000_000 * (2 + 2 + SERIAL_BYTES_MAX + 15 + 14) <= CRL_BYTES_MAX);
 const _: () = assert!(CHAIN_CERTIFICATES_MAX_DEFAULT <= CHAIN_CERTIFICATES_MAX);
 const _: () = assert!(SPIFFE_ID_BYTES_MAX <= IDENTITY_BYTES_MAX);
 const _: () = assert!(SPIFFE_TRUST_DOMAIN_BYTES_MAX < SPIFFE_ID_BYTES_MAX);

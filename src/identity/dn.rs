@@ -53,7 +53,7 @@ impl fmt::Display for DnError {
 }
 
 /// Writes a DER-encoded Name as its canonical RFC 4514 string; an empty Name as an empty string.
-pub(super) fn from_der(name: &[u8]) -> Result<String, DnError> {
+pub(crate) fn from_der(name: &[u8]) -> Result<String, DnError> {
     let (rest, mut rdns) = take(name, Tag::Sequence)?;
     if !rest.is_empty() {
         return Err(DnError::Der);

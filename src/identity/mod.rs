@@ -13,6 +13,7 @@ mod san;
 mod spiffe;
 
 pub use dn::DnError;
+pub(crate) use dn::from_der as name_from_der;
 pub use key::{KeyType, PublicKey};
 pub use name::NameProblem;
 pub(crate) use name::{dns as check_dns_name, email as check_email};

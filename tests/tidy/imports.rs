@@ -30,6 +30,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("identity", &[]),
     ("tls", &["identity"]),
     ("tls::stream", &["identity", "rt", "sys"]),
+    ("trust", &["tls", "identity", "policy"]),
     ("rt", &["sys"]),
     // The second driver, where the feature `sim` is on.
     ("rt::driver", &["sys", "sim::driver"]),
@@ -54,6 +55,7 @@ const LEAVES: &[&str] = &["limits", "error", "time", "planted", "metrics::counte
 const PURE: &[&str] = &[
     "identity",
     "policy",
+    "trust",
     "tls::hello",
     "tls::names",
     "tls::verify",
