@@ -159,6 +159,8 @@ pub const SERVER_CHAIN_CERTIFICATES_MAX: usize = 16;
 pub const CLIENT_CA_FILES_MAX: usize = 64;
 /// Patterns of one listener's `allow`.
 pub const ALLOW_PATTERNS_MAX: usize = 4096;
+/// Patterns of one listener's `deny`.
+pub const DENY_PATTERNS_MAX: usize = 4096;
 /// Application protocols of one listener.
 pub const ALPN_PROTOCOLS_MAX: usize = 16;
 /// Bytes of one application protocol's name (RFC 7301, 3.1).

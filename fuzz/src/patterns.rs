@@ -102,6 +102,9 @@ fn reference(shown: &str, identity: &Identity) -> bool {
         "ip" => identity.ip_addresses().iter().any(|address| network(text, *address)),
         "uri" => any(identity.uris(), &|uri| uri == text),
         "subject" => identity.subject() == text,
+        // The subject of `identity_of` has a common name and nothing else.
+        "subject-cn" => identity.subject().strip_prefix("CN=") == Some(text),
+        "subject-o" | "subject-ou" => false,
         "issuer" => identity.issuer() == text,
         "serial" => identity.serial() == text,
         "sha256" => hex(identity.sha256()) == text,

@@ -30,8 +30,8 @@ pub struct RunArgs {
         value_name = "FILE",
         required_unless_present_all = ["listen", "to", "cert", "key"],
         conflicts_with_all = [
-            "listen", "to", "cert", "key", "client_ca", "client_auth", "allow", "crypto", "workers",
-            "cpus", "log",
+            "listen", "to", "cert", "key", "client_ca", "client_auth", "allow", "deny", "crypto",
+            "workers", "cpus", "log",
         ]
     )]
     pub config: Option<PathBuf>,
@@ -67,6 +67,10 @@ pub struct RunArgs {
     /// Admit only clients that match, such as "dns:client.example.org"; repeatable
     #[arg(long, value_name = "PATTERN")]
     pub allow: Vec<String>,
+
+    /// Refuse clients that match, even where --allow admits them; repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub deny: Vec<String>,
 
     /// Crypto backend: aws-lc-rs, ring, graviola, openssl, rustcrypto or fips, as far as compiled
     /// in [default: aws-lc-rs]
@@ -175,6 +179,7 @@ impl RunArgs {
             client_ca: texts(&mut source, "--client-ca", &self.client_ca)
                 .map(|files| Spanned::new(files.span(), OneOrMore::More(files.into_inner()))),
             allow: texts(&mut source, "--allow", &self.allow),
+            deny: texts(&mut source, "--deny", &self.deny),
             crypto: text(&mut source, "--crypto", self.crypto.as_ref()),
             certificate: vec![Spanned::new(
                 source.flag("--cert"),
@@ -252,6 +257,7 @@ mod tests {
             "--client-ca c",
             "--client-auth off",
             "--allow any",
+            "--deny any",
             "--crypto ring",
             "--workers 1",
             "--cpus 0",
@@ -267,7 +273,7 @@ mod tests {
         let model = parsed(
             "--listen :8443 --to 127.0.0.1:9000 --to b:1 --cert c.pem --key k.pem \
              --client-ca ca1.pem --client-ca ca2.pem --client-auth optional --allow any \
-             --allow dns:a.test --crypto ring --workers 3 --cpus 0-3 --log off",
+             --allow dns:a.test --deny dns:b.test --deny email:*@c --crypto ring --workers 3 --cpus 0-3 --log off",
         )
         .and_then(|args| args.model().map_err(|_| clap::Error::new(clap::error::ErrorKind::Io)))
         .expect("the flags are right");
@@ -283,6 +289,7 @@ mod tests {
         assert_eq!(plain(&listener.upstream), plain(&upstream.name));
         assert_eq!(plain(&listener.client_auth).as_deref(), Some("optional"));
         assert_eq!(list(&listener.allow), ["any", "dns:a.test"]);
+        assert_eq!(list(&listener.deny), ["dns:b.test", "email:*@c"]);
         assert_eq!(plain(&listener.crypto).as_deref(), Some("ring"));
         assert_eq!(plain(&certificate.chain).as_deref(), Some("c.pem"));
         assert_eq!(plain(&certificate.key).as_deref(), Some("k.pem"));

@@ -108,6 +108,8 @@ pub struct Listener {
     pub client_ca: Option<Spanned<OneOrMore>>,
     /// Patterns of the identities that may pass.
     pub allow: Option<Texts>,
+    /// Patterns of the identities that may not pass, whatever `allow` says.
+    pub deny: Option<Texts>,
     /// Certificates that a client may present.
     pub chain_certificates_max: Option<Number>,
     /// Kinds of keys that a client's certificate may hold.

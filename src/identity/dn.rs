@@ -106,6 +106,37 @@ pub(super) fn canonical(text: &str) -> Result<String, DnError> {
     }
 }
 
+/// Brings the value of one attribute that a person wrote, with the escapes of RFC 4514, into the
+/// spelling that [`from_der`] gives it. `descriptor` is the type's, such as `CN`.
+pub(super) fn canonical_text(text: &str, descriptor: &str) -> Result<String, DnError> {
+    if text.is_empty() {
+        return Err(DnError::Syntax("the value is empty"));
+    }
+    if text.starts_with('#') {
+        return Err(DnError::Syntax("a '#' at the start must be escaped with '\\'"));
+    }
+    if value_end(text) != text.len() {
+        return Err(DnError::Syntax("',' and '+' must be escaped with '\\'"));
+    }
+    let mut out = String::with_capacity(text.len());
+    canonical_value(text, descriptor, &mut out)?;
+    Ok(out)
+}
+
+/// Whether a name in canonical spelling has an attribute of this type with exactly this value, in
+/// whichever RDN. Both are spelt as [`from_der`] does, so no value can be taken for a separator.
+pub(super) fn has_attribute(name: &str, descriptor: &str, value: &str) -> bool {
+    let mut rest = name;
+    while let Some((attribute_type, after)) = rest.split_once('=') {
+        let end = value_end(after);
+        if attribute_type == descriptor && after[..end] == *value {
+            return true;
+        }
+        rest = after.get(end + 1..).unwrap_or("");
+    }
+    false
+}
+
 /// Takes one universal, constructed TLV with `tag` off `input`: what follows it, and its content.
 fn take(input: &[u8], tag: Tag) -> Result<(&[u8], &[u8]), DnError> {
     let (rest, any) = Any::from_der(input).map_err(|_| DnError::Der)?;
@@ -464,6 +495,33 @@ mod tests {
         ] {
             assert!(canonical(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn an_attribute_is_found_in_any_rdn_by_its_whole_value_only() {
+        let der = name(&[
+            &[attribute(OU, 0x13, b"x,CN=root")],
+            &[attribute(OU, 0x1e, &[0, b'a']), attribute(CN, 0x0c, b"b\\")],
+            &[attribute(CN, 0x0c, b"#1")],
+            &[attribute(CN, 0x14, b"\xe9")],
+        ]);
+        let name = from_der(&der).expect("a name");
+        let has = |descriptor, text| {
+            let value = canonical_text(text, descriptor).expect(text);
+            has_attribute(&name, descriptor, &value)
+        };
+        assert!(has("CN", "b\\\\") && has("CN", "\\#1") && has("OU", "\\61"));
+        assert!(has("OU", "x\\,CN=root") && has("OU", "a"));
+        for (descriptor, text) in
+            [("CN", "root"), ("CN", "b"), ("CN", "a"), ("OU", "x"), ("O", "a"), ("OU", "A")]
+        {
+            assert!(!has(descriptor, text), "{descriptor}={text} in {name}");
+        }
+        // Neither the DER of a value nor its bytes can be asked for as if it were text.
+        for bad in ["", "#1401E9", "a,b", "a+b", " a", "a ", "a\\", "\"a\"", "\\00", "\\E9"] {
+            assert!(canonical_text(bad, "CN").is_err(), "{bad:?}");
+        }
+        assert!(!has_attribute("", "CN", ""));
     }
 
     proptest! {

@@ -9,6 +9,8 @@
 //! ip:192.0.2.7                 ip:2001:db8::/32; an address in the certificate, not the source
 //! uri:urn:example:a            exact
 //! subject:CN=a,O=b             exact; issuer: likewise (RFC 4514, last RDN first)
+//! subject-cn:a                 one attribute of the subject, exact, in whichever RDN; likewise
+//!                              subject-o: and subject-ou:
 //! serial:0A:1B                 hex, colons allowed
 //! sha256:HEX  spki-sha256:HEX  of the certificate, of its public key
 //! ```
@@ -21,6 +23,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use super::dn;
 use super::peer::Identity;
 use super::spiffe::{self, SpiffeId};
 
@@ -48,10 +51,43 @@ enum Kind {
     },
     Uri(Box<str>),
     Subject(Box<str>),
+    /// `value` is spelt as in [`Identity::subject`].
+    SubjectAttribute {
+        attribute: Attribute,
+        value: Box<str>,
+    },
     Issuer(Box<str>),
     Serial(Box<str>),
     Sha256([u8; 32]),
     SpkiSha256([u8; 32]),
+}
+
+/// A type of attribute that can be asked for by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Attribute {
+    CommonName,
+    Organization,
+    OrganizationalUnit,
+}
+
+impl Attribute {
+    /// Its descriptor (RFC 4514, 3), as `dn` writes it.
+    const fn descriptor(self) -> &'static str {
+        match self {
+            Self::CommonName => "CN",
+            Self::Organization => "O",
+            Self::OrganizationalUnit => "OU",
+        }
+    }
+
+    /// What a pattern begins with, without the colon.
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::CommonName => "subject-cn",
+            Self::Organization => "subject-o",
+            Self::OrganizationalUnit => "subject-ou",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -96,6 +132,9 @@ impl Pattern {
                 .any(|address| masked(*address, *prefix_bits) == Some(*network)),
             Kind::Uri(uri) => has(identity.uris(), uri),
             Kind::Subject(name) => *identity.subject() == **name,
+            Kind::SubjectAttribute { attribute, value } => {
+                dn::has_attribute(identity.subject(), attribute.descriptor(), value)
+            }
             Kind::Issuer(name) => *identity.issuer() == **name,
             Kind::Serial(serial) => *identity.serial() == **serial,
             Kind::Sha256(hash) => identity.sha256() == hash,
@@ -134,13 +173,17 @@ impl FromStr for Pattern {
             Some(("ip", network)) => parse::ip(network),
             Some(("uri", uri)) => parse::uri(uri),
             Some(("subject", name)) => parse::dn(name, "subject").map(Kind::Subject),
+            Some(("subject-cn", name)) => parse::attribute(name, Attribute::CommonName),
+            Some(("subject-o", name)) => parse::attribute(name, Attribute::Organization),
+            Some(("subject-ou", name)) => parse::attribute(name, Attribute::OrganizationalUnit),
             Some(("issuer", name)) => parse::dn(name, "issuer").map(Kind::Issuer),
             Some(("serial", hex)) => parse::serial(hex),
             Some(("sha256", hex)) => parse::hash(hex, "sha256").map(Kind::Sha256),
             Some(("spki-sha256", hex)) => parse::hash(hex, "spki-sha256").map(Kind::SpkiSha256),
             _ => Err("expected 'any', 'spiffe://...', or one of 'dns:', 'email:', 'ip:', 'uri:', \
-                      'subject:', 'issuer:', 'serial:', 'sha256:' and 'spki-sha256:' with a \
-                      value, such as dns:api.example.org"
+                      'subject:', 'subject-cn:', 'subject-o:', 'subject-ou:', 'issuer:', \
+                      'serial:', 'sha256:' and 'spki-sha256:' with a value, such as \
+                      dns:api.example.org"
                 .to_owned()),
         };
         kind.map(Self).map_err(|expected| PatternError { found: text.into(), expected })
@@ -165,6 +208,9 @@ impl fmt::Display for Pattern {
             Kind::Ip { network, prefix_bits } => write!(f, "ip:{network}/{prefix_bits}"),
             Kind::Uri(uri) => write!(f, "uri:{uri}"),
             Kind::Subject(name) => write!(f, "subject:{name}"),
+            Kind::SubjectAttribute { attribute, value } => {
+                write!(f, "{}:{value}", attribute.prefix())
+            }
             Kind::Issuer(name) => write!(f, "issuer:{name}"),
             Kind::Serial(serial) => write!(f, "serial:{serial}"),
             Kind::Sha256(hash) => write!(f, "sha256:{}", Hex(hash)),
@@ -311,6 +357,9 @@ mod tests {
             "uri:urn:example:a",
             "subject:CN=api,O=Example\\, Inc",
             "issuer:cn=api,o=Example\\2C Inc",
+            "subject-cn:api",
+            "subject-o:Example\\, Inc",
+            "subject-o:Ex\\61mple\\2C Inc",
             "serial:0A:1b",
             "serial:000a1b",
             &format!("sha256:{sha256}"),
@@ -321,6 +370,11 @@ mod tests {
         for no in [
             "uri:urn:example:ab",
             "subject:CN=api",
+            "subject-cn:ap",
+            "subject-cn:API",
+            "subject-o:api",
+            "subject-o:Example",
+            "subject-ou:api",
             "issuer:O=Example\\, Inc,CN=api",
             "serial:0a1b00",
             &format!("spki-sha256:{sha256}"),
@@ -358,6 +412,10 @@ mod tests {
             ("uri:none", "uri:urn:example"),
             ("subject:", "subject:CN=api"),
             ("issuer:CN=a, O=b", "issuer:CN=api"),
+            ("subject-cn:", "subject-cn:api"),
+            ("subject-o:Example, Inc", "subject-o:Example\\, Inc"),
+            ("subject-ou:#0C0161", "subject-ou:Payments"),
+            ("subject-c:DE", "dns:api.example.org"),
             ("serial:", "serial:0a1b"),
             ("serial:abc", "serial:0a1b"),
             ("sha256:00", "64 hex digits"),
@@ -381,6 +439,7 @@ mod tests {
                 format!("ip:{network}/{prefix_bits}")
             }),
             "uri:[a-z]{1,3}:[a-z0-9:/?%]{0,10}",
+            "subject-(cn|o|ou):[a-zA-Z\u{e0}-\u{ff}]([a-z #=\u{e0}-\u{ff}]|\\\\[,+#;]){0,6}[a-z]",
             "(subject|issuer):CN=[a-z\u{e0}-\u{ff}]{1,8}(,O=[a-z]{1,5}){0,2}",
             "serial:([0-9a-fA-F]{2}){1,20}",
             "(spki-)?sha256:[0-9a-fA-F]{64}",

@@ -1,4 +1,4 @@
-//! `allow` decides from the identity; who is denied causes no connection to the upstream.
+//! `allow` and `deny` decide from the identity; who is denied causes no connection to the upstream.
 
 use ringfort::cli::pki::Names;
 
@@ -33,6 +33,9 @@ fn a_pattern_that_matches_lets_in_and_any_other_does_not() {
         ("ip:127.0.0.1", false),
         ("subject:CN=who", true),
         ("subject:CN=whoever", false),
+        ("subject-cn:who", true),
+        ("subject-cn:whoever", false),
+        ("subject-o:who", false),
         ("issuer:CN=e2e intermediate", true),
         ("issuer:CN=e2e root", false),
     ];

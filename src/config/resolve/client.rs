@@ -10,9 +10,11 @@ use rustls::server::danger::ClientCertVerifier;
 use toml::Spanned;
 
 use super::{Complaint, Resolver, bounds, pem};
-use crate::config::model::{self, OneOrMore, Text};
+use crate::config::model::{self, OneOrMore, Text, Texts};
 use crate::identity::{KeyType, Pattern};
-use crate::limits::{ALLOW_PATTERNS_MAX, CLIENT_CA_FILES_MAX, PEM_BYTES_MAX};
+use crate::limits::{
+    ALLOW_PATTERNS_MAX, CLIENT_CA_FILES_MAX, DENY_PATTERNS_MAX, PEM_BYTES_MAX,
+};
 use crate::policy::Rules;
 use crate::tls::verify::{ClientAuth, ClientVerifier, KeyRules, VerifierError};
 
@@ -22,6 +24,30 @@ const CLIENT_AUTHS: &[(&str, ClientAuth)] = &[
     ("optional", ClientAuth::Optional),
     ("off", ClientAuth::Off),
 ];
+
+/// What tells `allow` and `deny` apart while they are read.
+struct PatternList {
+    key: &'static str,
+    count_max: usize,
+    /// What an empty list does.
+    empty: &'static str,
+    empty_fix: &'static str,
+}
+
+const ALLOW: PatternList = PatternList {
+    key: "allow",
+    count_max: ALLOW_PATTERNS_MAX,
+    empty: "admits nobody",
+    empty_fix: "add one, such as \"dns:client.example.org\"; remove `allow` to admit every \
+                verified client",
+};
+
+const DENY: PatternList = PatternList {
+    key: "deny",
+    count_max: DENY_PATTERNS_MAX,
+    empty: "denies nobody",
+    empty_fix: "add one, such as \"dns:client.example.org\", or remove `deny`",
+};
 
 /// Who may pass a listener.
 pub(super) struct Clients {
@@ -102,9 +128,10 @@ impl Resolver<'_> {
     /// What is said about clients' certificates where none is asked for has no effect, and who
     /// wrote it believes that it has.
     fn refuse_client_keys(&mut self, listener: &model::Listener) {
-        let written: [(&str, Option<Range<usize>>); 5] = [
+        let written: [(&str, Option<Range<usize>>); 6] = [
             ("client_ca", listener.client_ca.as_ref().map(Spanned::span)),
             ("allow", listener.allow.as_ref().map(Spanned::span)),
+            ("deny", listener.deny.as_ref().map(Spanned::span)),
             ("chain_certificates_max", listener.chain_certificates_max.as_ref().map(Spanned::span)),
             ("client_key_types", listener.client_key_types.as_ref().map(Spanned::span)),
             ("client_rsa_bits_min", listener.client_rsa_bits_min.as_ref().map(Spanned::span)),
@@ -122,25 +149,29 @@ impl Resolver<'_> {
     }
 
     fn rules(&mut self, listener: &model::Listener) -> Rules {
-        let Some(allow) = &listener.allow else {
-            return Rules::unrestricted();
+        let rules = match &listener.allow {
+            None => Rules::unrestricted(),
+            Some(allow) => Rules::allow(self.patterns(allow, &ALLOW)),
         };
-        let texts = allow.get_ref();
+        match &listener.deny {
+            None => rules,
+            Some(deny) => rules.and_deny(self.patterns(deny, &DENY)),
+        }
+    }
+
+    fn patterns(&mut self, list: &Texts, about: &PatternList) -> Vec<Pattern> {
+        let PatternList { key, count_max, .. } = *about;
+        let texts = list.get_ref();
         if texts.is_empty() {
-            self.refuse(
-                &allow.span(),
-                "allow is an empty list, which admits nobody",
-                "at least one pattern",
-                "add one, such as \"dns:client.example.org\"; remove `allow` to admit every \
-                 verified client",
-            );
+            let found = format!("{key} is an empty list, which {}", about.empty);
+            self.refuse(&list.span(), &found, "at least one pattern", about.empty_fix);
         }
-        if texts.len() > ALLOW_PATTERNS_MAX {
-            let found = format!("allow lists {} patterns", texts.len());
-            let expected = format!("at most {ALLOW_PATTERNS_MAX}");
-            self.refuse(&allow.span(), &found, &expected, "use patterns with a wildcard");
+        if texts.len() > count_max {
+            let found = format!("{key} lists {} patterns", texts.len());
+            let expected = format!("at most {count_max}");
+            self.refuse(&list.span(), &found, &expected, "use patterns with a wildcard");
         }
-        self.refuse_duplicates("allow", texts.iter());
+        self.refuse_duplicates(key, texts.iter());
         let mut patterns = Vec::with_capacity(texts.len());
         for text in texts {
             match text.get_ref().parse::<Pattern>() {
@@ -152,11 +183,11 @@ impl Resolver<'_> {
                          or \"spiffe://example.org/ns/*/client\"",
                         "correct it",
                     );
-                    self.complain("allow", text, complaint);
+                    self.complain(key, text, complaint);
                 }
             }
         }
-        Rules::allow(patterns)
+        patterns
     }
 
     fn key_types(&mut self, listener: &model::Listener) -> Vec<KeyType> {

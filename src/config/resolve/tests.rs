@@ -45,7 +45,7 @@ fn what_is_not_written_has_its_default() {
     assert_eq!(&*listener.name, "main");
     assert_eq!(listener.address.to_string(), "[::]:8443");
     assert_eq!(listener.client_auth, ClientAuth::Require);
-    assert!(listener.rules.patterns().is_none());
+    assert!(listener.rules.is_unrestricted());
     assert_eq!(listener.handshake_timeout, Duration::from_secs(10));
     assert_eq!(listener.idle_timeout, Duration::from_secs(3600));
     assert_eq!(listener.connection_age_max, None);
@@ -68,7 +68,7 @@ fn what_is_written_is_in_the_snapshot() {
                connections_per_source_max = 7\n[ring]\nentries = 64\nrecv_buffers = 8\n\
                sqpoll_idle_ms = 10\nnapi_busy_poll_us = 20\nzero_copy_send = true\n";
     let listener = "protocol = \"tcp\"\nclient_auth = \"optional\"\n\
-                    allow = [\"dns:a.test\", \"any\"]\nhandshake_timeout_ms = 1\n\
+                    allow = [\"dns:a.test\", \"any\"]\ndeny = [\"dns:b.test\"]\nhandshake_timeout_ms = 1\n\
                     idle_timeout_ms = 2\nconnection_age_max_ms = 3\ntcp_user_timeout_ms = 4\n\
                     keepalive_s = 0\nsend_buffer_bytes = 4096\nrecv_buffer_bytes = 8192\n\
                     backlog = 5\nalpn = [\"h2\", \"http/1.1\"]\nkey_log = \"keys.log\"";
@@ -101,7 +101,8 @@ fn what_is_written_is_in_the_snapshot() {
 
 fn assert_written_listener(listener: &Listener) {
     assert_eq!(listener.client_auth, ClientAuth::Optional);
-    assert_eq!(listener.rules.patterns().map(<[_]>::len), Some(2));
+    assert_eq!(listener.rules.allowed().map(<[_]>::len), Some(2));
+    assert_eq!(listener.rules.denied().len(), 1);
     assert_eq!(listener.handshake_timeout, Duration::from_millis(1));
     assert_eq!(listener.idle_timeout, Duration::from_millis(2));
     assert_eq!(listener.connection_age_max, Some(Duration::from_millis(3)));
@@ -405,6 +406,7 @@ fn a_list_of_a_megabyte_of_wrong_entries_has_a_bounded_number_of_errors() {
         ("endpoints", "\"x\","),
         ("allow", "\"x\",\n"),
         ("allow", "\"x\","),
+        ("deny", "\"x\",\n"),
         ("alpn", "\"\","),
         ("suites", "\"x\","),
         ("tls_versions", "\"1.3\","),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use super::{Hex, Kind, SpiffePattern, address_bits, masked};
+use super::{Attribute, Hex, Kind, SpiffePattern, address_bits, masked};
 use crate::identity::dn as distinguished_name;
 use crate::identity::name::{self, NameProblem};
 use crate::identity::spiffe as spiffe_id;
@@ -117,6 +117,23 @@ pub(super) fn dn(text: &str, prefix: &str) -> Result<Box<str>, String> {
              {prefix}:CN=api,O=Example; 'openssl x509 -noout -{prefix} -nameopt RFC2253' shows it"
         )
     })
+}
+
+pub(super) fn attribute(text: &str, attribute: Attribute) -> Result<Kind, String> {
+    let example = match attribute {
+        Attribute::CommonName => "api",
+        Attribute::Organization => "Example\\, Inc",
+        Attribute::OrganizationalUnit => "Payments",
+    };
+    match distinguished_name::canonical_text(text, attribute.descriptor()) {
+        Ok(value) => Ok(Kind::SubjectAttribute { attribute, value: value.into_boxed_str() }),
+        Err(problem) => Err(format!(
+            "{problem}; expected the exact value of one {} of the subject, with the escapes of \
+             RFC 4514, such as {}:{example}",
+            attribute.descriptor(),
+            attribute.prefix(),
+        )),
+    }
 }
 
 pub(super) fn serial(text: &str) -> Result<Kind, String> {

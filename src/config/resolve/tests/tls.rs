@@ -109,6 +109,7 @@ fn lists_have_entries_and_each_once() {
     assert!(refusal_with("alpn = [\"h2\", \"\"]").contains("alpn has a name of 0 bytes"));
     assert!(refusal_with("alpn = [\"h2\", \"h2\"]").contains("as at r.toml:9:9"));
     assert!(refusal_with("allow = [\"any\", \"any\"]").contains("as at r.toml:9:10"));
+    assert!(refusal_with("deny = [\"any\", \"any\"]").contains("as at r.toml:9:9"));
 }
 
 #[test]
@@ -207,6 +208,7 @@ fn what_is_said_about_clients_must_have_an_effect() {
     );
     for line in [
         "allow = [\"any\"]",
+        "deny = [\"any\"]",
         "chain_certificates_max = 2",
         "client_key_types = [\"rsa\"]",
         "client_rsa_bits_min = 3072",
@@ -222,6 +224,9 @@ fn what_is_said_about_clients_must_have_an_effect() {
     assert!(refusal_with("allow = []").contains("allow is an empty list, which admits nobody"));
     let pattern = refusal_with("allow = [\"any\", \"cn=a\"]");
     assert!(pattern.starts_with("r.toml:9:17: allow = \"cn=a\" is not a pattern: "), "{pattern}");
+    assert!(refusal_with("deny = []").contains("deny is an empty list, which denies nobody"));
+    let pattern = refusal_with("deny = [\"any\", \"cn=a\"]");
+    assert!(pattern.starts_with("r.toml:9:16: deny = \"cn=a\" is not a pattern: "), "{pattern}");
 }
 
 #[test]
