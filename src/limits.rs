@@ -65,6 +65,43 @@ pub const TICKET_BYTES_MAX: usize = 64 * 1024;
 /// Records in a row that may come without data: empty ones, warnings, key updates.
 pub const QUIET_RECORDS_MAX: u32 = 32;
 
+/// Verdicts on chains that one worker keeps, by default.
+pub const VERDICTS_DEFAULT: u32 = 16_384;
+/// Most verdicts on chains that one worker may keep.
+pub const VERDICTS_MAX: u32 = 1 << 22;
+/// Refusals of chains that one worker keeps: what peers send fills this.
+pub const REFUSALS_MAX: usize = 1024;
+/// Seconds for which a refusal is kept.
+pub const REFUSAL_TTL_S: u64 = 3;
+
+/// Bytes of a session that is kept, or sealed into a ticket: it holds the client's chain. A longer
+/// one is not resumed.
+pub const SESSION_BYTES_MAX: usize = 16 * 1024;
+/// Bytes that one session of the store counts for besides its own.
+pub const SESSION_ENTRY_BYTES: usize = 512;
+/// Parts of the store of sessions, each with a lock of its own.
+pub const SESSION_SHARDS: usize = 64;
+/// Bytes of the store of sessions by default.
+pub const SESSION_CACHE_BYTES_DEFAULT: u32 = 64 * 1024 * 1024;
+/// Fewest bytes of the store of sessions: each part has room for the largest session.
+pub const SESSION_CACHE_BYTES_MIN: u32 = 2 * 1024 * 1024;
+/// Most bytes of the store of sessions.
+pub const SESSION_CACHE_BYTES_MAX: u32 = 1 << 31;
+/// Seconds for which a session may be resumed after its full handshake, by default.
+pub const SESSION_AGE_MAX_S_DEFAULT: u32 = 3600;
+/// Seconds for which a session may be resumed, at most: RFC 8446, 4.6.1.
+pub const SESSION_AGE_MAX_S_MAX: u32 = 604_800;
+/// Seconds by which the clock of another gateway of a fleet may be ahead.
+pub const SESSION_SKEW_S_MAX: i64 = 60;
+/// Tickets for one handshake by default.
+pub const SESSION_TICKETS_DEFAULT: u32 = 1;
+/// Most tickets for one handshake.
+pub const SESSION_TICKETS_MAX: u32 = 8;
+/// Fewest bytes of the secret that ticket keys are derived from.
+pub const TICKET_SECRET_BYTES_MIN: usize = 32;
+/// Most bytes of a file with such a secret.
+pub const TICKET_SECRET_BYTES_MAX: usize = 4096;
+
 /// Certificates that a client may present by default, its own included.
 pub const CHAIN_CERTIFICATES_MAX_DEFAULT: usize = 6;
 /// Most that the configuration may allow.
@@ -157,6 +194,12 @@ pub const LISTENER_CERTIFICATES_MAX: usize = 1024;
 pub const SERVER_CHAIN_CERTIFICATES_MAX: usize = 16;
 /// Root bundle files of one listener.
 pub const CLIENT_CA_FILES_MAX: usize = 64;
+/// Intermediates that clients of one listener need not present.
+pub const CLIENT_INTERMEDIATES_MAX: usize = 64;
+/// Tables `[[listener.server_name]]` of one listener.
+pub const SERVER_NAME_TABLES_MAX: usize = 256;
+/// Server names of one such table.
+pub const SERVER_NAMES_MAX: usize = 256;
 /// Patterns of one listener's `allow`.
 pub const ALLOW_PATTERNS_MAX: usize = 4096;
 /// Patterns of one listener's `deny`.
@@ -262,3 +305,4 @@ const _: () = assert!(BACKLOG_DEFAULT <= BACKLOG_MAX);
 
 const _: () = assert!(2 * HANDSHAKE_BYTES_MAX <= TIMELINE_WIRE_BYTES_MAX);
 const _: () = assert!(2 * TIMELINE_RESPONSE_BYTES_MAX <= TIMELINE_WIRE_BYTES_MAX);
+const _: () = assert!(SESSION_CACHE_BYTES_MIN as usize / SESSION_SHARDS > SESSION_BYTES_MAX + 2048);

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use ringfort::limits::CHAIN_CERTIFICATES_MAX;
 use ringfort::tls::server::{Certificate, ListenerTls, ListenerTlsOptions};
-use ringfort::tls::verify::{ClientAuth, ClientVerifier, KeyRules, KeyType};
+use ringfort::trust::verify::{ClientAuth, ClientVerifier, KeyRules, KeyType};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;

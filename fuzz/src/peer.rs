@@ -10,7 +10,7 @@ use ringfort::sim::crypto::{self, Clock};
 use ringfort::sim::pki::{Client, Credentials, Pki, Verdict, server_name};
 use ringfort::tls::server::{Certificate, ListenerTls, ListenerTlsOptions};
 use ringfort::tls::session::Session;
-use ringfort::tls::verify::{ClientAuth, ClientVerifier, KeyRules};
+use ringfort::trust::verify::{ClientAuth, ClientVerifier, KeyRules};
 use rustls::client::{
     ClientConnectionData, ClientSessionStore, Resumption, Tls12ClientSessionValue,
     Tls13ClientSessionValue, UnbufferedClientConnection,

@@ -72,6 +72,10 @@ pub struct Limits {
     pub connections_per_worker_max: Option<Number>,
     /// Connections of one source address.
     pub connections_per_source_max: Option<Number>,
+    /// Verdicts on clients' chains that one worker keeps.
+    pub verdicts_per_worker_max: Option<Number>,
+    /// Bytes of the sessions that are kept for `resumption = "cache"`.
+    pub session_cache_bytes: Option<Number>,
 }
 
 /// The table `[ring]`.
@@ -90,63 +94,183 @@ pub struct Ring {
     pub zero_copy_send: Option<bool>,
 }
 
-/// One table `[[listener]]`.
+/// Declares a table that has the keys which say who may connect, besides its own.
+///
+/// A listener has them, and each of its server names may have some of its own.
+macro_rules! with_client_keys {
+    ($(#[$about:meta])* pub struct $table:ident { $($(#[$doc:meta])* pub $key:ident: $kind:ty,)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $table {
+            $($(#[$doc])* pub $key: $kind,)*
+            /// `"require"`, `"optional"` or `"off"`.
+            pub client_auth: Option<Text>,
+            /// Root bundles of the clients: files, or directories of them.
+            pub client_ca: Option<Spanned<OneOrMore>>,
+            /// Intermediates that clients need not present: files, or directories of them.
+            pub client_intermediates: Option<Spanned<OneOrMore>>,
+            /// Whether clients are told the names of the roots.
+            pub send_client_ca_names: Option<bool>,
+            /// Patterns of the identities that may pass.
+            pub allow: Option<Texts>,
+            /// Patterns of the identities that may not pass, whatever `allow` says.
+            pub deny: Option<Texts>,
+            /// Certificates that a client may present.
+            pub chain_certificates_max: Option<Number>,
+            /// Kinds of keys that a client's certificate may hold.
+            pub client_key_types: Option<Texts>,
+            /// Bits of the shortest RSA key of a client.
+            pub client_rsa_bits_min: Option<Number>,
+            /// Signature schemes that a client may use, in its chain and itself.
+            pub client_signature_schemes: Option<Texts>,
+            /// Lists of revocation: files, or directories of them.
+            pub client_crl: Option<Spanned<OneOrMore>>,
+            /// `"leaf"` or `"chain"`.
+            pub crl_check: Option<Text>,
+            /// `"reject"` or `"accept"`.
+            pub crl_missing: Option<Text>,
+            /// `"reject"`, `"grace 24h"` or `"accept"`.
+            pub crl_stale: Option<Text>,
+            /// The tables `[[listener.trust_domain]]`.
+            #[serde(default)]
+            pub trust_domain: Vec<Spanned<TrustDomain>>,
+        }
+
+        impl $table {
+            /// The keys that say who may connect.
+            pub fn client_keys(&self) -> ClientKeys {
+                ClientKeys {
+                    client_auth: self.client_auth.clone(),
+                    client_ca: self.client_ca.clone(),
+                    client_intermediates: self.client_intermediates.clone(),
+                    send_client_ca_names: self.send_client_ca_names,
+                    allow: self.allow.clone(),
+                    deny: self.deny.clone(),
+                    chain_certificates_max: self.chain_certificates_max.clone(),
+                    client_key_types: self.client_key_types.clone(),
+                    client_rsa_bits_min: self.client_rsa_bits_min.clone(),
+                    client_signature_schemes: self.client_signature_schemes.clone(),
+                    client_crl: self.client_crl.clone(),
+                    crl_check: self.crl_check.clone(),
+                    crl_missing: self.crl_missing.clone(),
+                    crl_stale: self.crl_stale.clone(),
+                    trust_domain: self.trust_domain.clone(),
+                }
+            }
+        }
+    };
+}
+
+with_client_keys! {
+    /// The keys that say who may connect, whichever table they were written in.
+    pub struct ClientKeys {}
+}
+
+impl ClientKeys {
+    /// These keys, and those of `base` where they are silent.
+    #[must_use]
+    pub fn or(self, base: &Self) -> Self {
+        let base = base.clone();
+        let trust_domain =
+            if self.trust_domain.is_empty() { base.trust_domain } else { self.trust_domain };
+        Self {
+            client_auth: self.client_auth.or(base.client_auth),
+            client_ca: self.client_ca.or(base.client_ca),
+            client_intermediates: self.client_intermediates.or(base.client_intermediates),
+            send_client_ca_names: self.send_client_ca_names.or(base.send_client_ca_names),
+            allow: self.allow.or(base.allow),
+            deny: self.deny.or(base.deny),
+            chain_certificates_max: self.chain_certificates_max.or(base.chain_certificates_max),
+            client_key_types: self.client_key_types.or(base.client_key_types),
+            client_rsa_bits_min: self.client_rsa_bits_min.or(base.client_rsa_bits_min),
+            client_signature_schemes: self
+                .client_signature_schemes
+                .or(base.client_signature_schemes),
+            client_crl: self.client_crl.or(base.client_crl),
+            crl_check: self.crl_check.or(base.crl_check),
+            crl_missing: self.crl_missing.or(base.crl_missing),
+            crl_stale: self.crl_stale.or(base.crl_stale),
+            trust_domain,
+        }
+    }
+}
+
+with_client_keys! {
+    /// One table `[[listener.server_name]]`: what it says holds for clients that ask for one of
+    /// `names`, and what it does not say is as the listener has it.
+    pub struct ServerName {
+        /// DNS names, of which some may be `*.example.org`.
+        pub names: Option<Texts>,
+    }
+}
+
+with_client_keys! {
+    /// One table `[[listener]]`.
+    pub struct Listener {
+        /// Its name in logs and metrics.
+        pub name: Option<Text>,
+        /// `"127.0.0.1:8443"`, `"[::1]:8443"` or `":8443"`.
+        pub address: Option<Text>,
+        /// What is spoken inside TLS.
+        pub protocol: Option<Text>,
+        /// The name of the upstream.
+        pub upstream: Option<Text>,
+        /// `"cache"`, `"tickets"` or `"off"`.
+        pub resumption: Option<Text>,
+        /// Seconds for which a session may be resumed, from its full handshake.
+        pub session_age_max_s: Option<Number>,
+        /// Tickets for each handshake.
+        pub session_tickets: Option<Number>,
+        /// The file with the secret that ticket keys are derived from.
+        pub ticket_secret: Option<Text>,
+        /// `"at_once"` or `"drain 30s"`.
+        pub lapsed_connections: Option<Text>,
+        /// The crypto backend.
+        pub crypto: Option<Text>,
+        /// `"1.3"` and `"1.2"`.
+        pub tls_versions: Option<Texts>,
+        /// Cipher suites, most preferred first.
+        pub suites: Option<Texts>,
+        /// Key exchange groups, most preferred first.
+        pub groups: Option<Texts>,
+        /// Application protocols, most preferred first.
+        pub alpn: Option<Texts>,
+        /// The file that TLS secrets are appended to.
+        pub key_log: Option<Text>,
+        /// Milliseconds within which a handshake must be complete.
+        pub handshake_timeout_ms: Option<Number>,
+        /// Milliseconds without a byte after which a connection is closed.
+        pub idle_timeout_ms: Option<Number>,
+        /// Milliseconds that a connection may live; 0 = no bound.
+        pub connection_age_max_ms: Option<Number>,
+        /// Milliseconds that sent data may stay unacknowledged; 0 = the kernel's bound.
+        pub tcp_user_timeout_ms: Option<Number>,
+        /// Seconds of silence before the kernel probes the peer; 0 = no probes.
+        pub keepalive_s: Option<Number>,
+        /// Bytes of the socket's send buffer.
+        pub send_buffer_bytes: Option<Number>,
+        /// Bytes of the socket's receive buffer.
+        pub recv_buffer_bytes: Option<Number>,
+        /// Connections that wait to be accepted.
+        pub backlog: Option<Number>,
+        /// The tables `[[listener.certificate]]`.
+        #[serde(default)]
+        pub certificate: Vec<Spanned<Certificate>>,
+        /// The tables `[[listener.server_name]]`.
+        #[serde(default)]
+        pub server_name: Vec<Spanned<ServerName>>,
+    }
+}
+
+/// One table `[[listener.trust_domain]]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Listener {
-    /// Its name in logs and metrics.
+pub struct TrustDomain {
+    /// The SPIFFE trust domain: `"example.org"`.
     pub name: Option<Text>,
-    /// `"127.0.0.1:8443"`, `"[::1]:8443"` or `":8443"`.
-    pub address: Option<Text>,
-    /// What is spoken inside TLS.
-    pub protocol: Option<Text>,
-    /// The name of the upstream.
-    pub upstream: Option<Text>,
-    /// `"require"`, `"optional"` or `"off"`.
-    pub client_auth: Option<Text>,
-    /// Root bundles of the clients.
+    /// Roots that vouch for it and for nobody else: files, or directories of them.
     pub client_ca: Option<Spanned<OneOrMore>>,
-    /// Patterns of the identities that may pass.
-    pub allow: Option<Texts>,
-    /// Patterns of the identities that may not pass, whatever `allow` says.
-    pub deny: Option<Texts>,
-    /// Certificates that a client may present.
-    pub chain_certificates_max: Option<Number>,
-    /// Kinds of keys that a client's certificate may hold.
-    pub client_key_types: Option<Texts>,
-    /// Bits of the shortest RSA key of a client.
-    pub client_rsa_bits_min: Option<Number>,
-    /// The crypto backend.
-    pub crypto: Option<Text>,
-    /// `"1.3"` and `"1.2"`.
-    pub tls_versions: Option<Texts>,
-    /// Cipher suites, most preferred first.
-    pub suites: Option<Texts>,
-    /// Key exchange groups, most preferred first.
-    pub groups: Option<Texts>,
-    /// Application protocols, most preferred first.
-    pub alpn: Option<Texts>,
-    /// The file that TLS secrets are appended to.
-    pub key_log: Option<Text>,
-    /// Milliseconds within which a handshake must be complete.
-    pub handshake_timeout_ms: Option<Number>,
-    /// Milliseconds without a byte after which a connection is closed.
-    pub idle_timeout_ms: Option<Number>,
-    /// Milliseconds that a connection may live; 0 = no bound.
-    pub connection_age_max_ms: Option<Number>,
-    /// Milliseconds that sent data may stay unacknowledged; 0 = the kernel's bound.
-    pub tcp_user_timeout_ms: Option<Number>,
-    /// Seconds of silence before the kernel probes the peer; 0 = no probes.
-    pub keepalive_s: Option<Number>,
-    /// Bytes of the socket's send buffer.
-    pub send_buffer_bytes: Option<Number>,
-    /// Bytes of the socket's receive buffer.
-    pub recv_buffer_bytes: Option<Number>,
-    /// Connections that wait to be accepted.
-    pub backlog: Option<Number>,
-    /// The tables `[[listener.certificate]]`.
-    #[serde(default)]
-    pub certificate: Vec<Spanned<Certificate>>,
 }
 
 /// One table `[[listener.certificate]]`.

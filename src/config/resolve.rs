@@ -11,6 +11,8 @@ mod crypto;
 mod errors;
 mod listener;
 mod pem;
+mod revocation;
+mod sessions;
 mod upstream;
 
 use std::collections::HashMap;
@@ -31,7 +33,8 @@ use super::snapshot::{Limits, LogTarget, RingOptions, Snapshot};
 use crate::limits::{
     FDS_PER_CONNECTION, FDS_PER_WORKER, FDS_RESERVED, NAME_BYTES_MAX, WORKERS_MAX,
 };
-use crate::tls::verify::VerifyObserver;
+use crate::trust::tickets::TicketSecret;
+use crate::trust::verify::VerifyObserver;
 
 /// Where the bytes of named files come from.
 pub trait FileSource {
@@ -62,6 +65,8 @@ pub struct Context<'a> {
     pub cpus: usize,
     /// Sees each verification of a client; tests and the demonstration watch through it.
     pub observer: Option<Arc<dyn VerifyObserver>>,
+    /// What the keys of session tickets are derived from where no file is named.
+    pub ticket_secret: TicketSecret,
 }
 
 /// Gives the model its meaning.
@@ -215,6 +220,12 @@ impl Resolver<'_> {
                 &bounds::CONNECTIONS_PER_SOURCE_MAX,
                 connections_max,
             ),
+            verdicts_per_worker_max: self.count(
+                limits.verdicts_per_worker_max.as_ref(),
+                &bounds::VERDICTS_PER_WORKER_MAX,
+            ),
+            session_cache_bytes: self
+                .count(limits.session_cache_bytes.as_ref(), &bounds::SESSION_CACHE_BYTES),
         }
     }
 

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::limits::ENDPOINTS_MAX;
-use crate::policy::Rules;
 use crate::tls::provider::Backend;
 use crate::tls::server::ListenerTls;
-use crate::tls::verify::ClientAuth;
+use crate::tls::server_name::NameMap;
+use crate::trust::scope::Scope;
+use crate::trust::visit::SessionRules;
 
 /// A whole configuration.
 #[derive(Clone, Debug)]
@@ -56,6 +57,10 @@ pub struct Limits {
     pub connections_per_worker_max: u32,
     /// Connections of one source address; `None` = unbounded.
     pub connections_per_source_max: Option<u32>,
+    /// Verdicts on clients' chains that one worker keeps.
+    pub verdicts_per_worker_max: u32,
+    /// Bytes of the sessions that are kept.
+    pub session_cache_bytes: u32,
 }
 
 /// The io_uring of each worker.
@@ -86,10 +91,12 @@ pub struct Listener {
     pub crypto: Backend,
     /// Certificates and TLS parameters.
     pub tls: ListenerTls,
-    /// Whether a client must present a certificate.
-    pub client_auth: ClientAuth,
-    /// Who may pass.
-    pub rules: Rules,
+    /// Who may connect.
+    pub scopes: Scopes,
+    /// Whether and how sessions are resumed.
+    pub sessions: SessionRules,
+    /// How long a client that may not stay gets to end by itself; a revoked one gets no time.
+    pub lapse_drain: Duration,
     /// Index into [`Snapshot::clusters`].
     pub cluster: usize,
     /// From accept to the end of the handshake; not zero.
@@ -98,6 +105,28 @@ pub struct Listener {
     pub idle_timeout: Duration,
     /// How old a connection may become; `None` = unbounded.
     pub connection_age_max: Option<Duration>,
+}
+
+/// What a listener demands of its clients, by the server name that they ask for.
+#[derive(Clone, Debug)]
+pub struct Scopes {
+    /// Of who asks for no name, or for one without demands of its own.
+    pub default: Arc<Scope>,
+    /// Of the names that have demands of their own.
+    pub by_name: NameMap<Option<Arc<Scope>>>,
+}
+
+impl Scopes {
+    /// The same for every name.
+    pub fn one(scope: Scope) -> Self {
+        Self { default: Arc::new(scope), by_name: NameMap::default() }
+    }
+
+    /// The scope for a ClientHello.
+    pub fn select(&self, server_name: Option<&str>) -> &Arc<Scope> {
+        let own = server_name.and_then(|name| self.by_name.get(name));
+        own.and_then(Option::as_ref).unwrap_or(&self.default)
+    }
 }
 
 /// Options of a listener's sockets; `None` leaves the kernel's default.

@@ -25,7 +25,7 @@ use crate::config::snapshot::{Cluster, Listener, LogTarget, Snapshot};
 use crate::limits::CONFIG_BYTES_MAX;
 use crate::sys::cpu;
 use crate::tls::server::KeyLogWriter;
-use crate::tls::verify::VerifyObserver;
+use crate::trust::verify::VerifyObserver;
 
 /// A configuration that was accepted, and what is odd about it.
 #[derive(Debug)]

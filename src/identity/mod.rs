@@ -1,7 +1,7 @@
 //! Who a peer is: its leaf certificate as an [`Identity`], and the [`Pattern`]s that match one.
 //!
 //! It must not know sockets, files, the clock, or whether a certificate is trusted: verification
-//! is `tls::verify`'s, decisions are `policy`'s. The invariant: a name here is exactly the name
+//! is `trust::verify`'s, decisions are `policy`'s. The invariant: a name here is exactly the name
 //! that the certificate has. What cannot be read without doubt is an error, never a shorter name.
 
 mod dn;
@@ -19,4 +19,5 @@ pub use name::NameProblem;
 pub(crate) use name::{dns as check_dns_name, email as check_email};
 pub use pattern::{Pattern, PatternError};
 pub use peer::{Identity, IdentityError, NameKind};
+pub(crate) use spiffe::check_trust_domain;
 pub use spiffe::{SpiffeId, SpiffeProblem};

@@ -104,7 +104,7 @@ pub(super) fn split(text: &str) -> Result<(&str, &str), SpiffeProblem> {
 }
 
 /// Checks the characters and the length of a trust domain.
-pub(super) fn check_trust_domain(text: &str) -> Result<(), SpiffeProblem> {
+pub(crate) fn check_trust_domain(text: &str) -> Result<(), SpiffeProblem> {
     let allowed = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_');
     let fits = (1..=SPIFFE_TRUST_DOMAIN_BYTES_MAX).contains(&text.len());
     if fits && text.bytes().all(allowed) { Ok(()) } else { Err(SpiffeProblem::TrustDomain) }

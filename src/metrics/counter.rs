@@ -112,6 +112,14 @@ worker_counters! {
     handshakes_done: Counter,
     /// TLS handshakes with clients that failed, by timeout or a close in the middle too.
     handshakes_failed: Counter,
+    /// Of the handshakes that were completed, those that resumed a session.
+    resumptions: Counter,
+    /// Sessions that clients offered and that were declined: a full handshake followed.
+    resumptions_declined: Counter,
+    /// Chains whose verdict was known.
+    verdict_hits: Counter,
+    /// Chains that were verified.
+    verdict_misses: Counter,
     /// Connections whose client the rules did not allow.
     denied: Counter,
     /// Accepted connections that have ended, for whatever reason.
@@ -215,7 +223,7 @@ mod tests {
         assert_eq!(json["accepted"], 7);
         assert_eq!(json["log_lost"], 1);
         assert_eq!(json["sockets_live"], 9);
-        assert_eq!(json.as_object().map(serde_json::Map::len), Some(20));
+        assert_eq!(json.as_object().map(serde_json::Map::len), Some(24));
         let back: CounterSnapshot = serde_json::from_value(json).expect("the same fields");
         assert_eq!(back, snapshot);
     }

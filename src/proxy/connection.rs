@@ -25,7 +25,7 @@ use crate::rt::stream::{Errno, Stream};
 use crate::tls::hello::HelloError;
 use crate::tls::session::Session;
 use crate::tls::stream::{HandshakeError, TlsStream, handshake, read_hello};
-use crate::tls::verify::refusal_of;
+use crate::trust::verify::refusal_of;
 
 /// Serves one accepted connection to its end.
 pub(super) async fn serve(
@@ -99,10 +99,20 @@ async fn shake_hands(
     let (hello, received) = read_hello(stream).await?;
     let schemes: Vec<_> =
         hello.signature_schemes.iter().copied().map(SignatureScheme::from).collect();
-    let config = listener.tls.select(hello.server_name.as_deref(), &schemes);
+    let server_name = hello.server_name.as_deref();
+    let certificate = listener.tls.select(server_name, &schemes);
+    let scope = listener.scopes.select(server_name);
+    let visit = worker.visit(listener, scope);
+    let config = listener.tls.config(certificate, visit.hooks());
     record.server_name = hello.server_name.map(String::into_boxed_str);
-    let mut session = Session::new(Arc::clone(config)).map_err(HandshakeError::Session)?;
-    let agreed = handshake(stream, &mut session, received).await?;
+    let session = config.map_err(SessionError::Tls).and_then(|it| Session::new(Arc::new(it)));
+    let mut session = session.map_err(HandshakeError::Session)?;
+    let settle = |session: &Session| {
+        if let Some(resumed) = session.resumed() {
+            visit.settle(resumed);
+        }
+    };
+    let agreed = handshake(stream, &mut session, received, settle).await?;
     record.negotiated = Some(Negotiated {
         version: agreed.version.into(),
         suite: agreed.suite.suite().into(),

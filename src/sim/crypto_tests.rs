@@ -9,7 +9,7 @@ use super::*;
 use crate::sim::pki::{self, Client, Pki, Versions, client_config, listener_tls};
 use crate::tls::server::ListenerTls;
 use crate::tls::session::{Agreed, Session, SessionError};
-use crate::tls::verify::ClientAuth;
+use crate::trust::verify::ClientAuth;
 
 const VERSIONS: [(Versions, ProtocolVersion); 2] =
     [(Versions::Tls13, ProtocolVersion::TLSv1_3), (Versions::Tls12, ProtocolVersion::TLSv1_2)];

@@ -35,7 +35,7 @@ use crate::identity::KeyType;
 use crate::limits::CHAIN_CERTIFICATES_MAX_DEFAULT;
 use crate::policy::Rules;
 use crate::tls::server::{Certificate, ListenerTls, ListenerTlsOptions};
-use crate::tls::verify::{ClientAuth, ClientVerifier, KeyRules};
+use crate::trust::verify::{ClientAuth, ClientVerifier, KeyRules};
 
 /// When simulations begin, in seconds since 1970: 2026-01-01T00:00:00Z.
 pub const EPOCH_UNIX_S: i64 = 1_767_225_600;
@@ -125,7 +125,7 @@ impl Client {
     ///
     /// It is told from what the client is, by none of the code that it is the measure of.
     pub fn verdict(self, now_unix_s: i64) -> Verdict {
-        // In the order of `tls::verify`: its bounds, then time and purpose of the leaf, then the
+        // In the order of `trust::verify`: its bounds, then time and purpose of the leaf, then the
         // path to an anchor.
         match self {
             Self::Nobody => return Verdict::Refused(Refusal::CertificateMissing),

@@ -5,7 +5,7 @@ use crate::identity::Identity;
 use crate::policy::{Decision, Denial, decide};
 use crate::sim::crypto::provider;
 use crate::sim::crypto::tests::Pair;
-use crate::tls::verify::refusal_of;
+use crate::trust::verify::refusal_of;
 
 /// What a listener with these rules really makes of a client.
 fn observed(client: Client, versions: Versions, now_unix_s: i64, rules: &Rules) -> Verdict {

@@ -1,13 +1,13 @@
-//! TLS towards clients: the ClientHello, the session, certificates and their verification.
+//! TLS towards clients: the ClientHello, the session, and the certificates of the server.
 //!
-//! It must not know policy, routes or configuration files. [`hello`], [`names`], [`record`],
-//! [`session`] and [`verify`] are pure: no sockets, files, threads or clocks.
+//! It must not know who may connect, routes or configuration files. [`hello`], [`names`],
+//! [`record`], [`server_name`] and [`session`] are pure: no sockets, files, threads or clocks.
 
 pub mod hello;
 pub mod names;
 pub mod provider;
 pub mod record;
 pub mod server;
+pub mod server_name;
 pub mod session;
 pub mod stream;
-pub mod verify;

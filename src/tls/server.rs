@@ -1,12 +1,11 @@
 //! The server side of one listener: its certificates, and which one a ClientHello gets.
 //!
-//! There is one `rustls::ServerConfig` per certificate, so that choosing a certificate is choosing
-//! a configuration and rustls has nothing left to resolve. All of them share the listener's
-//! verifier, provider and options: two certificates of one listener never differ in who may pass.
+//! Each handshake gets a `rustls::ServerConfig` of its own, with one certificate and with hooks that
+//! know the connection, so rustls has nothing left to resolve and nobody is asked for somebody
+//! else. Who may pass is not known here.
 //! Files, sockets and clocks are not known here: DER, an opened key log and a source of time come
 //! in.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -14,15 +13,16 @@ use std::sync::{Arc, Mutex};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, ServerConfig};
-use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
+use rustls::server::{
+    NoClientAuth, NoServerSessionStorage, ProducesTickets, ServerConfig, StoresServerSessions,
+};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{InconsistentKeys, KeyLog, SignatureScheme, SupportedProtocolVersion};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Bytes of a DNS name (RFC 1035, 2.3.4); a longer server name matches no certificate.
-const SERVER_NAME_BYTES_MAX: usize = 255;
+use super::server_name::NameMap;
 
 /// A server certificate: its chain parses, and its key is the leaf's.
 #[derive(Clone, Debug)]
@@ -142,8 +142,6 @@ pub struct ListenerTlsOptions {
     pub provider: Arc<CryptoProvider>,
     /// Protocol versions.
     pub versions: Vec<&'static SupportedProtocolVersion>,
-    /// Who may pass.
-    pub verifier: Arc<dyn ClientCertVerifier>,
     /// Application protocols, most preferred first; empty = the extension is not answered.
     pub alpn: Vec<Vec<u8>>,
     /// Where the secrets of every connection go; only for debugging.
@@ -153,21 +151,47 @@ pub struct ListenerTlsOptions {
     pub time: Option<Arc<dyn TimeProvider>>,
 }
 
+/// What rustls asks during a handshake, and whom.
+#[derive(Debug)]
+pub struct Hooks {
+    /// Whether a client may pass.
+    pub verifier: Arc<dyn ClientCertVerifier>,
+    /// Which sessions are resumed; `None`: none are.
+    pub sessions: Option<SessionHooks>,
+}
+
+/// What rustls asks about sessions, and whom.
+#[derive(Debug)]
+pub struct SessionHooks {
+    /// Keeps sessions, where it says that it can.
+    pub storage: Arc<dyn StoresServerSessions>,
+    /// Makes tickets, where it says that it is enabled; the storage is for others then.
+    pub ticketer: Arc<dyn ProducesTickets>,
+    /// Tickets for each handshake of TLS 1.3.
+    pub tickets: usize,
+}
+
+impl Hooks {
+    /// Nobody is asked for a certificate, and no session is resumed.
+    pub fn none() -> Self {
+        Self { verifier: Arc::new(NoClientAuth), sessions: None }
+    }
+}
+
 /// The certificates of one listener, ready to serve; at least one.
 #[derive(Clone, Debug)]
 pub struct ListenerTls {
-    configs: Vec<Arc<ServerConfig>>,
-    keys: Vec<Arc<dyn SigningKey>>,
-    /// Indices into `configs` by exact name, in the order of the configuration.
-    exact: HashMap<Box<str>, Vec<usize>>,
-    /// The same by what follows the `*.` of a wildcard.
-    wildcard: HashMap<Box<str>, Vec<usize>>,
+    certificates: Vec<Arc<CertifiedKey>>,
+    options: ListenerTlsOptions,
+    time: Arc<dyn TimeProvider>,
+    /// Indices into `certificates` by name, in the order of the configuration.
+    names: NameMap<Vec<usize>>,
     /// Every index: who asks for no name, or for an unknown one.
     all: Vec<usize>,
 }
 
 impl ListenerTls {
-    /// Builds one configuration per certificate; the first certificate is the default.
+    /// The first certificate is the default.
     ///
     /// # Errors
     ///
@@ -175,36 +199,32 @@ impl ListenerTls {
     /// versions, suites and groups have nothing in common.
     pub fn new(
         certificates: &[Certificate],
-        options: &ListenerTlsOptions,
+        options: ListenerTlsOptions,
     ) -> Result<Self, rustls::Error> {
         if certificates.is_empty() {
             return Err(rustls::Error::NoCertificatesPresented);
         }
-        let mut tls = Self {
-            configs: Vec::with_capacity(certificates.len()),
-            keys: Vec::with_capacity(certificates.len()),
-            exact: HashMap::new(),
-            wildcard: HashMap::new(),
-            all: (0..certificates.len()).collect(),
-        };
+        let mut names: NameMap<Vec<usize>> = NameMap::default();
         for (index, certificate) in certificates.iter().enumerate() {
-            tls.configs.push(Arc::new(server_config(certificate, options)?));
-            tls.keys.push(Arc::clone(&certificate.key.key));
             for name in &certificate.names {
-                let (map, name) = match name.strip_prefix("*.") {
-                    Some(parent) => (&mut tls.wildcard, parent),
-                    None => (&mut tls.exact, name.as_str()),
-                };
-                let indices = map.entry(name.into()).or_default();
+                let indices = names.entry(name);
                 if indices.last() != Some(&index) {
                     indices.push(index);
                 }
             }
         }
-        Ok(tls)
+        let time = options.time.clone().unwrap_or_else(|| Arc::new(DefaultTimeProvider));
+        let tls = Self {
+            certificates: certificates.iter().map(|it| Arc::clone(&it.key)).collect(),
+            options,
+            time,
+            names,
+            all: (0..certificates.len()).collect(),
+        };
+        tls.config(0, Hooks::none()).map(|_| tls)
     }
 
-    /// The configuration for a ClientHello.
+    /// The certificate for a ClientHello, by its index.
     ///
     /// By exact name, then by wildcard (which stands for exactly one label, RFC 6125, 6.4.3),
     /// otherwise among all certificates. Of those that qualify, the first whose key can sign with
@@ -214,65 +234,67 @@ impl ListenerTls {
         &self,
         server_name: Option<&str>,
         signature_schemes: &[SignatureScheme],
-    ) -> &Arc<ServerConfig> {
+    ) -> usize {
         let candidates: &[usize] =
-            server_name.and_then(|name| self.by_name(name)).unwrap_or(&self.all);
-        let chosen = match candidates {
+            server_name.and_then(|name| self.names.get(name)).unwrap_or(&self.all);
+        match candidates {
             [only] => *only,
             several => several
                 .iter()
                 .copied()
-                .find(|index| self.keys[*index].choose_scheme(signature_schemes).is_some())
+                .find(|index| {
+                    self.certificates[*index].key.choose_scheme(signature_schemes).is_some()
+                })
                 .unwrap_or(several[0]),
-        };
-        &self.configs[chosen]
+        }
     }
 
-    /// The configurations, in the order of the certificates.
-    pub fn configs(&self) -> &[Arc<ServerConfig>] {
-        &self.configs
+    /// The configuration of one handshake with the certificate at `index`, which asks `hooks`.
+    ///
+    /// # Errors
+    ///
+    /// As [`ListenerTls::new`], which has tried it: none where that returned.
+    pub fn config(&self, index: usize, hooks: Hooks) -> Result<ServerConfig, rustls::Error> {
+        let ListenerTlsOptions { provider, versions, alpn, key_log, .. } = &self.options;
+        let key = SingleCertAndKey::from(Arc::clone(&self.certificates[index]));
+        let time = Arc::clone(&self.time);
+        let mut config = ServerConfig::builder_with_details(Arc::clone(provider), time)
+            .with_protocol_versions(versions)?
+            .with_client_cert_verifier(hooks.verifier)
+            .with_cert_resolver(Arc::new(key));
+        config.ignore_client_order = true;
+        config.alpn_protocols.clone_from(alpn);
+        // A session is resumed only by leave of a hook: rustls itself compares suite, extended
+        // master secret and server name, and nothing else. Without one, no session is kept, and
+        // no ticket sent (nor, without a ticketer, which is the default, any of TLS 1.2).
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.max_tls13_tickets = 0;
+        if let Some(sessions) = hooks.sessions {
+            config.session_storage = sessions.storage;
+            config.ticketer = sessions.ticketer;
+            config.send_tls13_tickets = sessions.tickets;
+            config.max_tls13_tickets = sessions.tickets;
+        }
+        // Early data can be replayed, and comes before the client has proven anything.
+        config.max_early_data_size = 0;
+        // The record layer takes the keys over after the handshake.
+        config.enable_secret_extraction = true;
+        if let Some(key_log) = key_log {
+            config.key_log = Arc::clone(key_log);
+        }
+        Ok(config)
     }
 
-    fn by_name(&self, name: &str) -> Option<&Vec<usize>> {
-        // On the stack: this runs for every connection.
-        let mut lower = [0; SERVER_NAME_BYTES_MAX];
-        let lower = lower.get_mut(..name.len())?;
-        lower.copy_from_slice(name.as_bytes());
-        lower.make_ascii_lowercase();
-        let name = std::str::from_utf8(lower).ok()?;
-        self.exact.get(name).or_else(|| {
-            let (label, parent) = name.split_once('.')?;
-            if label.is_empty() { None } else { self.wildcard.get(parent) }
-        })
+    /// Suites and groups, in the order of preference.
+    pub fn provider(&self) -> &Arc<CryptoProvider> {
+        &self.options.provider
     }
-}
 
-fn server_config(
-    certificate: &Certificate,
-    options: &ListenerTlsOptions,
-) -> Result<ServerConfig, rustls::Error> {
-    let time = options.time.clone().unwrap_or_else(|| Arc::new(DefaultTimeProvider));
-    let mut config = ServerConfig::builder_with_details(Arc::clone(&options.provider), time)
-        .with_protocol_versions(&options.versions)?
-        .with_client_cert_verifier(Arc::clone(&options.verifier))
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&certificate.key))));
-    config.ignore_client_order = true;
-    config.alpn_protocols.clone_from(&options.alpn);
-    // No resumption. rustls compares suite, extended master secret and server name, nothing else:
-    // it resumes after the client's certificate expired or was revoked, from a listener without
-    // client authentication on one that requires it, and each resumption issues a ticket with a
-    // new date. Until tickets are bound to what was authorised, every handshake is a full one.
-    // (Without a ticketer, which is the default, TLS 1.2 has no tickets either.)
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    config.max_tls13_tickets = 0;
-    config.max_early_data_size = 0;
-    // The record layer takes the keys over after the handshake.
-    config.enable_secret_extraction = true;
-    if let Some(key_log) = &options.key_log {
-        config.key_log = Arc::clone(key_log);
+    /// The wall clock that validity is judged by.
+    pub fn time(&self) -> &Arc<dyn TimeProvider> {
+        &self.time
     }
-    Ok(config)
 }
 
 /// Writes TLS secrets in the format of `SSLKEYLOGFILE` to an opened file.

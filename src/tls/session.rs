@@ -209,6 +209,14 @@ impl Session {
         Ok(Some(agreed))
     }
 
+    /// Whether a session is resumed, once that is settled.
+    pub fn resumed(&self) -> Option<bool> {
+        match &self.state {
+            State::Handshaking(handshake) => handshake.resumed(),
+            State::Established(_) | State::Failed => None,
+        }
+    }
+
     /// Whether plaintext came in one flight with the end of the handshake.
     pub fn has_early(&self) -> bool {
         !self.early.is_empty()

@@ -56,6 +56,7 @@ pub async fn read_hello(stream: &Stream) -> Result<(ClientHello, RecvBuf), Hands
 }
 
 /// Runs a server's handshake to its end, beginning with the bytes that [`read_hello`] returned.
+/// `after_step` sees the session after each flight of the client but the last.
 ///
 /// # Errors
 /// [`HandshakeError`]; an alert is appended where one is due.
@@ -63,17 +64,19 @@ pub async fn handshake(
     stream: &Stream,
     session: &mut Session,
     mut received: RecvBuf,
+    after_step: impl Fn(&Session),
 ) -> Result<Agreed, HandshakeError> {
     loop {
         if let Some(agreed) = step(stream, session, &mut received)? {
-            // Nothing answers the client's Finished in TLS 1.3 (there are no tickets). A client
-            // with Nagle's algorithm on sends its first data when Finished is acknowledged, which
+            // Without a ticket nothing answers the client's Finished in TLS 1.3. A client with
+            // Nagle's algorithm on sends its first data when Finished is acknowledged, which
             // would take the 40 ms of a delayed acknowledgement.
             if agreed.version == ProtocolVersion::TLSv1_3 && !session.has_early() {
                 stream.acknowledge_now();
             }
             return Ok(agreed);
         }
+        after_step(session);
         if session.peer_closed() {
             return Err(HandshakeError::Eof);
         }

@@ -43,6 +43,16 @@ impl IssuerId {
         Self(id)
     }
 
+    /// The digest.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// An issuer by its digest, as [`IssuerId::as_bytes`] gave it.
+    pub fn from_bytes(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
     /// The issuer that this anchor stands for; an anchor has both elements without their headers.
     pub fn of_anchor(anchor: &TrustAnchor<'_>) -> Self {
         Self::new(&der::sequence(&anchor.subject), &der::sequence(&anchor.subject_public_key_info))
@@ -68,6 +78,16 @@ impl Serial {
         let mut number = [0; SERIAL_BYTES_MAX];
         number[start..].copy_from_slice(magnitude);
         Some(Self(number))
+    }
+
+    /// The number, with leading zeros.
+    pub fn as_bytes(&self) -> &[u8; SERIAL_BYTES_MAX] {
+        &self.0
+    }
+
+    /// A number as [`Serial::as_bytes`] gave it.
+    pub fn from_bytes(number: [u8; SERIAL_BYTES_MAX]) -> Self {
+        Self(number)
     }
 }
 

@@ -58,7 +58,7 @@ const PURE: &[&str] = &[
     "trust",
     "tls::hello",
     "tls::names",
-    "tls::verify",
+    "trust::verify",
     "tls::session",
     "config::model",
     "config::resolve",

@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::cli::timeline::ServerEvent;
 use crate::error::Refusal;
 use crate::limits::DEMO_CHECKS_MAX;
-use crate::tls::verify::VerifyObserver;
+use crate::trust::verify::VerifyObserver;
 
 /// See the module's description.
 #[derive(Debug, Default)]

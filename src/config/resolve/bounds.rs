@@ -47,6 +47,11 @@ bounds! {
         None, 1, limits::CONNECTIONS_MAX;
     CONNECTIONS_PER_SOURCE_MAX: "limits" "connections_per_source_max"
         None, 1, limits::CONNECTIONS_MAX;
+    VERDICTS_PER_WORKER_MAX: "limits" "verdicts_per_worker_max"
+        Some(limits::VERDICTS_DEFAULT as i64), 1, limits::VERDICTS_MAX;
+    SESSION_CACHE_BYTES: "limits" "session_cache_bytes"
+        Some(limits::SESSION_CACHE_BYTES_DEFAULT as i64),
+        limits::SESSION_CACHE_BYTES_MIN, limits::SESSION_CACHE_BYTES_MAX;
     ENTRIES: "ring" "entries"
         Some(limits::RING_ENTRIES_DEFAULT as i64),
         limits::RING_ENTRIES_MIN, limits::RING_ENTRIES_MAX;
@@ -60,6 +65,10 @@ bounds! {
     CLIENT_RSA_BITS_MIN: "listener" "client_rsa_bits_min"
         Some(limits::RSA_BITS_MIN_DEFAULT as i64),
         limits::RSA_BITS_MIN_DEFAULT, limits::RSA_BITS_MIN_MAX;
+    SESSION_AGE_MAX_S: "listener" "session_age_max_s"
+        Some(limits::SESSION_AGE_MAX_S_DEFAULT as i64), 1, limits::SESSION_AGE_MAX_S_MAX;
+    SESSION_TICKETS: "listener" "session_tickets"
+        Some(limits::SESSION_TICKETS_DEFAULT as i64), 1, limits::SESSION_TICKETS_MAX;
     HANDSHAKE_TIMEOUT_MS: "listener" "handshake_timeout_ms"
         Some(limits::HANDSHAKE_TIMEOUT_MS_DEFAULT as i64), 1, limits::SETUP_TIMEOUT_MS_MAX;
     IDLE_TIMEOUT_MS: "listener" "idle_timeout_ms"

@@ -1,22 +1,29 @@
 //! The keys of a listener that say who its clients are: roots, verifier, rules.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
+use rustls::pki_types::CertificateDer;
+use rustls::{RootCertStore, SignatureScheme};
 use toml::Spanned;
 
 use super::{Complaint, Resolver, bounds, pem};
-use crate::config::model::{self, OneOrMore, Text, Texts};
-use crate::identity::{KeyType, Pattern};
+use crate::config::model::{self, ClientKeys, OneOrMore, Text, Texts};
+use crate::config::snapshot::Scopes;
+use crate::identity::{KeyType, Pattern, check_dns_name, check_trust_domain};
 use crate::limits::{
-    ALLOW_PATTERNS_MAX, CLIENT_CA_FILES_MAX, DENY_PATTERNS_MAX, PEM_BYTES_MAX,
+    ALLOW_PATTERNS_MAX, CLIENT_CA_FILES_MAX, CLIENT_INTERMEDIATES_MAX, DENY_PATTERNS_MAX,
+    PEM_BYTES_MAX, SERVER_NAME_TABLES_MAX, SERVER_NAMES_MAX,
 };
 use crate::policy::Rules;
-use crate::tls::verify::{ClientAuth, ClientVerifier, KeyRules, VerifierError};
+use crate::tls::names::scheme_name;
+use crate::tls::server_name::NameMap;
+use crate::trust::scope::{Scope, ScopeOptions};
+use crate::trust::verify::{
+    Anchors, ClientAuth, ClientVerifier, KeyRules, VerifierError, VerifierOptions,
+};
 
 /// What `client_auth` may be.
 const CLIENT_AUTHS: &[(&str, ClientAuth)] = &[
@@ -49,92 +56,114 @@ const DENY: PatternList = PatternList {
     empty_fix: "add one, such as \"dns:client.example.org\", or remove `deny`",
 };
 
-/// Who may pass a listener.
-pub(super) struct Clients {
-    pub(super) auth: ClientAuth,
-    pub(super) rules: Rules,
-    pub(super) verifier: Arc<dyn ClientCertVerifier>,
-}
-
 impl Resolver<'_> {
-    /// `None` where the roots are missing or broken, which was refused where it was found.
-    pub(super) fn clients(
+    /// What the listener demands of its clients, by the server name that they ask for.
+    ///
+    /// `None` where roots are missing or broken, which was refused where it was found.
+    pub(super) fn scopes(
         &mut self,
         written: &Spanned<model::Listener>,
+        name: &str,
         provider: &Arc<CryptoProvider>,
-    ) -> Option<Clients> {
-        let listener = written.get_ref();
-        let auth = self.choice(
-            listener.client_auth.as_ref(),
+    ) -> Option<Scopes> {
+        let base = written.get_ref().client_keys();
+        let default = self.scope(&base, &base, written.span(), name.into(), provider);
+        let tables = &written.get_ref().server_name;
+        if tables.len() > SERVER_NAME_TABLES_MAX {
+            let found = format!("a listener has {} tables [[listener.server_name]]", tables.len());
+            let expected = format!("at most {SERVER_NAME_TABLES_MAX}");
+            self.refuse(&written.span(), &found, &expected, "join them");
+        }
+        let mut by_name: NameMap<Option<Arc<Scope>>> = NameMap::default();
+        let mut complete = true;
+        for table in tables.iter().take(SERVER_NAME_TABLES_MAX) {
+            let names = self.server_names(table);
+            let own = table.get_ref().client_keys();
+            let keys = own.clone().or(&base);
+            // One name is enough to tell its tables apart.
+            let label = format!("{name}/{}", names.first().map_or("", String::as_str));
+            let Some(scope) = self.scope(&keys, &own, table.span(), label.into(), provider) else {
+                complete = false;
+                continue;
+            };
+            let scope = Arc::new(scope);
+            for name in names {
+                if by_name.entry(&name).replace(Arc::clone(&scope)).is_some() {
+                    self.refuse(
+                        &table.span(),
+                        &format!("the server name {name} has two tables"),
+                        "each name in one table [[listener.server_name]]",
+                        "remove it from one of them",
+                    );
+                }
+            }
+        }
+        Some(Scopes { default: Arc::new(default?), by_name }).filter(|_| complete)
+    }
+
+    /// `own` are the keys that were written here; `keys` has those that are inherited too.
+    fn scope(
+        &mut self,
+        keys: &ClientKeys,
+        own: &ClientKeys,
+        table: Range<usize>,
+        name: Arc<str>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Option<Scope> {
+        let mode = self.choice(
+            keys.client_auth.as_ref(),
             "client_auth",
             CLIENT_AUTHS,
             ClientAuth::Require,
         );
-        let rules = self.rules(listener);
-        let key_types = self.key_types(listener);
-        let chain_certificates_max =
-            self.count(listener.chain_certificates_max.as_ref(), &bounds::CHAIN_CERTIFICATES_MAX);
-        let rsa_bits_min =
-            self.count(listener.client_rsa_bits_min.as_ref(), &bounds::CLIENT_RSA_BITS_MIN);
-        if matches!(auth, ClientAuth::Off) {
-            self.refuse_client_keys(listener);
+        let rules = self.rules(keys);
+        if matches!(mode, ClientAuth::Off) {
+            self.refuse_client_keys(own);
+            let (rules, revocation) = (Rules::unrestricted(), Arc::default());
+            return Some(Scope::new(ScopeOptions { name, verifier: None, rules, revocation }));
         }
-        if let Some(bits) = &listener.client_rsa_bits_min
-            && !key_types.contains(&KeyType::Rsa)
-        {
-            self.refuse(
-                &bits.span(),
-                &format!("client_rsa_bits_min = {rsa_bits_min}, and client_key_types lacks rsa"),
-                "it only where RSA keys are accepted",
-                "remove it, or add \"rsa\" to `client_key_types`",
-            );
-        }
-        let roots = match auth {
-            ClientAuth::Off => {
-                let verifier = WebPkiClientVerifier::no_client_auth();
-                return Some(Clients { auth, rules, verifier });
-            }
-            ClientAuth::Require | ClientAuth::Optional => self.roots(written)?,
+        let key_rules = self.key_rules(keys);
+        let chain_max =
+            self.count(keys.chain_certificates_max.as_ref(), &bounds::CHAIN_CERTIFICATES_MAX);
+        let schemes = self.schemes(keys, provider);
+        let roots = self.roots(keys, table.clone());
+        let intermediates = self.intermediates(keys);
+        let ((anchors, roots), intermediates) = (roots?, intermediates?);
+        let authorities: Vec<_> = roots.iter().chain(&intermediates).collect();
+        let revocation = self.revocation(keys, &table, &authorities, provider)?;
+        let options = VerifierOptions {
+            anchors,
+            intermediates,
+            mode,
+            chain_certificates_max: chain_max as usize,
+            keys: key_rules,
+            schemes,
+            send_names: keys.send_client_ca_names.unwrap_or(true),
+            provider: Arc::clone(provider),
         };
-        let keys = KeyRules { types: key_types, rsa_bits_min };
-        let chain_max = chain_certificates_max as usize;
-        let verifier =
-            ClientVerifier::new(Arc::new(roots), auth, chain_max, keys, Arc::clone(provider));
-        Some(Clients { auth, rules, verifier: self.verifier(written, verifier)? })
-    }
-
-    fn verifier(
-        &mut self,
-        written: &Spanned<model::Listener>,
-        built: Result<ClientVerifier, VerifierError>,
-    ) -> Option<Arc<dyn ClientCertVerifier>> {
-        match (built, &self.context.observer) {
-            (Ok(verifier), Some(observer)) => {
-                Some(Arc::new(verifier.observed(Arc::clone(observer))))
-            }
-            (Ok(verifier), None) => Some(Arc::new(verifier)),
-            (Err(error), _) => {
-                self.refuse(
-                    &written.span(),
-                    &format!("no verifier of clients can be built: {error}"),
-                    "roots and bounds with which a client can be verified",
-                    "correct `client_ca` and the `client_` keys of this listener",
-                );
-                None
-            }
-        }
+        let verifier = Some(self.verifier(&table, ClientVerifier::new(options))?);
+        Some(Scope::new(ScopeOptions { name, verifier, rules, revocation }))
     }
 
     /// What is said about clients' certificates where none is asked for has no effect, and who
     /// wrote it believes that it has.
-    fn refuse_client_keys(&mut self, listener: &model::Listener) {
-        let written: [(&str, Option<Range<usize>>); 6] = [
-            ("client_ca", listener.client_ca.as_ref().map(Spanned::span)),
-            ("allow", listener.allow.as_ref().map(Spanned::span)),
-            ("deny", listener.deny.as_ref().map(Spanned::span)),
-            ("chain_certificates_max", listener.chain_certificates_max.as_ref().map(Spanned::span)),
-            ("client_key_types", listener.client_key_types.as_ref().map(Spanned::span)),
-            ("client_rsa_bits_min", listener.client_rsa_bits_min.as_ref().map(Spanned::span)),
+    fn refuse_client_keys(&mut self, keys: &ClientKeys) {
+        let written: [(&str, Option<Range<usize>>); 12] = [
+            ("client_ca", keys.client_ca.as_ref().map(Spanned::span)),
+            ("allow", keys.allow.as_ref().map(Spanned::span)),
+            ("deny", keys.deny.as_ref().map(Spanned::span)),
+            ("chain_certificates_max", keys.chain_certificates_max.as_ref().map(Spanned::span)),
+            ("client_key_types", keys.client_key_types.as_ref().map(Spanned::span)),
+            ("client_rsa_bits_min", keys.client_rsa_bits_min.as_ref().map(Spanned::span)),
+            ("client_intermediates", keys.client_intermediates.as_ref().map(Spanned::span)),
+            (
+                "client_signature_schemes",
+                keys.client_signature_schemes.as_ref().map(Spanned::span),
+            ),
+            ("client_crl", keys.client_crl.as_ref().map(Spanned::span)),
+            ("crl_missing", keys.crl_missing.as_ref().map(Spanned::span)),
+            ("crl_stale", keys.crl_stale.as_ref().map(Spanned::span)),
+            ("trust_domain", keys.trust_domain.first().map(Spanned::span)),
         ];
         for (key, span) in written {
             if let Some(span) = span {
@@ -148,12 +177,12 @@ impl Resolver<'_> {
         }
     }
 
-    fn rules(&mut self, listener: &model::Listener) -> Rules {
-        let rules = match &listener.allow {
+    fn rules(&mut self, keys: &ClientKeys) -> Rules {
+        let rules = match &keys.allow {
             None => Rules::unrestricted(),
             Some(allow) => Rules::allow(self.patterns(allow, &ALLOW)),
         };
-        match &listener.deny {
+        match &keys.deny {
             None => rules,
             Some(deny) => rules.and_deny(self.patterns(deny, &DENY)),
         }
@@ -190,60 +219,252 @@ impl Resolver<'_> {
         patterns
     }
 
-    fn key_types(&mut self, listener: &model::Listener) -> Vec<KeyType> {
+    fn key_rules(&mut self, keys: &ClientKeys) -> KeyRules {
         let names = KeyType::ALL.iter().map(|key_type| key_type.as_str());
         let parse = |text: &str| text.parse::<KeyType>().ok().map(|kind| (kind.as_str(), kind));
-        self.known_list(listener.client_key_types.as_ref(), "client_key_types", names, parse)
-            .unwrap_or_else(|| KeyType::ALL.to_vec())
-    }
-
-    fn roots(&mut self, written: &Spanned<model::Listener>) -> Option<RootCertStore> {
-        let Some(client_ca) = &written.get_ref().client_ca else {
+        let types = self
+            .known_list(keys.client_key_types.as_ref(), "client_key_types", names, parse)
+            .unwrap_or_else(|| KeyType::ALL.to_vec());
+        let rsa_bits_min =
+            self.count(keys.client_rsa_bits_min.as_ref(), &bounds::CLIENT_RSA_BITS_MIN);
+        if let Some(bits) = &keys.client_rsa_bits_min
+            && !types.contains(&KeyType::Rsa)
+        {
             self.refuse(
-                &written.span(),
-                "[[listener]] has no key `client_ca`",
-                "the certificates that clients' certificates come from",
-                "add `client_ca = \"clients.pem\"`, or set `client_auth = \"off\"`",
+                &bits.span(),
+                &format!("client_rsa_bits_min = {rsa_bits_min}, and client_key_types lacks rsa"),
+                "it only where RSA keys are accepted",
+                "remove it, or add \"rsa\" to `client_key_types`",
             );
-            return None;
-        };
-        let texts: Vec<Text> = match client_ca.get_ref() {
-            OneOrMore::One(file) => vec![Spanned::new(client_ca.span(), file.clone())],
-            OneOrMore::More(files) => files.clone(),
-        };
-        if texts.is_empty() || texts.len() > CLIENT_CA_FILES_MAX {
-            let found = format!("client_ca lists {} files", texts.len());
-            let expected = format!("1 to {CLIENT_CA_FILES_MAX}");
-            self.refuse(&client_ca.span(), &found, &expected, "join them, or name at least one");
-            return None;
         }
-        self.refuse_duplicates("client_ca", texts.iter());
-        let mut roots = RootCertStore::empty();
-        let mut complete = true;
-        for text in &texts {
-            complete &= self.bundle(text, &mut roots).is_some();
-        }
-        Some(roots).filter(|_| complete)
+        KeyRules { types, rsa_bits_min }
     }
 
-    fn bundle(&mut self, text: &Text, roots: &mut RootCertStore) -> Option<()> {
-        let bytes = self.read("client_ca", text, PEM_BYTES_MAX)?;
-        let certificates = pem::certificates(&bytes)
-            .map_err(|complaint| self.complain("client_ca", text, complaint))
-            .ok()?;
-        let count = certificates.len();
-        for (index, certificate) in certificates.into_iter().enumerate() {
-            if let Err(error) = roots.add(certificate) {
-                let number = index + 1;
-                let complaint = Complaint::new(
-                    format!("has a certificate, {number} of {count}, that is no root: {error}"),
-                    "X.509 certificates of certification authorities",
-                    "remove or renew that certificate",
+    /// `None`: all that the backend verifies.
+    fn schemes(
+        &mut self,
+        keys: &ClientKeys,
+        provider: &CryptoProvider,
+    ) -> Option<Vec<SignatureScheme>> {
+        let known = provider.signature_verification_algorithms.supported_schemes();
+        // Only what has a name in IANA's registry can be written.
+        let named: Vec<(&'static str, SignatureScheme)> = known
+            .iter()
+            .filter_map(|scheme| match scheme_name((*scheme).into()) {
+                Cow::Borrowed(name) => Some((name, *scheme)),
+                Cow::Owned(_) => None,
+            })
+            .collect();
+        let parse = |text: &str| named.iter().find(|(name, _)| *name == text).copied();
+        self.known_list(
+            keys.client_signature_schemes.as_ref(),
+            "client_signature_schemes",
+            named.iter().map(|(name, _)| *name),
+            parse,
+        )
+    }
+
+    fn verifier(
+        &mut self,
+        table: &Range<usize>,
+        built: Result<ClientVerifier, VerifierError>,
+    ) -> Option<Arc<ClientVerifier>> {
+        match (built, &self.context.observer) {
+            (Ok(verifier), Some(observer)) => {
+                Some(Arc::new(verifier.observed(Arc::clone(observer))))
+            }
+            (Ok(verifier), None) => Some(Arc::new(verifier)),
+            (Err(error), _) => {
+                self.refuse(
+                    table,
+                    &format!("no verifier of clients can be built: {error}"),
+                    "roots and bounds with which a client can be verified",
+                    "correct `client_ca` and the `client_` keys of this listener",
                 );
-                self.complain("client_ca", text, complaint);
+                None
+            }
+        }
+    }
+
+    fn server_names(&mut self, table: &Spanned<model::ServerName>) -> Vec<String> {
+        let Some(names) = &table.get_ref().names else {
+            self.refuse(
+                &table.span(),
+                "[[listener.server_name]] has no key `names`",
+                "the server names that it speaks of",
+                "add `names = [\"api.example.org\"]`",
+            );
+            return Vec::new();
+        };
+        self.refuse_empty_list(names, "names");
+        self.refuse_duplicates("names", names.get_ref().iter());
+        if names.get_ref().len() > SERVER_NAMES_MAX {
+            let found = format!("names lists {} server names", names.get_ref().len());
+            let expected = format!("at most {SERVER_NAMES_MAX}");
+            self.refuse(&names.span(), &found, &expected, "use names with a wildcard");
+        }
+        for text in names.get_ref() {
+            let name = text.get_ref();
+            if check_dns_name(name.strip_prefix("*.").unwrap_or(name), false).is_err() {
+                self.refuse(
+                    &text.span(),
+                    &format!("names has {name:?}, which is no DNS name"),
+                    "a DNS name; the first label may be `*`",
+                    "correct it, such as \"api.example.org\" or \"*.example.org\"",
+                );
+            }
+        }
+        names.get_ref().iter().map(|text| text.get_ref().to_ascii_lowercase()).collect()
+    }
+
+    /// The roots, and all their certificates: who may have signed a list of revocation.
+    fn roots(
+        &mut self,
+        keys: &ClientKeys,
+        table: Range<usize>,
+    ) -> Option<(Anchors, Vec<CertificateDer<'static>>)> {
+        let mut anchors = Anchors::default();
+        let mut all = Vec::new();
+        let mut complete = true;
+        match &keys.client_ca {
+            Some(client_ca) => match self.bundle("client_ca", client_ca) {
+                Some((store, certificates)) => {
+                    anchors.add(&store, None);
+                    all.extend(certificates);
+                }
+                None => complete = false,
+            },
+            // Roots of trust domains are enough.
+            None if !keys.trust_domain.is_empty() => {}
+            None => {
+                self.refuse(
+                    &table,
+                    "[[listener]] has no key `client_ca`",
+                    "the certificates that clients' certificates come from",
+                    "add `client_ca = \"clients.pem\"`, or set `client_auth = \"off\"`",
+                );
                 return None;
             }
         }
-        Some(())
+        for domain in &keys.trust_domain {
+            match self.trust_domain(domain) {
+                Some((name, store, certificates)) => {
+                    anchors.add(&store, Some(&name));
+                    all.extend(certificates);
+                }
+                None => complete = false,
+            }
+        }
+        complete.then_some((anchors, all))
+    }
+
+    fn trust_domain(
+        &mut self,
+        table: &Spanned<model::TrustDomain>,
+    ) -> Option<(Arc<str>, RootCertStore, Vec<CertificateDer<'static>>)> {
+        let written = table.get_ref();
+        let (Some(name), Some(client_ca)) = (&written.name, &written.client_ca) else {
+            self.refuse(
+                &table.span(),
+                "[[listener.trust_domain]] lacks `name` or `client_ca`",
+                "a trust domain and the roots that vouch for it",
+                "add `name = \"example.org\"` and `client_ca = \"example.pem\"`",
+            );
+            return None;
+        };
+        if check_trust_domain(name.get_ref()).is_err() {
+            self.refuse(
+                &name.span(),
+                &format!("name = {:?} is no SPIFFE trust domain", name.get_ref()),
+                "lower-case letters, digits, `.`, `-` and `_`",
+                "write it without spiffe://, such as \"example.org\"",
+            );
+            return None;
+        }
+        let (store, certificates) = self.bundle("client_ca", client_ca)?;
+        Some((name.get_ref().as_str().into(), store, certificates))
+    }
+
+    fn bundle(
+        &mut self,
+        key: &'static str,
+        written: &Spanned<OneOrMore>,
+    ) -> Option<(RootCertStore, Vec<CertificateDer<'static>>)> {
+        let mut roots = RootCertStore::empty();
+        let mut all: Vec<CertificateDer<'static>> = Vec::new();
+        let mut complete = true;
+        for (text, bytes) in self.files(key, written, PEM_BYTES_MAX)? {
+            let Some(certificates) = self.certificates_of(key, &text, &bytes) else {
+                complete = false;
+                continue;
+            };
+            let count = certificates.len();
+            for (index, certificate) in certificates.into_iter().enumerate() {
+                if all.contains(&certificate) {
+                    continue;
+                }
+                if let Err(error) = roots.add(certificate.clone()) {
+                    let number = index + 1;
+                    let complaint = Complaint::new(
+                        format!("has a certificate, {number} of {count}, that is no root: {error}"),
+                        "X.509 certificates of certification authorities",
+                        "remove or renew that certificate",
+                    );
+                    self.complain(key, &text, complaint);
+                    complete = false;
+                    break;
+                }
+                all.push(certificate);
+            }
+        }
+        complete.then_some((roots, all))
+    }
+
+    fn intermediates(&mut self, keys: &ClientKeys) -> Option<Vec<CertificateDer<'static>>> {
+        let Some(written) = &keys.client_intermediates else {
+            return Some(Vec::new());
+        };
+        // Read as roots are, so that what is no authority is refused here and not at a handshake.
+        let (_, certificates) = self.bundle("client_intermediates", written)?;
+        if certificates.len() > CLIENT_INTERMEDIATES_MAX {
+            let found = format!("client_intermediates has {} certificates", certificates.len());
+            let expected = format!("at most {CLIENT_INTERMEDIATES_MAX}");
+            self.refuse(&written.span(), &found, &expected, "leave those that clients need");
+        }
+        Some(certificates)
+    }
+
+    fn certificates_of(
+        &mut self,
+        key: &'static str,
+        text: &Text,
+        bytes: &[u8],
+    ) -> Option<Vec<CertificateDer<'static>>> {
+        pem::certificates(bytes).map_err(|complaint| self.complain(key, text, complaint)).ok()
+    }
+
+    /// The files that a key names, each with its bytes.
+    pub(super) fn files(
+        &mut self,
+        key: &'static str,
+        written: &Spanned<OneOrMore>,
+        bytes_max: usize,
+    ) -> Option<Vec<(Text, Vec<u8>)>> {
+        let texts: Vec<Text> = match written.get_ref() {
+            OneOrMore::One(file) => vec![Spanned::new(written.span(), file.clone())],
+            OneOrMore::More(files) => files.clone(),
+        };
+        if texts.is_empty() || texts.len() > CLIENT_CA_FILES_MAX {
+            let found = format!("{key} lists {} files", texts.len());
+            let expected = format!("1 to {CLIENT_CA_FILES_MAX}");
+            self.refuse(&written.span(), &found, &expected, "join them, or name at least one");
+            return None;
+        }
+        self.refuse_duplicates(key, texts.iter());
+        let read: Vec<_> = texts
+            .into_iter()
+            .map(|text| self.read(key, &text, bytes_max).map(|bytes| (text, bytes)))
+            .collect();
+        read.into_iter().collect()
     }
 }

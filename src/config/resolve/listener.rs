@@ -62,7 +62,9 @@ impl Resolver<'_> {
         let provider = Arc::new(provider);
         let versions = self.versions(listener, crypto, &provider);
         let certificates = self.certificates(written, &provider);
-        let clients = self.clients(written, &provider);
+        let scopes = self.scopes(written, &name, &provider);
+        let sessions = self.sessions(listener);
+        let lapse_drain = self.lapse_drain(listener.lapsed_connections.as_ref());
         let alpn = self.alpn(listener);
         let key_log = listener.key_log.as_ref().and_then(|text| self.key_log(text));
         let handshake_timeout =
@@ -73,18 +75,16 @@ impl Resolver<'_> {
             &bounds::CONNECTION_AGE_MAX_MS,
         );
         let socket = self.socket_options(listener, dual_stack);
-        let clients = clients?;
-        let verifier = clients.verifier;
-        let options =
-            ListenerTlsOptions { provider, versions, verifier, alpn, key_log, time: None };
+        let options = ListenerTlsOptions { provider, versions, alpn, key_log, time: None };
         Some(Listener {
             name: name.into(),
             address,
             socket,
             crypto,
-            tls: self.tls(written, &certificates, &options)?,
-            client_auth: clients.auth,
-            rules: clients.rules,
+            tls: self.tls(written, &certificates, options)?,
+            scopes: scopes?,
+            sessions: sessions?,
+            lapse_drain,
             cluster,
             handshake_timeout,
             idle_timeout,
@@ -96,7 +96,7 @@ impl Resolver<'_> {
         &mut self,
         written: &Spanned<model::Listener>,
         certificates: &[Certificate],
-        options: &ListenerTlsOptions,
+        options: ListenerTlsOptions,
     ) -> Option<ListenerTls> {
         // What is missing here was refused where it was found.
         if certificates.is_empty() || options.versions.is_empty() {

@@ -9,7 +9,7 @@ use crate::config::snapshot::{Balance, Listener, LogTarget, Snapshot, Target};
 use crate::limits::{
     CONFIG_BYTES_MAX, CONFIG_ERRORS_MAX, LISTENERS_MAX, NAMES_SHOWN_MAX, UPSTREAMS_MAX,
 };
-use crate::tls::verify::ClientAuth;
+use crate::trust::verify::ClientAuth;
 
 mod tls;
 

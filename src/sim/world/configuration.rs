@@ -18,7 +18,7 @@ use crate::sim::pki::{self, Pki, Versions};
 use crate::sim::plan::Plan;
 use crate::sim::random::Random;
 use crate::tls::provider::Backend;
-use crate::tls::verify::ClientAuth;
+use crate::trust::verify::ClientAuth;
 
 /// See the module's description.
 pub(super) struct Configurations {

@@ -59,6 +59,11 @@ impl Handshake {
         self.connection.is_handshaking()
     }
 
+    /// Whether a session is resumed, once that is settled.
+    pub(super) fn resumed(&self) -> Option<bool> {
+        self.connection.handshake_kind().map(|kind| kind == HandshakeKind::Resumed)
+    }
+
     /// Runs rustls over `tls`, which begins with what it did not use before, until it needs more;
     /// returns how many bytes it is done with.
     ///

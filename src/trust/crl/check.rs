@@ -71,7 +71,8 @@ impl Revoked {
     pub const fn refusal(self) -> Refusal {
         match self {
             Self::Revoked { .. } => Refusal::Revoked,
-            Self::Missing { .. } | Self::Stale { .. } => Refusal::RevocationUnknown,
+            Self::Missing { .. } => Refusal::CrlMissing,
+            Self::Stale { .. } => Refusal::CrlStale,
         }
     }
 }

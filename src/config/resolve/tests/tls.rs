@@ -15,7 +15,7 @@ use crate::config::resolve::{Context, resolve};
 use crate::error::Refusal;
 use crate::limits::PEM_BYTES_MAX;
 use crate::tls::provider::{BACKENDS, Backend, provider};
-use crate::tls::verify::VerifyObserver;
+use crate::trust::verify::VerifyObserver;
 
 #[test]
 fn files_that_do_not_hold_what_they_should() {

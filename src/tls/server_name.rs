@@ -1,0 +1,50 @@
+//! What belongs to a server name: by exact name first, then by wildcard.
+//!
+//! PURE. A wildcard stands for exactly one label, the first (RFC 6125, 6.4.3); case does not
+//! matter.
+
+use std::collections::HashMap;
+
+/// Bytes of a DNS name (RFC 1035, 2.3.4); a longer server name matches nothing.
+const SERVER_NAME_BYTES_MAX: usize = 255;
+
+/// Things by DNS name, of which some are `*.example.org`.
+#[derive(Clone, Debug)]
+pub struct NameMap<T> {
+    exact: HashMap<Box<str>, T>,
+    /// By what follows the `*.`.
+    wildcard: HashMap<Box<str>, T>,
+}
+
+impl<T> Default for NameMap<T> {
+    fn default() -> Self {
+        Self { exact: HashMap::new(), wildcard: HashMap::new() }
+    }
+}
+
+impl<T: Default> NameMap<T> {
+    /// What belongs to `name`, made where there is nothing yet.
+    pub fn entry(&mut self, name: &str) -> &mut T {
+        let name = name.to_ascii_lowercase();
+        match name.strip_prefix("*.") {
+            Some(parent) => self.wildcard.entry(parent.into()).or_default(),
+            None => self.exact.entry(name.into()).or_default(),
+        }
+    }
+}
+
+impl<T> NameMap<T> {
+    /// What belongs to the name that a client asks for.
+    pub fn get(&self, name: &str) -> Option<&T> {
+        // On the stack: this runs for every connection.
+        let mut lower = [0; SERVER_NAME_BYTES_MAX];
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name.as_bytes());
+        lower.make_ascii_lowercase();
+        let name = std::str::from_utf8(lower).ok()?;
+        self.exact.get(name).or_else(|| {
+            let (label, parent) = name.split_once('.')?;
+            if label.is_empty() { None } else { self.wildcard.get(parent) }
+        })
+    }
+}

@@ -1,0 +1,48 @@
+//! Whether a client that was let in may stay, judged as a new handshake would judge it now.
+//!
+//! PURE: the time is passed in. It must not know connections. Invariant: where this cannot tell
+//! that a new handshake would let the client in, the client goes.
+
+use rustls::pki_types::UnixTime;
+
+use super::crl::Revoked;
+use super::scope::Scope;
+use super::verdict::{Lapsed, Verdict, check_now};
+use super::verify::ClientAuth;
+use crate::error::CloseKind;
+use crate::policy::{Decision, decide};
+
+/// Until when the client may stay, in seconds since 1970; `None` where time alone does not end it.
+///
+/// # Errors
+/// It may not: [`CloseKind::Revoked`], [`CloseKind::CertificateExpired`],
+/// [`CloseKind::RevocationUnknown`] or [`CloseKind::NoLongerAllowed`].
+pub fn check(
+    scope: &Scope,
+    client: Option<&Verdict>,
+    now: UnixTime,
+) -> Result<Option<i64>, CloseKind> {
+    let (Some(verdict), Some(_)) = (client, scope.verifier()) else {
+        return match (scope.client_auth(), decide(scope.rules(), None)) {
+            (ClientAuth::Optional | ClientAuth::Off, Decision::Allowed) => Ok(None),
+            _ => Err(CloseKind::NoLongerAllowed),
+        };
+    };
+    let until = check_now(scope, &verdict.chain, now).map_err(|lapsed| match lapsed {
+        Lapsed::Expired | Lapsed::NotYetValid => CloseKind::CertificateExpired,
+        Lapsed::Revocation(Revoked::Revoked { .. }) => CloseKind::Revoked,
+        Lapsed::Revocation(_) => CloseKind::RevocationUnknown,
+    })?;
+    let Ok(identity) = &verdict.identity else {
+        return Err(CloseKind::NoLongerAllowed);
+    };
+    let domain = identity.spiffe_id().map(|id| id.trust_domain());
+    let is_allowed = verdict.bounds == *scope.bounds()
+        && scope.has_anchor(&verdict.chain.anchor, domain)
+        && decide(scope.rules(), Some(identity)) == Decision::Allowed;
+    if is_allowed { Ok(Some(until)) } else { Err(CloseKind::NoLongerAllowed) }
+}
+
+#[cfg(test)]
+#[path = "lease_tests.rs"]
+mod tests;

@@ -1,0 +1,213 @@
+//! Verdicts on chains, kept: a client that was seen before costs no path building.
+//!
+//! One cache for each worker, bounded, the least recently used goes first. A verdict is found by
+//! the SHA-256 of the presented chain and of all that decided about it ([`Scope::trust`]), so a
+//! verdict of other anchors or bounds cannot be met. Invariants: the time and the lists of
+//! revocation are looked at each time; the proof that the client holds its key is never kept;
+//! refusals are kept for [`REFUSAL_TTL_S`] only.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use lru::LruCache;
+use rustls::Error;
+use rustls::pki_types::{CertificateDer, UnixTime};
+
+use super::crl::Revoked;
+use super::scope::{Hash, Scope};
+use super::session::BoundClient;
+use super::verify::{ClientVerifier, Refused, VerifiedChain};
+use crate::identity::{Identity, IdentityError};
+use crate::limits::{REFUSAL_TTL_S, REFUSALS_MAX};
+
+/// What is known of a client whose chain was verified.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Under which it is kept: of the presented chain and of what decided about it.
+    pub key: Hash,
+    /// The chain, as far as it is judged again.
+    pub chain: VerifiedChain,
+    /// The bounds that the path was held to: [`Scope::bounds`].
+    pub bounds: Hash,
+    /// Who it is. An error is a certificate whose names cannot be read without doubt.
+    pub identity: Result<Identity, IdentityError>,
+}
+
+struct Refusal {
+    error: Error,
+    until: u64,
+}
+
+/// The verdicts of one worker.
+pub struct VerdictCache {
+    accepted: LruCache<Hash, Arc<Verdict>>,
+    refused: LruCache<Hash, Refusal>,
+}
+
+/// What became of a look into the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The verdict was known.
+    Hit,
+    /// The chain was verified.
+    Miss,
+}
+
+impl VerdictCache {
+    /// A cache of so many verdicts; 0 keeps none.
+    pub fn new(verdicts_max: usize) -> Self {
+        let bounded = |max| match NonZeroUsize::new(max) {
+            Some(max) => LruCache::new(max),
+            None => LruCache::new(NonZeroUsize::MIN),
+        };
+        Self { accepted: bounded(verdicts_max), refused: bounded(REFUSALS_MAX) }
+    }
+
+    /// Forgets everything: a new trust epoch has begun.
+    pub fn clear(&mut self) {
+        self.accepted.clear();
+        self.refused.clear();
+    }
+
+    /// A verdict that is kept.
+    pub fn get(&mut self, key: &Hash) -> Option<Arc<Verdict>> {
+        self.accepted.get(key).map(Arc::clone)
+    }
+
+    /// Verdicts that are kept, and refusals.
+    pub fn len(&self) -> (usize, usize) {
+        (self.accepted.len(), self.refused.len())
+    }
+
+    /// The verdict on a presented chain, by `scope` at the time `now`.
+    ///
+    /// # Errors
+    /// As [`ClientVerifier::verify`]; a chain that is revoked is refused too.
+    pub fn judge(
+        &mut self,
+        scope: &Scope,
+        verifier: &ClientVerifier,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> (Result<Arc<Verdict>, Error>, Found) {
+        let key = key_of(scope, leaf, intermediates);
+        if let Some(known) = self.accepted.get(&key)
+            && check_now(scope, &known.chain, now).is_ok()
+        {
+            return (Ok(Arc::clone(known)), Found::Hit);
+        }
+        if let Some(refusal) = self.refused.get(&key)
+            && now.as_secs() < refusal.until
+        {
+            return (Err(refusal.error.clone()), Found::Hit);
+        }
+        let judged = judge(scope, verifier, leaf, intermediates, now).map(Arc::new);
+        match &judged {
+            Ok(verdict) => {
+                self.refused.pop(&key);
+                self.accepted.put(key, Arc::clone(verdict));
+            }
+            Err(error) => {
+                self.accepted.pop(&key);
+                let until = now.as_secs().saturating_add(REFUSAL_TTL_S);
+                self.refused.put(key, Refusal { error: error.clone(), until });
+            }
+        }
+        (judged, Found::Miss)
+    }
+}
+
+/// The verdict on a presented chain, by `scope` at the time `now`, without a cache.
+///
+/// # Errors
+/// As [`ClientVerifier::verify`]; a chain that is revoked is refused too.
+pub fn judge(
+    scope: &Scope,
+    verifier: &ClientVerifier,
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+) -> Result<Verdict, Error> {
+    let now_unix_s = unix_s(now);
+    let check = |chain: &VerifiedChain| {
+        scope.revocation().check(&chain.links, now_unix_s).map(drop).map_err(Refused::from)
+    };
+    let chain = verifier.verify(leaf, intermediates, now, &check)?;
+    let key = key_of(scope, leaf, intermediates);
+    Ok(Verdict { key, chain, bounds: *scope.bounds(), identity: Identity::from_der(leaf) })
+}
+
+/// Whether a path that was in order is so now. Returns until when, in seconds since 1970.
+///
+/// # Errors
+/// It has expired, or one of its certificates was revoked, or may have been.
+pub fn check_now(
+    scope: &Scope,
+    chain: &VerifiedChain,
+    now: UnixTime,
+) -> Result<i64, Lapsed> {
+    let now_unix_s = unix_s(now);
+    if now_unix_s > chain.not_after_unix_s {
+        return Err(Lapsed::Expired);
+    }
+    if now_unix_s < chain.not_before_unix_s {
+        return Err(Lapsed::NotYetValid);
+    }
+    let lists = scope.revocation().check(&chain.links, now_unix_s).map_err(Lapsed::Revocation)?;
+    Ok(lists.map_or(chain.not_after_unix_s, |until| until.min(chain.not_after_unix_s)))
+}
+
+/// Why a path that was in order is so no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lapsed {
+    /// A certificate of it has expired.
+    Expired,
+    /// The clock was set back before the beginning of a certificate.
+    NotYetValid,
+    /// One was revoked, or no list says any more that it was not.
+    Revocation(Revoked),
+}
+
+impl Verdict {
+    /// What a session of this client is bound to.
+    pub fn bound(&self) -> BoundClient {
+        BoundClient { verdict: self.key, chain: self.chain.clone() }
+    }
+}
+
+impl From<Revoked> for Refused {
+    fn from(revoked: Revoked) -> Self {
+        Self::new(revoked.refusal(), revoked.to_string())
+    }
+}
+
+fn key_of(
+    scope: &Scope,
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+) -> Hash {
+    let mut digest = Context::new(&SHA256);
+    digest.update(scope.trust());
+    for certificate in [leaf].into_iter().chain(intermediates) {
+        // DER says its own length, but what is no DER must not run into the next either.
+        digest.update(&(certificate.len() as u64).to_be_bytes());
+        digest.update(certificate);
+    }
+    let mut key = [0; 32];
+    // invariant: the output of SHA-256 has 32 bytes.
+    key.copy_from_slice(digest.finish().as_ref());
+    key
+}
+
+/// Seconds since 1970, as certificates count them.
+pub fn unix_s(now: UnixTime) -> i64 {
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+}
+
+impl std::fmt::Debug for VerdictCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VerdictCache").field("len", &self.len()).finish()
+    }
+}
