@@ -221,3 +221,6 @@ impl PackedTime {
         i64::from_le_bytes([0, 0, 0, a, b, c, d, e]) >> 24
     }
 }
+
+#[cfg(test)]
+mod tests;
