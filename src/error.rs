@@ -45,8 +45,13 @@ pub enum Refusal {
     KeyTooSmall,
     /// A certificate of the chain was revoked by its issuer.
     Revoked,
-    /// Revocation is checked, and no current list says whether a certificate was revoked.
-    RevocationUnknown,
+    /// Revocation is checked, and no list of its issuer speaks of a certificate.
+    CrlMissing,
+    /// Revocation is checked, and the list of its issuer is too old to say that a certificate was
+    /// not revoked.
+    CrlStale,
+    /// A SPIFFE trust domain is bound to roots of its own: the client's is not that of its anchor.
+    TrustDomainMismatch,
     /// A key of the chain is on the built-in list of keys that must never be trusted.
     Distrusted,
     /// A certificate has a critical extension that is not understood (RFC 5280, 4.2).
@@ -63,7 +68,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every refusal, for a metric that shows each label from the start.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::CertificateMissing,
         Self::Malformed,
         Self::UnsupportedVersion,
@@ -81,7 +86,9 @@ impl Refusal {
         Self::KeyTypeRefused,
         Self::KeyTooSmall,
         Self::Revoked,
-        Self::RevocationUnknown,
+        Self::CrlMissing,
+        Self::CrlStale,
+        Self::TrustDomainMismatch,
         Self::Distrusted,
         Self::UnknownCriticalExtension,
         Self::NameConstraint,
@@ -110,7 +117,9 @@ impl Refusal {
             Self::KeyTypeRefused => "key_type_refused",
             Self::KeyTooSmall => "key_too_small",
             Self::Revoked => "revoked",
-            Self::RevocationUnknown => "revocation_unknown",
+            Self::CrlMissing => "crl_missing",
+            Self::CrlStale => "crl_stale",
+            Self::TrustDomainMismatch => "trust_domain_mismatch",
             Self::Distrusted => "distrusted",
             Self::UnknownCriticalExtension => "unknown_critical_extension",
             Self::NameConstraint => "name_constraint",
@@ -119,6 +128,45 @@ impl Refusal {
             Self::Other => "other",
         }
     }
+}
+
+impl Refusal {
+    /// The description of the alert that the client is sent (RFC 8446, 6), which is less exact than
+    /// the refusal: most have none of their own. Under TLS 1.2, which has no certificate_required,
+    /// a missing certificate is answered by handshake_failure (40).
+    pub const fn alert(self) -> u8 {
+        match self {
+            Self::CertificateMissing => 116,
+            Self::Malformed => 42,
+            Self::Expired | Self::NotYetValid => 45,
+            Self::UnknownAnchor => 48,
+            Self::KeyNotProven | Self::SignatureAlgorithmRefused => 51,
+            Self::EkuLacksClientAuth => 43,
+            Self::Revoked => 44,
+            Self::UnsupportedVersion
+            | Self::SelfSigned
+            | Self::BadSignature
+            | Self::CaAsLeaf
+            | Self::LeafAsCa
+            | Self::ChainTooLong
+            | Self::KeyTypeRefused
+            | Self::KeyTooSmall
+            | Self::CrlMissing
+            | Self::CrlStale
+            | Self::TrustDomainMismatch
+            | Self::Distrusted
+            | Self::UnknownCriticalExtension
+            | Self::NameConstraint
+            | Self::PathLength
+            | Self::PathTooComplex
+            | Self::Other => 46,
+        }
+    }
+
+    /// What `tls::verify` still calls a list that cannot be used.
+    #[doc(hidden)]
+    #[allow(non_upper_case_globals, reason = "it stands in for a variant that is gone")]
+    pub const RevocationUnknown: Self = Self::CrlStale;
 }
 
 impl fmt::Display for Refusal {
@@ -191,6 +239,15 @@ pub enum CloseKind {
     CertificateRefused(Refusal),
     /// The client is who it says, and no rule allows it in.
     Denied,
+    /// A certificate of the client's chain was revoked after it was let in.
+    Revoked,
+    /// A certificate of the client's chain expired after it was let in.
+    CertificateExpired,
+    /// The list of revocation that a client was let in by is too old by now.
+    RevocationUnknown,
+    /// The client was let in, and rules, anchors or mode of the listener have changed: it would not
+    /// be now.
+    NoLongerAllowed,
     /// The connection was reset.
     Reset,
     /// FIN without close_notify: what was received may be cut short (RFC 8446, 6.1).
@@ -218,6 +275,23 @@ pub enum CloseKind {
 }
 
 impl CloseKind {
+    /// The ends of a connection whose client was let in, and would not be any more.
+    pub const LAPSED: [Self; 4] =
+        [Self::Revoked, Self::CertificateExpired, Self::NoLongerAllowed, Self::RevocationUnknown];
+
+    /// The description of the alert (RFC 8446, 6) that the client is sent because of its
+    /// certificate; `None` where its certificate is not why the connection ended.
+    pub const fn alert(self) -> Option<u8> {
+        match self {
+            Self::CertificateRefused(refusal) => Some(refusal.alert()),
+            Self::Denied | Self::NoLongerAllowed => Some(49),
+            Self::Revoked => Some(44),
+            Self::CertificateExpired => Some(45),
+            Self::RevocationUnknown => Some(46),
+            _ => None,
+        }
+    }
+
     /// The errno that says more, where there is one.
     pub const fn errno(self) -> Option<i32> {
         match self {
@@ -240,6 +314,10 @@ impl CloseKind {
             Self::AlertReceived => "alert_received",
             Self::CertificateRefused(_) => "certificate_refused",
             Self::Denied => "denied",
+            Self::Revoked => "revoked",
+            Self::CertificateExpired => "certificate_expired",
+            Self::RevocationUnknown => "revocation_unknown",
+            Self::NoLongerAllowed => "no_longer_allowed",
             Self::Reset => "reset",
             Self::Truncated => "truncated",
             Self::Io(_) => "io_error",

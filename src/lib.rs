@@ -32,3 +32,5 @@ pub mod sim;
 pub mod sys;
 pub mod time;
 pub mod tls;
+
+pub use error::{CloseKind, CloseReason, Refusal};

@@ -138,9 +138,7 @@ fn check(origin: &Origin, keys: &str, options: &ClientOptions, denied: Option<&s
     } else {
         let _ = client.try_send(b"let me in");
         let error = client.read_to_end().expect_err("no close_notify is due");
-        if let Some(alert) = alert_of(&error) {
-            assert_eq!(alert, AlertDescription::AccessDenied, "{keys}");
-        }
+        assert_eq!(alert_of(&error), Some(AlertDescription::AccessDenied), "{keys}: {error}");
     }
     let record = gateway.record_of(peer);
     let reason = if denied.is_none() { "finished" } else { "denied" };

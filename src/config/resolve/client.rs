@@ -12,9 +12,7 @@ use toml::Spanned;
 use super::{Complaint, Resolver, bounds, pem};
 use crate::config::model::{self, OneOrMore, Text, Texts};
 use crate::identity::{KeyType, Pattern};
-use crate::limits::{
-    ALLOW_PATTERNS_MAX, CLIENT_CA_FILES_MAX, DENY_PATTERNS_MAX, PEM_BYTES_MAX,
-};
+use crate::limits::{ALLOW_PATTERNS_MAX, CLIENT_CA_FILES_MAX, DENY_PATTERNS_MAX, PEM_BYTES_MAX};
 use crate::policy::Rules;
 use crate::tls::verify::{ClientAuth, ClientVerifier, KeyRules, VerifierError};
 
