@@ -130,6 +130,40 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// The description of the alert that the client is sent (RFC 8446, 6), which is less exact than
+    /// the refusal: most have none of their own. Under TLS 1.2, which has no certificate_required,
+    /// a missing certificate is answered by handshake_failure (40).
+    pub const fn alert(self) -> u8 {
+        match self {
+            Self::CertificateMissing => 116,
+            Self::Malformed => 42,
+            Self::Expired | Self::NotYetValid => 45,
+            Self::UnknownAnchor => 48,
+            Self::KeyNotProven | Self::SignatureAlgorithmRefused => 51,
+            Self::EkuLacksClientAuth => 43,
+            Self::Revoked => 44,
+            Self::UnsupportedVersion
+            | Self::SelfSigned
+            | Self::BadSignature
+            | Self::CaAsLeaf
+            | Self::LeafAsCa
+            | Self::ChainTooLong
+            | Self::KeyTypeRefused
+            | Self::KeyTooSmall
+            | Self::CrlMissing
+            | Self::CrlStale
+            | Self::TrustDomainMismatch
+            | Self::Distrusted
+            | Self::UnknownCriticalExtension
+            | Self::NameConstraint
+            | Self::PathLength
+            | Self::PathTooComplex
+            | Self::Other => 46,
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -236,6 +270,23 @@ pub enum CloseKind {
 }
 
 impl CloseKind {
+    /// The ends of a connection whose client was let in, and would not be any more.
+    pub const LAPSED: [Self; 4] =
+        [Self::Revoked, Self::CertificateExpired, Self::NoLongerAllowed, Self::RevocationUnknown];
+
+    /// The description of the alert (RFC 8446, 6) that the client is sent because of its
+    /// certificate; `None` where its certificate is not why the connection ended.
+    pub const fn alert(self) -> Option<u8> {
+        match self {
+            Self::CertificateRefused(refusal) => Some(refusal.alert()),
+            Self::Denied | Self::NoLongerAllowed => Some(49),
+            Self::Revoked => Some(44),
+            Self::CertificateExpired => Some(45),
+            Self::RevocationUnknown => Some(46),
+            _ => None,
+        }
+    }
+
     /// The errno that says more, where there is one.
     pub const fn errno(self) -> Option<i32> {
         match self {

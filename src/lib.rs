@@ -33,3 +33,5 @@ pub mod sys;
 pub mod time;
 pub mod tls;
 pub mod trust;
+
+pub use error::{CloseKind, CloseReason, Refusal};

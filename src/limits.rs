@@ -97,6 +97,12 @@ pub const SESSION_SKEW_S_MAX: i64 = 60;
 pub const SESSION_TICKETS_DEFAULT: u32 = 1;
 /// Most tickets for one handshake.
 pub const SESSION_TICKETS_MAX: u32 = 8;
+/// Milliseconds within which a connection whose client may not stay is ended.
+pub const LEASE_SWEEP_MS_MAX: u64 = 1_000;
+/// Microseconds that judging leases may take of a worker in one go.
+pub const LEASE_SLICE_US_MAX: u64 = 500;
+/// Leases that are judged between two looks at the clock.
+pub const LEASES_PER_LOOK: usize = 8;
 /// Fewest bytes of the secret that ticket keys are derived from.
 pub const TICKET_SECRET_BYTES_MIN: usize = 32;
 /// Most bytes of a file with such a secret.

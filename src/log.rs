@@ -52,7 +52,7 @@ pub struct ConnectionRecord {
     /// The protocol chosen by ALPN.
     pub alpn: Option<Box<[u8]>>,
     /// Who the client is, once that was verified.
-    pub identity: Option<Box<Identity>>,
+    pub identity: Option<Arc<Identity>>,
     /// The upstream's endpoint, once it was connected.
     pub upstream: Option<Arc<str>>,
     /// Plaintext bytes from the client.

@@ -14,15 +14,18 @@ use ringfort::cli::Cli;
 use ringfort::cli::pki::{Authority, KeyChoice, Names, Profile, Validity};
 use ringfort::config::model;
 use ringfort::control::signals::Ended;
-use ringfort::error::{CloseKind, CloseReason, Refusal};
 use ringfort::identity::Identity;
 use ringfort::log::{ClockPair, ConnectionRecord, Negotiated};
 use ringfort::metrics::counter::CounterSnapshot;
+use ringfort::policy::Denial;
 use ringfort::time::Instant;
+use ringfort::tls::names::alert_name;
+use ringfort::{CloseKind, CloseReason, Refusal};
 use serde_json::Value;
 use time::OffsetDateTime;
 
 const OPERATIONS: &str = "docs/operations.md";
+const REFUSALS: &str = "docs/refusals.md";
 
 fn read(path: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -92,15 +95,56 @@ fn close_reasons() -> BTreeSet<String> {
 fn operations_explains_every_close_reason_and_no_other() {
     let mut listed = first_cells(&section(OPERATIONS, "## Why a connection ended"));
     assert!(listed.remove("close_reason"), "the head of the table");
+    // Those that end what was relayed are on the page of refusals; here they may be.
+    listed.extend(CloseKind::LAPSED.map(|kind| kind.as_str().to_owned()));
     assert_eq!(listed, close_reasons());
     assert!(listed.contains(CloseKind::Truncated.as_str()));
 }
 
+/// The rows of a table of refusals: code and alert.
+fn codes_and_alerts(heading: &str, head: &str) -> Vec<(String, String)> {
+    let table = section(REFUSALS, heading);
+    let mut rows = table.lines().filter(|line| line.starts_with("| `"));
+    let expected = format!("| `{head}` | cause | alert | cure |");
+    assert_eq!(rows.next(), Some(expected.as_str()), "the head of the table");
+    rows.map(|row| {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        let [code, cause, alert, cure] = cells[..] else { panic!("{row} has not four cells") };
+        assert!(cause.trim().len() > 8 && cure.trim().len() > 8, "{row} says nothing");
+        (code_of(code)[0].to_owned(), alert.to_owned())
+    })
+    .collect()
+}
+
+/// The table has these codes in this order, no other, and the alerts that go with them.
+#[track_caller]
+fn assert_listed(heading: &str, head: &str, expected: &[(&str, Option<u8>)]) {
+    let listed = codes_and_alerts(heading, head);
+    let codes: Vec<&str> = listed.iter().map(|(code, _)| code.as_str()).collect();
+    let wanted: Vec<&str> = expected.iter().map(|(code, _)| *code).collect();
+    assert_eq!(codes, wanted, "{heading}");
+    for ((code, alert), (_, description)) in listed.iter().zip(expected) {
+        let name = description.and_then(alert_name).expect("a refused client is told");
+        assert_eq!(code_of(alert)[0], name, "{code}");
+    }
+}
+
 #[test]
-fn operations_explains_every_refusal_and_no_other() {
-    let mut listed = first_cells(&section(OPERATIONS, "## Why a certificate was refused"));
-    assert!(listed.remove("refusal"), "the head of the table");
-    assert_eq!(listed, set(Refusal::ALL.map(Refusal::as_str)));
+fn refusals_explains_every_refusal_with_its_alert_and_no_other() {
+    let all = Refusal::ALL.map(|refusal| (refusal.as_str(), Some(refusal.alert())));
+    assert_listed("## Why a certificate was refused", "refusal", &all);
+}
+
+#[test]
+fn refusals_explains_every_denial_and_no_other() {
+    let all = Denial::CODES.map(|code| (code, CloseKind::Denied.alert()));
+    assert_listed("## Why a client was denied", "denied", &all);
+}
+
+#[test]
+fn refusals_explains_every_end_of_a_client_that_was_let_in_and_no_other() {
+    let all = CloseKind::LAPSED.map(|kind| (kind.as_str(), kind.alert()));
+    assert_listed("## Why a client was put out again", "close_reason", &all);
 }
 
 #[test]

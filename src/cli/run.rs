@@ -273,7 +273,8 @@ mod tests {
         let model = parsed(
             "--listen :8443 --to 127.0.0.1:9000 --to b:1 --cert c.pem --key k.pem \
              --client-ca ca1.pem --client-ca ca2.pem --client-auth optional --allow any \
-             --allow dns:a.test --deny dns:b.test --deny email:*@c --crypto ring --workers 3 --cpus 0-3 --log off",
+             --allow dns:a.test --deny dns:b.test --deny email:*@c --crypto ring --workers 3 \
+             --cpus 0-3 --log off",
         )
         .and_then(|args| args.model().map_err(|_| clap::Error::new(clap::error::ErrorKind::Io)))
         .expect("the flags are right");

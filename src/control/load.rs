@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -22,9 +22,10 @@ use crate::config::error::{ConfigError, Place};
 use crate::config::model::{self, Model};
 use crate::config::resolve::{Context, FileSource, resolve};
 use crate::config::snapshot::{Cluster, Listener, LogTarget, Snapshot};
-use crate::limits::CONFIG_BYTES_MAX;
+use crate::limits::{CONFIG_BYTES_MAX, TICKET_SECRET_BYTES_MIN};
 use crate::sys::cpu;
 use crate::tls::server::KeyLogWriter;
+use crate::trust::tickets::TicketSecret;
 use crate::trust::verify::VerifyObserver;
 
 /// A configuration that was accepted, and what is odd about it.
@@ -143,6 +144,7 @@ pub fn load_model_observed(
         fds_max: raise_fd_limit(),
         cpus: cpu::allowed().len(),
         observer,
+        ticket_secret: process_secret(),
     };
     let mut snapshot = resolve(model, &context)?;
     let mut warnings = files.warnings.into_inner();
@@ -184,6 +186,20 @@ pub fn random_seed() -> [u64; 2] {
     let (low, high) = bytes.split_at(8);
     let word = |half: &[u8]| half.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
     [word(low), word(high)]
+}
+
+/// What the keys of session tickets are derived from where no file is named: the same for every
+/// configuration of this process, so that a reload ends no session.
+fn process_secret() -> TicketSecret {
+    static BYTES: OnceLock<[u8; TICKET_SECRET_BYTES_MIN]> = OnceLock::new();
+    let bytes = BYTES.get_or_init(|| {
+        let mut bytes = [0; TICKET_SECRET_BYTES_MIN];
+        // invariant: aws-lc-rs draws from the kernel's generator, which does not fail once seeded.
+        aws_lc_rs::rand::fill(&mut bytes).expect("the system's random generator");
+        bytes
+    });
+    // invariant: these are as many bytes as are needed
+    TicketSecret::new(bytes).expect("enough bytes")
 }
 
 /// Raises the soft limit of file descriptors to the hard one and returns what holds then.

@@ -26,6 +26,7 @@ use crate::sys::descriptor::Descriptor;
 use crate::sys::ring::{Bell, SetupError};
 use crate::sys::{cpu, ring, sockopt};
 use crate::tls::provider::warm_up;
+use crate::trust::store::SessionStore;
 
 /// Why the gateway did not start; the text is for the operator.
 #[derive(Debug)]
@@ -114,10 +115,12 @@ impl Gateway {
             snapshot: Arc::new(snapshot),
         };
         let admission = SharedAdmission::new(random_seed());
+        let bytes_max = gateway.snapshot.limits.session_cache_bytes as usize;
+        let sessions = Arc::new(SessionStore::new(bytes_max));
         let started = cpus
             .iter()
             .enumerate()
-            .try_for_each(|(number, &cpu)| gateway.start_worker(number, cpu, &admission));
+            .try_for_each(|(number, &cpu)| gateway.start_worker(number, cpu, &admission, &sessions));
         if let Err(error) = started {
             gateway.tell(&Message::CutOff(CloseKind::Stopped));
             gateway.join();
@@ -131,6 +134,7 @@ impl Gateway {
         number: usize,
         cpu: usize,
         admission: &Arc<SharedAdmission>,
+        sessions: &Arc<SessionStore>,
     ) -> Result<(), StartError> {
         let listeners = self.listen()?;
         let counters = WorkerCounters::new();
@@ -146,6 +150,7 @@ impl Gateway {
             listeners,
             snapshot: Arc::clone(&self.snapshot),
             admission: Arc::clone(admission),
+            sessions: Arc::clone(sessions),
             counters: Arc::clone(&counters),
             log,
         };
@@ -306,8 +311,8 @@ fn prepare(snapshot: &Snapshot, cpu: usize) -> Result<Prepared, StartError> {
     if !cpu::pin(cpu) {
         return Err(StartError::Pin(cpu));
     }
-    for config in snapshot.listeners.iter().filter_map(|it| it.tls.configs().first()) {
-        warm_up(config.crypto_provider()).map_err(StartError::Crypto)?;
+    for listener in &snapshot.listeners {
+        warm_up(listener.tls.provider()).map_err(StartError::Crypto)?;
     }
     let options = &snapshot.ring;
     let uring = Uring::new(&ring::RingOptions {

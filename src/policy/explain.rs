@@ -3,8 +3,8 @@
 //! It must not decide by itself: [`explain`] concludes by the code that [`super::decide`] concludes
 //! by, from the same answers of the same patterns.
 
-use super::decide::{Decision, conclude, decide, tried};
 use super::Rules;
+use super::decide::{Decision, conclude, decide, tried};
 use crate::identity::{Identity, Pattern};
 
 /// What the rules say about one client, pattern by pattern, in the order of their texts.

@@ -219,7 +219,8 @@ proptest! {
         prop_assert_eq!(listed, rules.denied().iter().collect::<Vec<_>>());
         prop_assert_eq!(allowed.as_ref().map(Vec::len), rules.allowed().map(<[_]>::len));
         for (pattern, matches) in denied.iter().chain(allowed.iter().flatten()) {
-            let expected = client.as_ref().is_some_and(|it| model_matches(&pattern.to_string(), it));
+            let text = pattern.to_string();
+            let expected = client.as_ref().is_some_and(|it| model_matches(&text, it));
             prop_assert_eq!(*matches, expected, "{}", pattern);
         }
     }
@@ -244,12 +245,8 @@ proptest! {
 #[test]
 fn a_list_that_allows_nobody_is_not_one_that_was_not_given() {
     let texts = ["any".to_owned()];
-    let four = [
-        rules(None, &[]),
-        rules(Some(&[]), &[]),
-        rules(Some(&texts), &[]),
-        rules(None, &texts),
-    ];
+    let four =
+        [rules(None, &[]), rules(Some(&[]), &[]), rules(Some(&texts), &[]), rules(None, &texts)];
     let digests: BTreeSet<_> = four.iter().map(digest).collect();
     assert_eq!(digests.len(), 4, "a pattern that allows is not one that denies");
 }

@@ -5,48 +5,58 @@
 //! was authenticated and authorised.
 
 use std::fmt::Display;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use rustls::pki_types::CertificateDer;
-use rustls::{AlertDescription, SignatureScheme};
+use rustls::SignatureScheme;
 
+use super::leases::{Holder, Lease};
 use super::relay::{Deadlines, Relay};
 use super::worker::Worker;
-use crate::config::snapshot::{Cluster, Listener};
+use crate::config::snapshot::{Cluster, Snapshot};
 use crate::error::{CloseKind, CloseReason, Source};
-use crate::identity::Identity;
 use crate::log::{ConnectionRecord, Negotiated};
 use crate::planted::{Bug, planted};
 use crate::policy::{Decision, decide};
 use crate::rt::stream::{Errno, Stream};
 use crate::tls::hello::HelloError;
-use crate::tls::session::Session;
+use crate::tls::session::{Session, SessionError};
 use crate::tls::stream::{HandshakeError, TlsStream, handshake, read_hello};
+use crate::trust::scope::Scope;
 use crate::trust::verify::refusal_of;
+use crate::trust::visit::Admitted;
 
-/// Serves one accepted connection to its end.
+/// A client whose handshake is complete.
+struct Client {
+    stream: TlsStream,
+    admitted: Admitted,
+    /// What was in force when its handshake began.
+    snapshot: Arc<Snapshot>,
+    scope: Arc<Scope>,
+}
+
+/// Serves one accepted connection of the listener at `index` to its end.
 pub(super) async fn serve(
     worker: Rc<Worker>,
-    listener: Arc<Listener>,
-    cluster: Arc<Cluster>,
+    index: usize,
     stream: Stream,
     mut record: Box<ConnectionRecord>,
 ) {
-    let reason = match authenticate(&worker, &listener, stream, &mut record).await {
-        Ok((client, certificate)) => {
+    let reason = match authenticate(&worker, index, stream, &mut record).await {
+        Ok(client) => {
             // Not in a release build, whose tasks would have room for it.
             #[cfg(feature = "sim")]
             if planted(Bug::AuthoriseAfterConnect) {
+                let cluster = Arc::clone(cluster_of(&client.snapshot, index));
                 drop(worker.upstreams().connect(worker.core(), &cluster).await);
             }
-            match authorise(&listener, certificate, &mut record) {
-                Ok(()) => forward(&worker, &listener, &cluster, client, &mut record).await,
+            match authorise(&worker, index, &client, &mut record) {
+                Ok(lease) => forward(&worker, index, client, &lease, &mut record).await,
                 Err(reason) => {
                     worker.core().counters().denied.increment();
-                    client.refuse(AlertDescription::AccessDenied);
+                    client.stream.close_for(reason.kind);
                     reason
                 }
             }
@@ -64,23 +74,24 @@ pub(super) async fn serve(
 /// The handshake, within its deadline. On failure the client has its alert.
 async fn authenticate(
     worker: &Worker,
-    listener: &Listener,
+    index: usize,
     stream: Stream,
     record: &mut ConnectionRecord,
-) -> Result<(TlsStream, Option<CertificateDer<'static>>), CloseReason> {
+) -> Result<Client, CloseReason> {
     let core = worker.core();
     let counters = core.counters();
-    let deadline = record.opened + listener.handshake_timeout;
+    let deadline = record.opened + worker.snapshot().listeners[index].handshake_timeout;
     // Boxed: its state is large, and is gone when the connection idles.
     let shaken = {
-        let shaking = Box::pin(shake_hands(listener, &stream, record));
+        let shaking = Box::pin(shake_hands(worker, index, &stream, record));
         worker.unless_cut_off(core.timeout_at(deadline, shaking)).await
     };
     let failed = match shaken {
-        Ok(Ok(Ok((session, certificate)))) => {
+        Ok(Ok(Ok(shaken))) => {
             record.handshake = Some(core.clock() - record.opened);
             counters.handshakes_done.increment();
-            return Ok((TlsStream::new(stream, session), certificate));
+            let Shaken { session, admitted, snapshot, scope } = shaken;
+            return Ok(Client { stream: TlsStream::new(stream, session), admitted, snapshot, scope });
         }
         Ok(Ok(Err(error))) => reason_of(&error, record),
         Ok(Err(_)) => CloseReason::downstream(CloseKind::HandshakeTimeout),
@@ -91,18 +102,30 @@ async fn authenticate(
     Err(failed)
 }
 
+/// What a handshake came to.
+struct Shaken {
+    session: Session,
+    admitted: Admitted,
+    snapshot: Arc<Snapshot>,
+    scope: Arc<Scope>,
+}
+
 async fn shake_hands(
-    listener: &Listener,
+    worker: &Worker,
+    index: usize,
     stream: &Stream,
     record: &mut ConnectionRecord,
-) -> Result<(Session, Option<CertificateDer<'static>>), HandshakeError> {
+) -> Result<Shaken, HandshakeError> {
     let (hello, received) = read_hello(stream).await?;
+    // As late as can be: a client may wait long before it says hello.
+    let snapshot = worker.snapshot();
+    let listener = &snapshot.listeners[index];
     let schemes: Vec<_> =
         hello.signature_schemes.iter().copied().map(SignatureScheme::from).collect();
     let server_name = hello.server_name.as_deref();
     let certificate = listener.tls.select(server_name, &schemes);
-    let scope = listener.scopes.select(server_name);
-    let visit = worker.visit(listener, scope);
+    let scope = Arc::clone(listener.scopes.select(server_name));
+    let visit = worker.visit(listener, &scope);
     let config = listener.tls.config(certificate, visit.hooks());
     record.server_name = hello.server_name.map(String::into_boxed_str);
     let session = config.map_err(SessionError::Tls).and_then(|it| Session::new(Arc::new(it)));
@@ -120,65 +143,90 @@ async fn shake_hands(
         resumed: agreed.resumed,
     });
     record.alpn = agreed.alpn;
-    Ok((session, agreed.peer_certificate))
+    let admitted = visit.finish(agreed.resumed, agreed.peer_certificate.as_ref());
+    Ok(Shaken { session, admitted, snapshot, scope })
 }
 
 /// Who is it, and may it? No byte has gone anywhere yet.
 fn authorise(
-    listener: &Listener,
-    certificate: Option<CertificateDer<'_>>,
+    worker: &Rc<Worker>,
+    index: usize,
+    client: &Client,
     record: &mut ConnectionRecord,
-) -> Result<(), CloseReason> {
+) -> Result<Lease, CloseReason> {
     let denied = |detail: &dyn Display, record: &mut ConnectionRecord| {
         record.set_detail(detail);
         CloseReason::downstream(CloseKind::Denied)
     };
-    let identity = certificate.map(|leaf| Identity::from_der(&leaf)).transpose();
+    let verdict = client.admitted.verdict.as_ref();
+    let identity = verdict.map(|verdict| verdict.identity.as_ref()).transpose();
     // A name that cannot be read without doubt is no name that a rule may be applied to.
     record.identity = match identity {
-        Ok(identity) => identity.map(Box::new),
-        Err(error) => return Err(denied(&error, record)),
+        Ok(identity) => identity.map(Arc::clone),
+        Err(error) => return Err(denied(error, record)),
     };
-    match decide(&listener.rules, record.identity.as_deref()) {
-        Decision::Allowed => Ok(()),
-        Decision::Denied(denial) => Err(denied(&denial, record)),
+    if let Decision::Denied(denial) = decide(client.scope.rules(), record.identity.as_deref()) {
+        return Err(denied(&denial, record));
     }
+    let holder = Holder {
+        listener: index,
+        server_name: record.server_name.clone(),
+        client: verdict.map(Arc::clone),
+    };
+    worker.leases().grant(worker, holder)
 }
 
 /// To the upstream, and relay until one of the two, or a deadline, ends it.
 async fn forward(
     worker: &Worker,
-    listener: &Listener,
-    cluster: &Cluster,
-    client: TlsStream,
+    index: usize,
+    client: Client,
+    lease: &Lease,
     record: &mut ConnectionRecord,
 ) -> CloseReason {
-    let connecting = Box::pin(worker.upstreams().connect(worker.core(), cluster));
-    let upstream = match worker.unless_cut_off(connecting).await {
-        Ok(Ok(upstream)) => upstream,
-        Ok(Err(reason)) | Err(reason) => {
-            client.close(false);
-            return reason;
-        }
-    };
-    record.upstream = Some(Arc::clone(&upstream.lease.endpoint));
+    let Client { stream, snapshot, .. } = client;
+    let listener = &snapshot.listeners[index];
     let deadlines = Deadlines {
         idle: listener.idle_timeout,
         at: listener.connection_age_max.map(|age| record.opened + age),
     };
-    let relay = Relay::new(worker.core(), client, upstream.stream, deadlines);
-    run_relay(worker, relay, record).await
+    let cluster = Arc::clone(cluster_of(&snapshot, index));
+    // An idle connection keeps no configuration that was replaced.
+    drop(snapshot);
+    let connecting = worker.upstreams().connect(worker.core(), &cluster);
+    let mut connecting = Box::pin(worker.unless_cut_off(connecting));
+    let connected = poll_fn(|cx| match lease.ended(cx) {
+        Some(reason) => Poll::Ready(Err(reason)),
+        None => connecting.as_mut().poll(cx),
+    });
+    let upstream = match connected.await {
+        Ok(Ok(upstream)) => upstream,
+        Ok(Err(reason)) | Err(reason) => {
+            stream.close_for(reason.kind);
+            return reason;
+        }
+    };
+    record.upstream = Some(Arc::clone(&upstream.lease.endpoint));
+    drop(connecting);
+    drop(cluster);
+    let relay = Relay::new(worker.core(), stream, upstream.stream, deadlines);
+    run_relay(worker, relay, lease, record).await
+}
+
+fn cluster_of(snapshot: &Snapshot, index: usize) -> &Arc<Cluster> {
+    &snapshot.clusters[snapshot.listeners[index].cluster]
 }
 
 async fn run_relay(
     worker: &Worker,
     mut relay: Relay,
+    lease: &Lease,
     record: &mut ConnectionRecord,
 ) -> CloseReason {
     if !planted(Bug::ForgetEarlyData) {
         relay.forward_early();
     }
-    let reason = poll_fn(|cx| match worker.cut_off() {
+    let reason = poll_fn(|cx| match worker.cut_off().or_else(|| lease.ended(cx)) {
         Some(reason) => Poll::Ready(reason),
         None => relay.poll(cx),
     })

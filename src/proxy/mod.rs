@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod connection;
+pub mod leases;
 pub mod relay;
 pub mod sources;
 pub mod upstream;

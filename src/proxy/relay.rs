@@ -126,7 +126,7 @@ impl Relay {
             // The upstream sees a reset, the client FIN without close_notify (behind an alert,
             // where one is due): both can tell that what they got may be cut short.
             drop(self.upstream);
-            self.client.close(false);
+            self.client.close_for(reason.kind);
         }
     }
 

@@ -13,8 +13,9 @@ use std::task::Poll;
 
 use super::admission::{Admission, SharedAdmission};
 use super::connection::serve;
+use super::leases::Leases;
 use super::upstream::Upstreams;
-use crate::config::snapshot::Snapshot;
+use crate::config::snapshot::{Listener as ListenerConfig, Snapshot};
 use crate::error::{CloseKind, CloseReason};
 use crate::log::{ConnectionRecord, LogSender};
 use crate::metrics::counter::WorkerCounters;
@@ -26,6 +27,9 @@ use crate::rt::listen::Listener;
 use crate::rt::stream::Stream;
 use crate::rt::timer::TICK;
 use crate::sys::descriptor::Descriptor;
+use crate::trust::scope::Scope;
+use crate::trust::store::SessionStore;
+use crate::trust::visit::{Desk, Visit};
 
 /// What the control thread tells a worker.
 #[derive(Clone, Debug)]
@@ -36,6 +40,8 @@ pub enum Message {
     Drain,
     /// End what is left, for this reason.
     CutOff(CloseKind),
+    /// The wall clock was set: who is connected is judged again.
+    ClockSet,
 }
 
 /// What a worker is made of.
@@ -49,6 +55,8 @@ pub struct Parts {
     pub snapshot: Arc<Snapshot>,
     /// What all workers share.
     pub admission: Arc<SharedAdmission>,
+    /// The sessions of all workers.
+    pub sessions: Arc<SessionStore>,
     /// Its counters.
     pub counters: Arc<WorkerCounters>,
     /// Its log buffer.
@@ -62,6 +70,8 @@ pub struct Worker {
     snapshot: RefCell<Arc<Snapshot>>,
     admission: Rc<Admission>,
     upstreams: Rc<Upstreams>,
+    leases: Rc<Leases>,
+    desk: Arc<Desk>,
     log: LogSender,
     draining: Cell<bool>,
     cut_off: Cell<Option<CloseKind>>,
@@ -85,12 +95,16 @@ impl Worker {
             zero_copy_send: parts.snapshot.ring.zero_copy_send,
             tick: TICK,
         };
+        let verdicts_max = parts.snapshot.limits.verdicts_per_worker_max as usize;
+        let desk = Desk::new(verdicts_max, parts.sessions, Arc::clone(&parts.counters));
         let core = Core::new(driver, &options, parts.counters);
         let worker = Rc::new(Self {
             core: core.clone(),
             snapshot: RefCell::new(parts.snapshot),
             admission: Admission::new(parts.admission),
             upstreams: Rc::default(),
+            leases: Rc::default(),
+            desk,
             log: parts.log,
             draining: Cell::new(false),
             cut_off: Cell::new(None),
@@ -119,6 +133,27 @@ impl Worker {
     /// The upstreams' endpoints as this worker sees them.
     pub(super) fn upstreams(&self) -> &Rc<Upstreams> {
         &self.upstreams
+    }
+
+    /// The configuration in force.
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// The clients that are connected.
+    pub(super) fn leases(&self) -> &Rc<Leases> {
+        &self.leases
+    }
+
+    /// A handshake that begins.
+    pub(super) fn visit(&self, listener: &ListenerConfig, scope: &Arc<Scope>) -> Arc<Visit> {
+        Visit::new(
+            Arc::clone(scope),
+            listener.sessions.clone(),
+            Arc::clone(&self.desk),
+            Arc::clone(listener.tls.time()),
+            listener.tls.provider().secure_random,
+        )
     }
 
     /// Why connections must end now, where they must.
@@ -159,11 +194,8 @@ impl Worker {
 
     fn handle(&self, message: Message) {
         match message {
-            // Live connections keep theirs: nobody has to be woken.
-            Message::Publish(snapshot) => {
-                *self.snapshot.borrow_mut() = snapshot;
-                return;
-            }
+            Message::Publish(snapshot) => return self.publish(snapshot),
+            Message::ClockSet => return self.leases.recheck(),
             Message::Drain => self.draining.set(true),
             Message::CutOff(kind) => {
                 self.draining.set(true);
@@ -172,6 +204,20 @@ impl Worker {
             }
         }
         self.core.wake_all();
+    }
+
+    /// New handshakes see `snapshot` from now on, and who is connected is judged by it. What else a
+    /// connection got from its listener it keeps.
+    fn publish(&self, snapshot: Arc<Snapshot>) {
+        let before = self.snapshot.replace(Arc::clone(&snapshot));
+        // Where only addresses of upstreams have changed the listeners are the same ones.
+        let same = |(before, now): (&Arc<ListenerConfig>, &Arc<ListenerConfig>)| {
+            Arc::ptr_eq(before, now)
+        };
+        if !before.listeners.iter().zip(&snapshot.listeners).all(same) {
+            self.desk.verdicts().clear();
+            self.leases.recheck();
+        }
     }
 
     /// How many more connections it may take, and how many a listener may have waiting.
@@ -194,8 +240,7 @@ impl Worker {
                     std::mem::forget(Rc::clone(&place));
                 }
                 stream.keep(place);
-                let cluster = Arc::clone(&snapshot.clusters[listener.cluster]);
-                self.core.spawn(serve(Rc::clone(self), listener, cluster, stream, record));
+                self.core.spawn(serve(Rc::clone(self), index, stream, record));
             }
             None => {
                 counters.refused_limit.increment();

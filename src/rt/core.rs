@@ -353,6 +353,11 @@ impl Timer {
         Poll::Pending
     }
 
+    /// When it is ready.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// Moves the deadline.
     pub fn reset(&mut self, deadline: Instant) {
         self.disarm();

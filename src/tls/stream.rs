@@ -7,6 +7,7 @@ use rustls::{AlertDescription, ProtocolVersion};
 
 use super::hello::{self, ClientHello, HelloError, Progress};
 use super::session::{Agreed, Session, SessionError, encrypted_bytes_max};
+use crate::error::CloseKind;
 use crate::limits::RECV_BUFFER_BYTES;
 use crate::rt::buffer::RecvBuf;
 use crate::rt::stream::{Errno, Stream};
@@ -201,8 +202,17 @@ impl TlsStream {
         self.stream.shut_write();
     }
 
+    /// Ends the connection for this reason, which was not an orderly end: with the alert that the
+    /// reason calls for, and without close_notify.
+    pub fn close_for(self, reason: CloseKind) {
+        match reason.alert() {
+            Some(alert) => self.refuse(AlertDescription::from(alert)),
+            None => self.close(false),
+        }
+    }
+
     /// Ends the connection with a fatal alert.
-    pub fn refuse(mut self, alert: AlertDescription) {
+    fn refuse(mut self, alert: AlertDescription) {
         let mut pending = self.stream.lend_pending(encrypted_bytes_max(0));
         self.session.alert(alert, pending.tail());
         self.stream.restore_pending(pending);

@@ -31,7 +31,7 @@ pub struct Verdict {
     /// The bounds that the path was held to: [`Scope::bounds`].
     pub bounds: Hash,
     /// Who it is. An error is a certificate whose names cannot be read without doubt.
-    pub identity: Result<Identity, IdentityError>,
+    pub identity: Result<Arc<Identity>, IdentityError>,
 }
 
 struct Refusal {
@@ -55,13 +55,13 @@ pub enum Found {
 }
 
 impl VerdictCache {
-    /// A cache of so many verdicts; 0 keeps none.
+    /// A cache of so many verdicts; at least one.
     pub fn new(verdicts_max: usize) -> Self {
-        let bounded = |max| match NonZeroUsize::new(max) {
-            Some(max) => LruCache::new(max),
-            None => LruCache::new(NonZeroUsize::MIN),
-        };
-        Self { accepted: bounded(verdicts_max), refused: bounded(REFUSALS_MAX) }
+        let at_least_one = |max| NonZeroUsize::new(max).unwrap_or(NonZeroUsize::MIN);
+        Self {
+            accepted: LruCache::new(at_least_one(verdicts_max)),
+            refused: LruCache::new(at_least_one(REFUSALS_MAX)),
+        }
     }
 
     /// Forgets everything: a new trust epoch has begun.
@@ -136,7 +136,8 @@ pub fn judge(
     };
     let chain = verifier.verify(leaf, intermediates, now, &check)?;
     let key = key_of(scope, leaf, intermediates);
-    Ok(Verdict { key, chain, bounds: *scope.bounds(), identity: Identity::from_der(leaf) })
+    let identity = Identity::from_der(leaf).map(Arc::new);
+    Ok(Verdict { key, chain, bounds: *scope.bounds(), identity })
 }
 
 /// Whether a path that was in order is so now. Returns until when, in seconds since 1970.

@@ -18,7 +18,7 @@ use rustls::pki_types::{
     CertificateDer, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime,
 };
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved,
+    DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved,
     RootCertStore, SignatureScheme,
 };
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
@@ -517,9 +517,14 @@ fn accepted(
 }
 
 fn names(anchors: &Anchors) -> Vec<DistinguishedName> {
-    let mut names: Vec<DistinguishedName> =
-        anchors.roots.iter().map(|root| DistinguishedName::in_sequence(&root.subject)).collect();
-    names.dedup();
+    let mut names: Vec<DistinguishedName> = Vec::with_capacity(anchors.roots.len());
+    for root in &anchors.roots {
+        let name = DistinguishedName::in_sequence(&root.subject);
+        // A root with a new key has its old name.
+        if !names.iter().any(|known| known.as_ref() == name.as_ref()) {
+            names.push(name);
+        }
+    }
     names
 }
 

@@ -144,15 +144,7 @@ impl Visit {
 
     /// rustls has settled whether the session that was offered is resumed.
     pub fn settle(&self, resumed: bool) {
-        let mut state = lock(&self.state);
-        if state.resumed.replace(resumed).is_none() {
-            let counters = &self.desk.counters;
-            if resumed {
-                counters.resumptions.increment();
-            } else if state.declined.is_some() {
-                counters.resumptions_declined.increment();
-            }
-        }
+        lock(&self.state).resumed = Some(resumed);
     }
 
     /// Why a session that the client offered was not resumed.
@@ -168,6 +160,12 @@ impl Visit {
     /// Who was let in. `leaf` is the client's own certificate as rustls has it.
     pub fn finish(&self, resumed: bool, leaf: Option<&CertificateDer<'_>>) -> Admitted {
         let mut state = lock(&self.state);
+        let counters = &self.desk.counters;
+        if resumed {
+            counters.resumptions.increment();
+        } else if state.declined.is_some() {
+            counters.resumptions_declined.increment();
+        }
         if !resumed {
             let authenticated_unix_s = unix_s(self.now());
             return Admitted { verdict: state.verdict.take(), authenticated_unix_s };
@@ -183,7 +181,7 @@ impl Visit {
                     key: client.verdict,
                     chain: client.chain,
                     bounds: *self.scope.bounds(),
-                    identity: Identity::from_der(leaf),
+                    identity: Identity::from_der(leaf).map(Arc::new),
                 })
             })
         });
@@ -204,7 +202,7 @@ impl Visit {
             return state.offered.clone();
         }
         let client = match &state.verdict {
-            Some(verdict) => Some((verdict, verdict.identity.as_ref().ok()?)),
+            Some(verdict) => Some((verdict, verdict.identity.as_deref().ok()?)),
             None => None,
         };
         let identity = client.map(|(_, identity)| identity);

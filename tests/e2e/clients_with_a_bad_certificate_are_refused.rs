@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use ringfort::Refusal;
 use ringfort::cli::pki::{Authority, KeyChoice, Profile};
 use ringfort::limits::DETAIL_BYTES_MAX;
 use rustls::AlertDescription as Alert;
@@ -17,6 +18,8 @@ use crate::harness::{Client, ClientOptions, Credentials, Gateway, Origin, Setup,
 /// upstream.
 #[track_caller]
 fn assert_refused(setup: Setup, client: &ClientOptions, refusal: &str, expected: Alert) {
+    let listed = Refusal::ALL.into_iter().find(|listed| listed.as_str() == refusal);
+    assert_eq!(listed.map(Refusal::alert), Some(u8::from(expected)), "docs/refusals.md says so");
     let origin = Origin::echo();
     let mut gateway = setup.endpoints(&[origin.address()]).start();
     for options in [client.clone().tls13(), client.clone().tls12()] {

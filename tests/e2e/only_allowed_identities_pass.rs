@@ -1,7 +1,9 @@
 //! `allow` and `deny` decide from the identity; who is denied causes no connection to the upstream.
 
 use ringfort::cli::pki::Names;
+use rustls::AlertDescription;
 
+use crate::harness::client::alert_of;
 use crate::harness::pki::{Credentials, profile};
 use crate::harness::{ClientOptions, Origin, Setup, pki};
 
@@ -84,4 +86,66 @@ fn one_pattern_of_several_is_enough() {
     client.echo(b"hello");
     client.end();
     gateway.terminate().assert_clean();
+}
+
+#[test]
+fn deny_wins_over_allow_and_alone_lets_in_everybody_else() {
+    let listed = ClientOptions::with(&identity());
+    let cases = [
+        (r#"deny = ["subject-cn:other"]"#, None),
+        (r#"deny = ["subject-cn:who"]"#, Some("rule_denied: subject-cn:who")),
+        (
+            r#"allow = ["any", "dns:a.clients.test"]
+               deny = ["dns:z.test", "spiffe://example.org/**"]"#,
+            Some("rule_denied: spiffe://example.org/**"),
+        ),
+        (
+            r#"allow = ["dns:a.clients.test"]
+               deny = ["dns:*.a.clients.test"]"#,
+            None,
+        ),
+        (
+            r#"allow = ["dns:b.clients.test"]
+               deny = ["dns:c.clients.test"]"#,
+            Some("no_rule_matches"),
+        ),
+    ];
+    let origin = Origin::echo();
+    for (keys, detail) in cases {
+        check(&origin, keys, &listed, detail);
+    }
+}
+
+#[test]
+fn whoever_is_denied_gains_nothing_by_holding_the_certificate_back() {
+    let origin = Origin::echo();
+    let keys = "client_auth = \"optional\"\ndeny = [\"subject-cn:who\"]";
+    let listed = ClientOptions::with(&identity());
+    check(&origin, keys, &listed, Some("rule_denied: subject-cn:who"));
+    check(&origin, keys, &ClientOptions::anonymous(), Some("no_certificate"));
+    check(&origin, keys, &ClientOptions::default(), None);
+}
+
+/// A client is served by a listener with these keys, or denied with this detail.
+fn check(origin: &Origin, keys: &str, options: &ClientOptions, denied: Option<&str>) {
+    let before = origin.accepted();
+    let mut gateway = Setup::to(origin.address()).listener(keys).start();
+    let mut client = options.connect(gateway.address()).expect("its certificate is valid");
+    let peer = client.local_address();
+    if denied.is_none() {
+        client.echo(b"hello");
+        client.end();
+    } else {
+        let _ = client.try_send(b"let me in");
+        let error = client.read_to_end().expect_err("no close_notify is due");
+        assert_eq!(alert_of(&error), Some(AlertDescription::AccessDenied), "{keys}: {error}");
+    }
+    let record = gateway.record_of(peer);
+    let reason = if denied.is_none() { "finished" } else { "denied" };
+    assert_eq!(record["close_reason"], reason, "{keys}: {record}");
+    assert_eq!(record["detail"].as_str(), denied, "{keys}: {record}");
+    let stopped = gateway.terminate();
+    stopped.assert_clean();
+    assert_eq!(stopped.counter("denied"), u64::from(denied.is_some()), "{keys}");
+    assert_eq!(origin.accepted() - before, u64::from(denied.is_none()), "{keys}");
 }

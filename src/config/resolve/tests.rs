@@ -68,7 +68,8 @@ fn what_is_written_is_in_the_snapshot() {
                connections_per_source_max = 7\n[ring]\nentries = 64\nrecv_buffers = 8\n\
                sqpoll_idle_ms = 10\nnapi_busy_poll_us = 20\nzero_copy_send = true\n";
     let listener = "protocol = \"tcp\"\nclient_auth = \"optional\"\n\
-                    allow = [\"dns:a.test\", \"any\"]\ndeny = [\"dns:b.test\"]\nhandshake_timeout_ms = 1\n\
+                    allow = [\"dns:a.test\", \"any\"]\ndeny = [\"dns:b.test\"]\n\
+                    handshake_timeout_ms = 1\n\
                     idle_timeout_ms = 2\nconnection_age_max_ms = 3\ntcp_user_timeout_ms = 4\n\
                     keepalive_s = 0\nsend_buffer_bytes = 4096\nrecv_buffer_bytes = 8192\n\
                     backlog = 5\nalpn = [\"h2\", \"http/1.1\"]\nkey_log = \"keys.log\"";

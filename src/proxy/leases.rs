@@ -1,0 +1,263 @@
+//! The clients that are connected, and whether they may stay.
+//!
+//! Each connection holds a [`Lease`] from its authorisation to its end. Leases are judged again when
+//! the configuration changes, when the wall clock jumps and when their time comes, by one task of
+//! the worker that looks at a few at a time. Invariant: who is judged not to be allowed is told so
+//! within [`LEASE_SWEEP_MS_MAX`], and no pass takes the worker for longer than [`LEASE_SLICE_US_MAX`]
+//! in one go.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use slab::Slab;
+
+use super::worker::Worker;
+use crate::config::snapshot::Snapshot;
+use crate::error::{CloseKind, CloseReason};
+use crate::limits::{LEASE_SLICE_US_MAX, LEASE_SWEEP_MS_MAX, LEASES_PER_LOOK};
+use crate::time::Instant;
+use crate::trust::lease;
+use crate::trust::verdict::{Verdict, unix_s};
+
+/// Whom a lease is about.
+#[derive(Debug)]
+pub struct Holder {
+    /// The listener, by its index.
+    pub listener: usize,
+    /// The server name that the client asked for.
+    pub server_name: Option<Box<str>>,
+    /// The client; `None`: it has no certificate.
+    pub client: Option<Arc<Verdict>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Term {
+    /// In order; to be looked at again at this time, if any.
+    Until(Option<Instant>),
+    /// Not in order any more, and over at this time.
+    Lapsed(Instant, CloseKind),
+    Over(CloseKind),
+}
+
+#[derive(Debug)]
+struct Entry {
+    holder: Holder,
+    term: Cell<Term>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Entry {
+    /// Judges it by `snapshot` now.
+    fn judge(&self, snapshot: &Snapshot, now: Instant) {
+        let holder = &self.holder;
+        let listener = &snapshot.listeners[holder.listener];
+        // Without a clock nothing is known to be valid.
+        let Some(wall) = listener.tls.time().current_time() else {
+            return self.set(Term::Over(CloseKind::CertificateExpired));
+        };
+        let scope = listener.scopes.select(holder.server_name.as_deref());
+        let term = match lease::check(scope, holder.client.as_deref(), wall) {
+            Ok(until) => Term::Until(until.map(|until| {
+                // The second itself still counts.
+                let left = until.saturating_sub(unix_s(wall)).saturating_add(1);
+                now + Duration::from_secs(left.clamp(0, i64::from(u32::MAX)).unsigned_abs())
+            })),
+            Err(CloseKind::Revoked) => Term::Over(CloseKind::Revoked),
+            Err(kind) => match self.term.get() {
+                Term::Lapsed(at, _) if now >= at => Term::Over(kind),
+                Term::Lapsed(at, _) => Term::Lapsed(at, kind),
+                _ if listener.lapse_drain.is_zero() => Term::Over(kind),
+                _ => Term::Lapsed(now + listener.lapse_drain, kind),
+            },
+        };
+        self.set(term);
+    }
+
+    fn set(&self, term: Term) {
+        self.term.set(term);
+        if let (Term::Over(_), Some(waker)) = (term, self.waker.borrow_mut().take()) {
+            waker.wake();
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        match self.term.get() {
+            Term::Until(at) => at,
+            Term::Lapsed(at, _) => Some(at),
+            Term::Over(_) => None,
+        }
+    }
+}
+
+/// The leases of one worker.
+#[derive(Debug, Default)]
+pub struct Leases {
+    entries: RefCell<Slab<Rc<Entry>>>,
+    /// Not later than the first time at which one is due.
+    next: Cell<Option<Instant>>,
+    /// Whether all are to be judged again.
+    all: Cell<bool>,
+    sweeping: Cell<bool>,
+    sweeper: RefCell<Option<Waker>>,
+}
+
+/// What a connection holds while its client is let in.
+#[derive(Debug)]
+pub struct Lease {
+    entry: Rc<Entry>,
+    key: usize,
+    leases: Rc<Leases>,
+}
+
+impl Lease {
+    /// Why the connection must end now, where it must; otherwise the task is woken then.
+    pub fn ended(&self, cx: &Context<'_>) -> Option<CloseReason> {
+        if let Term::Over(kind) = self.entry.term.get() {
+            return Some(CloseReason::internal(kind));
+        }
+        let mut waker = self.entry.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        None
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.leases.entries.borrow_mut().remove(self.key);
+        if self.leases.entries.borrow().is_empty() {
+            self.leases.wake();
+        }
+    }
+}
+
+impl Leases {
+    /// Leases that are held.
+    pub fn len(&self) -> usize {
+        self.entries.borrow().len()
+    }
+
+    /// Gives a lease, judged by the configuration that is in force now.
+    ///
+    /// # Errors
+    /// Its holder may not stay: the configuration has changed since the handshake began.
+    pub fn grant(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        holder: Holder,
+    ) -> Result<Lease, CloseReason> {
+        let entry = Rc::new(Entry {
+            holder,
+            term: Cell::new(Term::Until(None)),
+            waker: RefCell::default(),
+        });
+        entry.judge(&worker.snapshot(), worker.core().now());
+        match entry.term.get() {
+            Term::Until(_) => {}
+            Term::Lapsed(_, kind) | Term::Over(kind) => return Err(CloseReason::internal(kind)),
+        }
+        let key = self.entries.borrow_mut().insert(Rc::clone(&entry));
+        self.expect(entry.due());
+        if !self.sweeping.replace(true) {
+            worker.core().spawn(sweep(Rc::clone(worker), Rc::clone(self)));
+        }
+        Ok(Lease { entry, key, leases: Rc::clone(self) })
+    }
+
+    /// All of them are judged again, soon.
+    pub fn recheck(&self) {
+        self.all.set(true);
+        self.wake();
+    }
+
+    fn expect(&self, due: Option<Instant>) {
+        let first = [self.next.get(), due].into_iter().flatten().min();
+        if first != self.next.get() {
+            self.next.set(first);
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.sweeper.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Judges leases whose time has come, or all, until there are none.
+async fn sweep(worker: Rc<Worker>, leases: Rc<Leases>) {
+    let core = worker.core().clone();
+    loop {
+        let mut timer = leases.next.get().map(|next| core.sleep_until(next));
+        poll_fn(|cx| {
+            *leases.sweeper.borrow_mut() = Some(cx.waker().clone());
+            let is_due = leases.all.get() || leases.entries.borrow().is_empty();
+            // Another one may be due earlier than the timer that was made.
+            let moved = timer.as_ref().map(|timer| timer.deadline()) != leases.next.get();
+            match &mut timer {
+                _ if is_due || moved => Poll::Ready(()),
+                Some(timer) => timer.poll_expired(cx),
+                None => Poll::Pending,
+            }
+        })
+        .await;
+        if leases.entries.borrow().is_empty() {
+            leases.next.set(None);
+            leases.all.set(false);
+            leases.sweeping.set(false);
+            return;
+        }
+        if leases.all.get() || leases.next.get().is_some_and(|next| core.now() >= next) {
+            pass(&worker, &leases).await;
+        }
+    }
+}
+
+/// One look at every lease.
+async fn pass(worker: &Worker, leases: &Leases) {
+    let core = worker.core();
+    let all = leases.all.replace(false);
+    leases.next.set(None);
+    let began = core.now();
+    let (mut key, mut earliest) = (0, None);
+    // What is granted meanwhile was judged by the newest configuration, and told its time.
+    let end = leases.entries.borrow().capacity();
+    while key < end {
+        let slice = core.clock();
+        while key < end && (core.clock() - slice).as_micros() < u128::from(LEASE_SLICE_US_MAX) {
+            let snapshot = worker.snapshot();
+            for key in key..end.min(key + LEASES_PER_LOOK) {
+                let entry = leases.entries.borrow().get(key).map(Rc::clone);
+                let Some(entry) = entry else { continue };
+                if all || entry.due().is_some_and(|due| core.now() >= due) {
+                    entry.judge(&snapshot, core.now());
+                }
+                earliest = [earliest, entry.due()].into_iter().flatten().min();
+            }
+            key = end.min(key + LEASES_PER_LOOK);
+        }
+        yield_now().await;
+    }
+    // Not at once again, where many are due one shortly after the other.
+    let soonest = began + Duration::from_millis(LEASE_SWEEP_MS_MAX / 2);
+    leases.expect(earliest.map(|earliest: Instant| earliest.max(soonest)));
+}
+
+/// Lets the other tasks have their turn.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
