@@ -183,7 +183,7 @@ fn full_record() -> ConnectionRecord {
     let listener: Arc<str> = "main".into();
     let mut record = ConnectionRecord::new(Instant::ORIGIN, &listener, None);
     let identity = Identity::from_der(&client.chain[0]).expect("an identity");
-    record.identity = Some(Box::new(identity));
+    record.identity = Some(Arc::new(identity));
     record.negotiated =
         Some(Negotiated { version: 0x0304, suite: 0x1301, group: Some(0x1d), resumed: false });
     record.handshake = Some(Duration::from_micros(1));

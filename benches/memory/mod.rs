@@ -12,8 +12,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ringfort::limits::CHAIN_CERTIFICATES_MAX;
+use ringfort::metrics::counter::WorkerCounters;
+use ringfort::policy::Rules;
 use ringfort::tls::server::{Certificate, ListenerTls, ListenerTlsOptions};
-use ringfort::trust::verify::{ClientAuth, ClientVerifier, KeyRules, KeyType};
+use ringfort::trust::scope::{Scope, ScopeOptions};
+use ringfort::trust::store::SessionStore;
+use ringfort::trust::verify::{
+    Anchors, ClientAuth, ClientVerifier, KeyRules, KeyType, VerifierOptions,
+};
+use ringfort::trust::visit::{Desk, Resumption, SessionRules, Visit};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;

@@ -55,6 +55,14 @@ fn every_key_is_documented_in_its_order_and_no_other() {
     let certificate = "[[listener]]\n[[listener.certificate]]\n";
     let documented = documented_keys(section("## `[[listener.certificate]]`\n"));
     assert_eq!(documented, keys(certificate));
+    let domain = "[[listener]]\n[[listener.trust_domain]]\n";
+    assert_eq!(documented_keys(section("## `[[listener.trust_domain]]`\n")), keys(domain));
+    // Its other keys are the last ones of the listener.
+    let mut server_name = documented_keys(section("## `[[listener.server_name]]`\n"));
+    let listener = keys("[[listener]]\n");
+    let first = listener.iter().position(|key| key == "client_auth").expect("a key");
+    server_name.extend_from_slice(&listener[first..]);
+    assert_eq!(server_name, keys("[[listener]]\n[[listener.server_name]]\n"));
 }
 
 #[test]

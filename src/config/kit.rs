@@ -120,7 +120,14 @@ pub(crate) fn resolved_with(
     fds_max: u64,
 ) -> Result<Snapshot, Vec<String>> {
     let model = model::parse(text, "r.toml").map_err(|error| vec![error.to_string()])?;
-    let context = Context { files, now_unix_s: NOW_UNIX_S, fds_max, cpus: 0, observer: None };
+    let context = Context {
+        files,
+        now_unix_s: NOW_UNIX_S,
+        fds_max,
+        cpus: 0,
+        observer: None,
+        ticket_secret: ticket_secret(),
+    };
     resolve(&model, &context).map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
@@ -128,4 +135,10 @@ pub(crate) fn resolved_with(
 pub(crate) fn but(from: &str, to: &str) -> String {
     assert_eq!(RIGHT.matches(from).count(), 1, "{from:?}");
     RIGHT.replace(from, to)
+}
+
+/// A secret that everybody knows.
+pub fn ticket_secret() -> crate::trust::tickets::TicketSecret {
+    // invariant: 32 bytes are enough
+    crate::trust::tickets::TicketSecret::new(&[7; 32]).expect("enough bytes")
 }

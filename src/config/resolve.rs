@@ -220,10 +220,8 @@ impl Resolver<'_> {
                 &bounds::CONNECTIONS_PER_SOURCE_MAX,
                 connections_max,
             ),
-            verdicts_per_worker_max: self.count(
-                limits.verdicts_per_worker_max.as_ref(),
-                &bounds::VERDICTS_PER_WORKER_MAX,
-            ),
+            verdicts_per_worker_max: self
+                .count(limits.verdicts_per_worker_max.as_ref(), &bounds::VERDICTS_PER_WORKER_MAX),
             session_cache_bytes: self
                 .count(limits.session_cache_bytes.as_ref(), &bounds::SESSION_CACHE_BYTES),
         }

@@ -14,7 +14,7 @@ use crate::tls::provider::Backend;
 use crate::tls::server::ListenerTls;
 use crate::tls::server_name::NameMap;
 use crate::trust::scope::Scope;
-use crate::trust::visit::SessionRules;
+use crate::trust::visit::{Desk, SessionRules, Visit};
 
 /// A whole configuration.
 #[derive(Clone, Debug)]
@@ -105,6 +105,19 @@ pub struct Listener {
     pub idle_timeout: Duration,
     /// How old a connection may become; `None` = unbounded.
     pub connection_age_max: Option<Duration>,
+}
+
+impl Listener {
+    /// A handshake in one of its scopes that begins, at `desk`.
+    pub fn visit(&self, scope: &Arc<Scope>, desk: &Arc<Desk>) -> Arc<Visit> {
+        Visit::new(
+            Arc::clone(scope),
+            self.sessions.clone(),
+            Arc::clone(desk),
+            Arc::clone(self.tls.time()),
+            self.tls.provider().secure_random,
+        )
+    }
 }
 
 /// What a listener demands of its clients, by the server name that they ask for.

@@ -117,10 +117,9 @@ impl Gateway {
         let admission = SharedAdmission::new(random_seed());
         let bytes_max = gateway.snapshot.limits.session_cache_bytes as usize;
         let sessions = Arc::new(SessionStore::new(bytes_max));
-        let started = cpus
-            .iter()
-            .enumerate()
-            .try_for_each(|(number, &cpu)| gateway.start_worker(number, cpu, &admission, &sessions));
+        let started = cpus.iter().enumerate().try_for_each(|(number, &cpu)| {
+            gateway.start_worker(number, cpu, &admission, &sessions)
+        });
         if let Err(error) = started {
             gateway.tell(&Message::CutOff(CloseKind::Stopped));
             gateway.join();

@@ -137,6 +137,8 @@ mod tests {
         connections_max: 2,
         connections_per_worker_max: 2,
         connections_per_source_max: None,
+        verdicts_per_worker_max: 1,
+        session_cache_bytes: 0,
     };
 
     #[derive(Default)]

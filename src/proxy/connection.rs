@@ -91,7 +91,12 @@ async fn authenticate(
             record.handshake = Some(core.clock() - record.opened);
             counters.handshakes_done.increment();
             let Shaken { session, admitted, snapshot, scope } = shaken;
-            return Ok(Client { stream: TlsStream::new(stream, session), admitted, snapshot, scope });
+            return Ok(Client {
+                stream: TlsStream::new(stream, session),
+                admitted,
+                snapshot,
+                scope,
+            });
         }
         Ok(Ok(Err(error))) => reason_of(&error, record),
         Ok(Err(_)) => CloseReason::downstream(CloseKind::HandshakeTimeout),
@@ -125,7 +130,7 @@ async fn shake_hands(
     let server_name = hello.server_name.as_deref();
     let certificate = listener.tls.select(server_name, &schemes);
     let scope = Arc::clone(listener.scopes.select(server_name));
-    let visit = worker.visit(listener, &scope);
+    let visit = listener.visit(&scope, worker.desk());
     let config = listener.tls.config(certificate, visit.hooks());
     record.server_name = hello.server_name.map(String::into_boxed_str);
     let session = config.map_err(SessionError::Tls).and_then(|it| Session::new(Arc::new(it)));

@@ -27,9 +27,8 @@ use crate::rt::listen::Listener;
 use crate::rt::stream::Stream;
 use crate::rt::timer::TICK;
 use crate::sys::descriptor::Descriptor;
-use crate::trust::scope::Scope;
 use crate::trust::store::SessionStore;
-use crate::trust::visit::{Desk, Visit};
+use crate::trust::visit::Desk;
 
 /// What the control thread tells a worker.
 #[derive(Clone, Debug)]
@@ -145,15 +144,9 @@ impl Worker {
         &self.leases
     }
 
-    /// A handshake that begins.
-    pub(super) fn visit(&self, listener: &ListenerConfig, scope: &Arc<Scope>) -> Arc<Visit> {
-        Visit::new(
-            Arc::clone(scope),
-            listener.sessions.clone(),
-            Arc::clone(&self.desk),
-            Arc::clone(listener.tls.time()),
-            listener.tls.provider().secure_random,
-        )
+    /// What it keeps for all its handshakes.
+    pub(super) fn desk(&self) -> &Arc<Desk> {
+        &self.desk
     }
 
     /// Why connections must end now, where they must.
@@ -211,9 +204,8 @@ impl Worker {
     fn publish(&self, snapshot: Arc<Snapshot>) {
         let before = self.snapshot.replace(Arc::clone(&snapshot));
         // Where only addresses of upstreams have changed the listeners are the same ones.
-        let same = |(before, now): (&Arc<ListenerConfig>, &Arc<ListenerConfig>)| {
-            Arc::ptr_eq(before, now)
-        };
+        let same =
+            |(before, now): (&Arc<ListenerConfig>, &Arc<ListenerConfig>)| Arc::ptr_eq(before, now);
         if !before.listeners.iter().zip(&snapshot.listeners).all(same) {
             self.desk.verdicts().clear();
             self.leases.recheck();

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
 use rustls::pki_types::{PrivatePkcs8KeyDer, UnixTime};
-use rustls::server::NoClientAuth;
 
 use super::*;
 use crate::tls::provider::{Backend, provider};
@@ -31,16 +30,10 @@ fn options() -> ListenerTlsOptions {
     ListenerTlsOptions {
         provider: Arc::new(provider(Backend::ALL[0], &[], &[]).expect("all that there is")),
         versions: vec![&rustls::version::TLS13, &rustls::version::TLS12],
-        verifier: Arc::new(NoClientAuth),
         alpn: vec![b"h2".to_vec()],
         key_log: None,
         time: None,
     }
-}
-
-fn selected(tls: &ListenerTls, name: Option<&str>, schemes: &[SignatureScheme]) -> usize {
-    let config = tls.select(name, schemes);
-    tls.configs().iter().position(|known| Arc::ptr_eq(known, config)).expect("one of its own")
 }
 
 #[test]
@@ -51,17 +44,17 @@ fn the_exact_name_wins_over_the_wildcard_and_the_wildcard_over_the_default() {
             certificate(&PKCS_ECDSA_P256_SHA256, &["*.Example.test"]),
             certificate(&PKCS_ECDSA_P256_SHA256, &["api.example.test"]),
         ],
-        &options(),
+        options(),
     )
     .expect("three certificates");
-    assert_eq!(selected(&tls, Some("API.example.TEST"), P256), 2);
-    assert_eq!(selected(&tls, Some("www.EXAMPLE.test"), P256), 1);
-    assert_eq!(selected(&tls, Some("a.b.example.test"), P256), 0, "one label only");
-    assert_eq!(selected(&tls, Some("example.test"), P256), 0, "not the parent itself");
-    assert_eq!(selected(&tls, Some(".example.test"), P256), 0, "not an empty label");
-    assert_eq!(selected(&tls, Some("other.test"), P256), 0);
-    assert_eq!(selected(&tls, Some(&"x".repeat(300)), P256), 0);
-    assert_eq!(selected(&tls, None, P256), 0);
+    assert_eq!(tls.select(Some("API.example.TEST"), P256), 2);
+    assert_eq!(tls.select(Some("www.EXAMPLE.test"), P256), 1);
+    assert_eq!(tls.select(Some("a.b.example.test"), P256), 0, "one label only");
+    assert_eq!(tls.select(Some("example.test"), P256), 0, "not the parent itself");
+    assert_eq!(tls.select(Some(".example.test"), P256), 0, "not an empty label");
+    assert_eq!(tls.select(Some("other.test"), P256), 0);
+    assert_eq!(tls.select(Some(&"x".repeat(300)), P256), 0);
+    assert_eq!(tls.select(None, P256), 0);
 }
 
 #[test]
@@ -71,20 +64,20 @@ fn of_two_certificates_for_a_name_the_one_that_can_sign_is_taken() {
             certificate(&PKCS_ED25519, &["a.test"]),
             certificate(&PKCS_ECDSA_P256_SHA256, &["a.test"]),
         ],
-        &options(),
+        options(),
     )
     .expect("two certificates");
-    assert_eq!(selected(&tls, Some("a.test"), P256), 1);
-    assert_eq!(selected(&tls, Some("a.test"), ED25519), 0);
-    assert_eq!(selected(&tls, Some("a.test"), &[SignatureScheme::RSA_PSS_SHA256]), 0);
-    assert_eq!(selected(&tls, None, P256), 1, "the default can sign, too");
+    assert_eq!(tls.select(Some("a.test"), P256), 1);
+    assert_eq!(tls.select(Some("a.test"), ED25519), 0);
+    assert_eq!(tls.select(Some("a.test"), &[SignatureScheme::RSA_PSS_SHA256]), 0);
+    assert_eq!(tls.select(None, P256), 1, "the default can sign, too");
 }
 
 #[test]
-fn a_configuration_issues_no_tickets_and_keeps_no_session() {
-    let tls = ListenerTls::new(&[certificate(&PKCS_ED25519, &["a.test"])], &options())
+fn without_hooks_a_configuration_issues_no_tickets_and_keeps_no_session() {
+    let tls = ListenerTls::new(&[certificate(&PKCS_ED25519, &["a.test"])], options())
         .expect("one certificate");
-    let config = tls.select(None, ED25519);
+    let config = tls.config(0, Hooks::none()).expect("a configuration");
     assert_eq!(config.send_tls13_tickets, 0);
     assert!(!config.ticketer.enabled());
     assert!(!config.session_storage.can_cache());
@@ -102,13 +95,14 @@ fn the_time_is_the_systems_unless_another_is_given() {
             Some(UnixTime::since_unix_epoch(Duration::from_secs(1000)))
         }
     }
-    let now_s = |options: &ListenerTlsOptions| {
+    let now_s = |options: ListenerTlsOptions| {
         let certificates = [certificate(&PKCS_ED25519, &["a.test"])];
         let tls = ListenerTls::new(&certificates, options).expect("one certificate");
-        tls.configs()[0].time_provider.current_time().expect("a clock").as_secs()
+        let config = tls.config(0, Hooks::none()).expect("a configuration");
+        config.time_provider.current_time().expect("a clock").as_secs()
     };
-    assert!(now_s(&options()) > 1_700_000_000);
-    assert_eq!(now_s(&ListenerTlsOptions { time: Some(Arc::new(Stopped)), ..options() }), 1000);
+    assert!(now_s(options()) > 1_700_000_000);
+    assert_eq!(now_s(ListenerTlsOptions { time: Some(Arc::new(Stopped)), ..options() }), 1000);
 }
 
 #[test]
@@ -131,7 +125,7 @@ fn a_key_of_another_certificate_is_refused() {
 
 #[test]
 fn a_listener_without_certificate_cannot_be_built() {
-    assert!(ListenerTls::new(&[], &options()).is_err());
+    assert!(ListenerTls::new(&[], options()).is_err());
 }
 
 #[test]

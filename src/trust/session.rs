@@ -65,7 +65,9 @@ impl Binding {
             return Err(Declined::Age);
         }
         match &self.client {
-            Some(client) => check_now(scope, &client.chain, now).map(drop).map_err(Declined::Lapsed),
+            Some(client) => {
+                check_now(scope, &client.chain, now).map(drop).map_err(Declined::Lapsed)
+            }
             None => Ok(()),
         }
     }

@@ -108,7 +108,8 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 }
 
 fn bytes_of(id: &[u8], stored: &Stored) -> usize {
-    let links = stored.binding.client.as_ref().map_or(0, |client| size_of_val(&*client.chain.links));
+    let links =
+        stored.binding.client.as_ref().map_or(0, |client| size_of_val(&*client.chain.links));
     SESSION_ENTRY_BYTES + id.len() + stored.value.len() + links
 }
 

@@ -144,11 +144,7 @@ pub fn judge(
 ///
 /// # Errors
 /// It has expired, or one of its certificates was revoked, or may have been.
-pub fn check_now(
-    scope: &Scope,
-    chain: &VerifiedChain,
-    now: UnixTime,
-) -> Result<i64, Lapsed> {
+pub fn check_now(scope: &Scope, chain: &VerifiedChain, now: UnixTime) -> Result<i64, Lapsed> {
     let now_unix_s = unix_s(now);
     if now_unix_s > chain.not_after_unix_s {
         return Err(Lapsed::Expired);
@@ -184,11 +180,7 @@ impl From<Revoked> for Refused {
     }
 }
 
-fn key_of(
-    scope: &Scope,
-    leaf: &CertificateDer<'_>,
-    intermediates: &[CertificateDer<'_>],
-) -> Hash {
+fn key_of(scope: &Scope, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Hash {
     let mut digest = Context::new(&SHA256);
     digest.update(scope.trust());
     for certificate in [leaf].into_iter().chain(intermediates) {

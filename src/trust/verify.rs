@@ -18,8 +18,7 @@ use rustls::pki_types::{
     CertificateDer, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime,
 };
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved,
-    RootCertStore, SignatureScheme,
+    DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved, RootCertStore, SignatureScheme,
 };
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 use x509_parser::certificate::X509CertificateParser;
@@ -384,8 +383,7 @@ impl ClientVerifier {
                 return Err(Refused::new(Refusal::Malformed, text.into()));
             };
             let validity = &parsed.validity;
-            chain.not_before_unix_s =
-                chain.not_before_unix_s.max(validity.not_before.timestamp());
+            chain.not_before_unix_s = chain.not_before_unix_s.max(validity.not_before.timestamp());
             chain.not_after_unix_s = chain.not_after_unix_s.min(validity.not_after.timestamp());
             links.push(Link { issuer, serial });
         }

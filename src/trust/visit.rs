@@ -243,8 +243,7 @@ impl Visit {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
-        let judged =
-            self.desk.verdicts().judge(&self.scope, verifier, leaf, intermediates, now);
+        let judged = self.desk.verdicts().judge(&self.scope, verifier, leaf, intermediates, now);
         match judged.1 {
             Found::Hit => self.desk.counters.verdict_hits.increment(),
             Found::Miss => self.desk.counters.verdict_misses.increment(),

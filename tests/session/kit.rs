@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use ringfort::cli::pki::{Authority, Issued, KeyChoice, Names, Profile, Validity};
 use ringfort::tls::provider::{Backend, provider};
 use ringfort::tls::record::{ContentType, HEADER_BYTES, ReadKeys, WriteKeys};
-use ringfort::tls::server::{Certificate, ListenerTls, ListenerTlsOptions};
+use ringfort::tls::server::{Certificate, Hooks, ListenerTls, ListenerTlsOptions};
 use ringfort::tls::session::{Agreed, Session, SessionError};
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
@@ -102,14 +102,14 @@ impl Offer {
         let options = ListenerTlsOptions {
             provider,
             versions: self.versions(),
-            verifier: verifier.build().expect("a root"),
             alpn: vec![b"one".to_vec()],
             key_log: None,
             time: None,
         };
-        let tls = ListenerTls::new(&certificates, &options).expect("certificates");
+        let tls = ListenerTls::new(&certificates, options).expect("certificates");
         let rsa = self.suites.iter().any(|suite| format!("{:?}", suite.suite()).contains("_RSA_"));
-        Arc::clone(&tls.configs()[usize::from(rsa)])
+        let hooks = Hooks { verifier: verifier.build().expect("a root"), sessions: None };
+        Arc::new(tls.config(usize::from(rsa), hooks).expect("a configuration"))
     }
 
     pub fn client(&self) -> Arc<ClientConfig> {

@@ -156,10 +156,7 @@ impl Resolver<'_> {
             ("client_key_types", keys.client_key_types.as_ref().map(Spanned::span)),
             ("client_rsa_bits_min", keys.client_rsa_bits_min.as_ref().map(Spanned::span)),
             ("client_intermediates", keys.client_intermediates.as_ref().map(Spanned::span)),
-            (
-                "client_signature_schemes",
-                keys.client_signature_schemes.as_ref().map(Spanned::span),
-            ),
+            ("client_signature_schemes", keys.client_signature_schemes.as_ref().map(Spanned::span)),
             ("client_crl", keys.client_crl.as_ref().map(Spanned::span)),
             ("crl_missing", keys.crl_missing.as_ref().map(Spanned::span)),
             ("crl_stale", keys.crl_stale.as_ref().map(Spanned::span)),
@@ -393,8 +390,8 @@ impl Resolver<'_> {
         let mut roots = RootCertStore::empty();
         let mut all: Vec<CertificateDer<'static>> = Vec::new();
         let mut complete = true;
-        for (text, bytes) in self.files(key, written, PEM_BYTES_MAX)? {
-            let Some(certificates) = self.certificates_of(key, &text, &bytes) else {
+        for text in self.files(key, written)? {
+            let Some(certificates) = self.certificates_of(key, &text) else {
                 complete = false;
                 continue;
             };
@@ -438,18 +435,17 @@ impl Resolver<'_> {
         &mut self,
         key: &'static str,
         text: &Text,
-        bytes: &[u8],
     ) -> Option<Vec<CertificateDer<'static>>> {
-        pem::certificates(bytes).map_err(|complaint| self.complain(key, text, complaint)).ok()
+        let bytes = self.read(key, text, PEM_BYTES_MAX)?;
+        pem::certificates(&bytes).map_err(|complaint| self.complain(key, text, complaint)).ok()
     }
 
-    /// The files that a key names, each with its bytes.
+    /// The files that a key names.
     pub(super) fn files(
         &mut self,
         key: &'static str,
         written: &Spanned<OneOrMore>,
-        bytes_max: usize,
-    ) -> Option<Vec<(Text, Vec<u8>)>> {
+    ) -> Option<Vec<Text>> {
         let texts: Vec<Text> = match written.get_ref() {
             OneOrMore::One(file) => vec![Spanned::new(written.span(), file.clone())],
             OneOrMore::More(files) => files.clone(),
@@ -461,10 +457,6 @@ impl Resolver<'_> {
             return None;
         }
         self.refuse_duplicates(key, texts.iter());
-        let read: Vec<_> = texts
-            .into_iter()
-            .map(|text| self.read(key, &text, bytes_max).map(|bytes| (text, bytes)))
-            .collect();
-        read.into_iter().collect()
+        Some(texts)
     }
 }

@@ -50,7 +50,8 @@ impl Resolver<'_> {
         let issuers: Vec<Issuer> =
             authorities.iter().filter_map(|der| Issuer::from_der(der).ok()).collect();
         let mut lists = Vec::new();
-        for (text, bytes) in self.files("client_crl", written, CRL_BYTES_MAX)? {
+        for text in self.files("client_crl", written)? {
+            let bytes = self.read("client_crl", &text, CRL_BYTES_MAX)?;
             lists.extend(self.lists(&text, &bytes, &issuers, provider)?);
         }
         Some(Arc::new(Revocation::new(lists, check, missing, stale)))
@@ -151,7 +152,8 @@ mod tests {
         assert_eq!(seconds("15m"), Some(900));
         assert_eq!(seconds("24h"), Some(86_400));
         assert_eq!(seconds("30d"), Some(2_592_000));
-        for bad in ["", "s", "0s", "31d", "-1s", "+1s", "1.5h", "1 h", "1w", "99999999999999999999d", "é"]
+        for bad in
+            ["", "s", "0s", "31d", "-1s", "+1s", "1.5h", "1 h", "1w", "99999999999999999999d", "é"]
         {
             assert_eq!(seconds(bad), None, "{bad}");
         }

@@ -9,6 +9,7 @@ use crate::config::snapshot::{Balance, Listener, LogTarget, Snapshot, Target};
 use crate::limits::{
     CONFIG_BYTES_MAX, CONFIG_ERRORS_MAX, LISTENERS_MAX, NAMES_SHOWN_MAX, UPSTREAMS_MAX,
 };
+use crate::tls::server::Hooks;
 use crate::trust::verify::ClientAuth;
 
 mod tls;
@@ -44,8 +45,8 @@ fn what_is_not_written_has_its_default() {
     let listener = &snapshot.listeners[0];
     assert_eq!(&*listener.name, "main");
     assert_eq!(listener.address.to_string(), "[::]:8443");
-    assert_eq!(listener.client_auth, ClientAuth::Require);
-    assert!(listener.rules.is_unrestricted());
+    assert_eq!(listener.scopes.default.client_auth(), ClientAuth::Require);
+    assert!(listener.scopes.default.rules().is_unrestricted());
     assert_eq!(listener.handshake_timeout, Duration::from_secs(10));
     assert_eq!(listener.idle_timeout, Duration::from_secs(3600));
     assert_eq!(listener.connection_age_max, None);
@@ -101,9 +102,9 @@ fn what_is_written_is_in_the_snapshot() {
 }
 
 fn assert_written_listener(listener: &Listener) {
-    assert_eq!(listener.client_auth, ClientAuth::Optional);
-    assert_eq!(listener.rules.allowed().map(<[_]>::len), Some(2));
-    assert_eq!(listener.rules.denied().len(), 1);
+    assert_eq!(listener.scopes.default.client_auth(), ClientAuth::Optional);
+    assert_eq!(listener.scopes.default.rules().allowed().map(<[_]>::len), Some(2));
+    assert_eq!(listener.scopes.default.rules().denied().len(), 1);
     assert_eq!(listener.handshake_timeout, Duration::from_millis(1));
     assert_eq!(listener.idle_timeout, Duration::from_millis(2));
     assert_eq!(listener.connection_age_max, Some(Duration::from_millis(3)));
@@ -112,7 +113,7 @@ fn assert_written_listener(listener: &Listener) {
     assert_eq!(listener.socket.send_buffer_bytes, Some(4096));
     assert_eq!(listener.socket.recv_buffer_bytes, Some(8192));
     assert_eq!(listener.socket.backlog, 5);
-    let config = &listener.tls.configs()[0];
+    let config = &listener.tls.config(0, Hooks::none()).expect("a configuration");
     assert_eq!(config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
     assert!(config.key_log.will_log("CLIENT_RANDOM"));
 }
@@ -123,7 +124,7 @@ fn suites_groups_and_versions_reach_the_configuration_of_tls() {
         "#",
         "tls_versions = [\"1.3\"]\nsuites = [\"TLS_AES_256_GCM_SHA384\"]\ngroups = [\"P-384\"]",
     ));
-    let provider = snapshot.listeners[0].tls.configs()[0].crypto_provider();
+    let provider = snapshot.listeners[0].tls.provider();
     assert_eq!(provider.cipher_suites.len(), 1);
     assert_eq!(provider.kx_groups.len(), 1);
     assert_eq!(provider.kx_groups[0].name(), rustls::NamedGroup::secp384r1);
@@ -136,7 +137,7 @@ fn names_may_be_spelt_as_the_log_spells_them() {
         "tls_versions = [\"TLS 1.3\"]\nsuites = [\"tls_aes_128_gcm_sha256\"]\n\
          groups = [\"x25519\"]",
     ));
-    let provider = snapshot.listeners[0].tls.configs()[0].crypto_provider();
+    let provider = snapshot.listeners[0].tls.provider();
     let suites: Vec<_> = provider.cipher_suites.iter().map(|suite| suite.suite()).collect();
     assert_eq!(suites, [rustls::CipherSuite::TLS13_AES_128_GCM_SHA256]);
     assert_eq!(provider.kx_groups[0].name(), rustls::NamedGroup::X25519);
@@ -150,7 +151,7 @@ fn names_may_be_spelt_as_the_log_spells_them() {
 #[test]
 fn a_listener_without_client_authentication_needs_no_roots() {
     let snapshot = right(&but("client_ca = \"clients.pem\"", "client_auth = \"off\""));
-    assert_eq!(snapshot.listeners[0].client_auth, ClientAuth::Off);
+    assert_eq!(snapshot.listeners[0].scopes.default.client_auth(), ClientAuth::Off);
 }
 
 #[test]

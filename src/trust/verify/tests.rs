@@ -16,6 +16,11 @@ use rustls::{
 };
 
 use super::*;
+use crate::metrics::counter::WorkerCounters;
+use crate::policy::Rules;
+use crate::trust::scope::{Scope, ScopeOptions};
+use crate::trust::store::SessionStore;
+use crate::trust::visit::{Desk, Resumption, SessionRules, Visit};
 
 const P256: &SignatureAlgorithm = &rcgen::PKCS_ECDSA_P256_SHA256;
 const DAY: Duration = Duration::from_secs(86_400);
@@ -91,11 +96,20 @@ fn keys(types: &[KeyType]) -> KeyRules {
     KeyRules { types: types.to_vec(), rsa_bits_min: 2048 }
 }
 
+fn options(
+    anchors: &RootCertStore,
+    mode: ClientAuth,
+    chain_certificates_max: usize,
+    keys: KeyRules,
+) -> VerifierOptions {
+    let options = VerifierOptions::new(Anchors::new(anchors), mode, Arc::new(default_provider()));
+    VerifierOptions { chain_certificates_max, keys, ..options }
+}
+
 fn verifier(root: &Ca, mode: ClientAuth, keys: KeyRules) -> ClientVerifier {
     let mut anchors = RootCertStore::empty();
     anchors.add(root.anchor().clone()).expect("an anchor");
-    let provider = Arc::new(default_provider());
-    ClientVerifier::new(Arc::new(anchors), mode, 3, keys, provider).expect("a verifier")
+    ClientVerifier::new(options(&anchors, mode, 3, keys)).expect("a verifier")
 }
 
 fn p256_verifier(root: &Ca) -> ClientVerifier {
@@ -107,7 +121,7 @@ fn verify(
     chain: &[CertificateDer<'static>],
     now: UnixTime,
 ) -> Result<(), Refusal> {
-    outcome(&verifier.verify_client_cert(&chain[0], &chain[1..], now))
+    outcome(&verifier.verify(&chain[0], &chain[1..], now, &any_path))
 }
 
 fn p256_root() -> Ca {
@@ -266,10 +280,7 @@ fn settings_that_no_client_could_fulfil_are_refused() {
     let root = p256_root();
     let mut anchors = RootCertStore::empty();
     let new = |anchors: &RootCertStore, mode, chain_max, types: &[KeyType]| {
-        let provider = Arc::new(default_provider());
-        let made =
-            ClientVerifier::new(Arc::new(anchors.clone()), mode, chain_max, keys(types), provider);
-        made.map(|_| ())
+        ClientVerifier::new(options(anchors, mode, chain_max, keys(types))).map(|_| ())
     };
     let (require, p256) = (ClientAuth::Require, [KeyType::EcdsaP256]);
     assert_eq!(new(&anchors, require, 3, &p256), Err(VerifierError::NoAnchors));
@@ -317,6 +328,20 @@ impl rustls::time_provider::TimeProvider for Noon {
     }
 }
 
+/// A visit of a listener that has nothing to demand but a certificate.
+fn visit(verifier: ClientVerifier) -> Arc<Visit> {
+    let provider = default_provider();
+    let scope = Scope::new(ScopeOptions {
+        name: "tests".into(),
+        verifier: Some(Arc::new(verifier)),
+        rules: Rules::unrestricted(),
+        revocation: Arc::default(),
+    });
+    let sessions = SessionRules { mode: Resumption::Off, age_max_s: 1, tickets: 0 };
+    let desk = Desk::new(4, Arc::new(SessionStore::new(0)), WorkerCounters::new());
+    Visit::new(Arc::new(scope), sessions, desk, Arc::new(Noon), provider.secure_random)
+}
+
 /// Both ends' results of a handshake in memory.
 struct Handshake {
     server: Result<(), Error>,
@@ -338,7 +363,7 @@ fn handshake(
     let server = ServerConfig::builder_with_details(provider.clone(), Arc::new(Noon))
         .with_protocol_versions(&[version])
         .expect("a version of the provider")
-        .with_client_cert_verifier(Arc::new(verifier))
+        .with_client_cert_verifier(visit(verifier))
         .with_single_cert(server_chain, private(&server_key))
         .expect("a server configuration");
 
@@ -470,8 +495,8 @@ fn the_anchors_are_sent_as_hints_and_other_errors_are_no_refusals() {
     let root = p256_root();
     let verifier = p256_verifier(&root);
     assert_eq!(verifier.root_hint_subjects().len(), 1);
-    assert!(verifier.client_auth_mandatory() && verifier.offer_client_auth());
     assert_eq!(refusal_of(&Error::DecryptError), None);
-    assert_eq!(refusal_of_webpki("MaximumPathDepthExceeded"), Refusal::PathTooComplex);
-    assert_eq!(refusal_of_webpki("TrailingData(Certificate)"), Refusal::Other);
+    let refusal = |error| refusal_of(&refused::from_webpki(error));
+    assert_eq!(refusal(webpki::Error::MaximumPathDepthExceeded), Some(Refusal::PathTooComplex));
+    assert_eq!(refusal(webpki::Error::UnsupportedDeltaCrl), Some(Refusal::Other));
 }

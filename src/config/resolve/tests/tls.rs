@@ -14,8 +14,11 @@ use crate::config::model;
 use crate::config::resolve::{Context, resolve};
 use crate::error::Refusal;
 use crate::limits::PEM_BYTES_MAX;
+use crate::metrics::counter::WorkerCounters;
 use crate::tls::provider::{BACKENDS, Backend, provider};
+use crate::trust::store::SessionStore;
 use crate::trust::verify::VerifyObserver;
+use crate::trust::visit::Desk;
 
 #[test]
 fn files_that_do_not_hold_what_they_should() {
@@ -299,11 +302,15 @@ fn a_resolved_listener_does_a_handshake_that_the_observer_sees() {
         fds_max: 65_536,
         cpus: 1,
         observer: Some(Arc::clone(&counter) as Arc<dyn VerifyObserver>),
+        ticket_secret: kit::ticket_secret(),
     };
     let model = model::parse(RIGHT, "r.toml").expect("it is TOML");
     let snapshot = resolve(&model, &context).expect("it is right");
-    let config = snapshot.listeners[0].tls.select(Some("gateway.example.org"), &[]);
-    let mut server = ServerConnection::new(Arc::clone(config)).expect("a server");
+    let listener = &snapshot.listeners[0];
+    let desk = Desk::new(1, Arc::new(SessionStore::new(0)), WorkerCounters::new());
+    let visit = listener.visit(&listener.scopes.default, &desk);
+    let config = listener.tls.config(0, visit.hooks()).expect("a configuration");
+    let mut server = ServerConnection::new(Arc::new(config)).expect("a server");
     let mut client = client(&files.0[std::path::Path::new("clients.pem")]);
     while client.is_handshaking() || server.is_handshaking() {
         let mut wire = Vec::new();

@@ -86,7 +86,7 @@ fn a_stale_list_says_who_was_revoked_and_no_longer_who_was_not() {
         assert_eq!(revoked, Err(Refusal::Revoked));
     }
     assert_eq!(stale.map_err(|error: Revoked| error.refusal()), {
-        Err::<Option<i64>, _>(Refusal::RevocationUnknown)
+        Err::<Option<i64>, _>(Refusal::CrlStale)
     });
 }
 
