@@ -263,7 +263,7 @@ const _: () = assert!(
 );
 // A byte of the free text may become six, as \u0000; 1 KiB is for the other fields.
 const _: () = assert!(
-    PRESENTED_LINE_BYTES_MAX + 6 * (DETAIL_BYTES_MAX + DNS_NAME_BYTES_MAX) / 2 + 1024
+    PRESENTED_LINE_BYTES_MAX + 6 * DETAIL_BYTES_MAX + DNS_NAME_BYTES_MAX + 1024
         <= REFUSED_LINE_BYTES_MAX
 );
 // 80 bytes are for the words between.

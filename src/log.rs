@@ -321,7 +321,7 @@ mod tests {
 
     use super::*;
     use crate::error::Refusal;
-    use crate::limits::{PRESENTED_LINE_BYTES_MAX, REFUSED_LINE_BYTES_MAX};
+    use crate::limits::{DNS_NAME_BYTES_MAX, PRESENTED_LINE_BYTES_MAX, REFUSED_LINE_BYTES_MAX};
 
     fn refused(presented: Presented) -> ConnectionRecord {
         let listener: Arc<str> = "main".into();
@@ -363,7 +363,7 @@ mod tests {
         let key = KeyPair::generate().expect("a key");
         let leaf = params.self_signed(&key).expect("a certificate").der().clone();
         let mut record = refused(Presented::of(&vec![leaf; 16]));
-        record.server_name = Some("\u{1}".repeat(253).into());
+        record.server_name = Some("a".repeat(DNS_NAME_BYTES_MAX).into());
         record.set_detail("\u{1}".repeat(1000));
         let line = record.line(&clocks(0));
         let bytes = line.len();

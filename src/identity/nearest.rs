@@ -394,7 +394,7 @@ impl fmt::Display for Hint {
             Self::SelfSigned { subject } => write!(f, "{subject} was issued by itself"),
             Self::OtherIntermediate { issuer, wanted, presented } => write!(
                 f,
-                "the chain needs {issuer} with key {wanted}; the client sent it with key {presented}"
+                "the chain needs {issuer} with key {wanted}; the one that was sent has {presented}"
             ),
             Self::OtherKey { label, issuer, wanted, found } => {
                 write!(f, "{label} has the name {issuer} and another key")?;
