@@ -158,6 +158,28 @@ pub const FDS_PER_WORKER: u64 = 2;
 pub const FDS_PER_CONNECTION: u64 = 2;
 /// Bytes of the free text of a log record: what peers sent may be printed in it.
 pub const DETAIL_BYTES_MAX: usize = 256;
+/// Bytes that are shown of a subject or an issuer that a refused client presented.
+pub const PRESENTED_TEXT_BYTES_MAX: usize = 256;
+/// Subject alternative names that are shown of a certificate that was refused.
+pub const PRESENTED_NAMES_MAX: usize = 16;
+/// Bytes of all of them together.
+pub const PRESENTED_NAMES_BYTES_MAX: usize = 1024;
+/// Bytes that are shown of a key identifier, each as two digits; SHA-256 has 32.
+pub const PRESENTED_KEY_ID_BYTES_MAX: usize = 32;
+/// Characters that are shown of the identifier of an algorithm.
+pub const PRESENTED_ALGORITHM_BYTES_MAX: usize = 64;
+/// Bytes of all that the log shows of what a refused client presented, as JSON.
+pub const PRESENTED_LINE_BYTES_MAX: usize = 5 * 1024;
+/// Bytes of the log line of a client whose certificate was refused.
+pub const REFUSED_LINE_BYTES_MAX: usize = 8 * 1024;
+/// Trust anchors whose names are compared with the one that a refused chain lacks; those beyond
+/// are only looked at for the very same name or key.
+pub const NEAREST_NAMES_MAX: usize = 256;
+/// Bytes that a hint shows of a name: three of them fit into the free text of a record.
+pub const HINT_NAME_BYTES_MAX: usize = 56;
+/// Bytes that a hint shows of a key identifier: enough to tell two apart.
+pub const HINT_KEY_ID_BYTES_MAX: usize = 8;
+
 /// Log records that may wait in one worker's buffer; what comes on top is counted as lost.
 pub const LOG_RECORDS_MAX: usize = 8192;
 
@@ -294,6 +316,19 @@ const _: () = assert!(TLS_RECORD_BYTES_MAX <= RECV_BUFFER_BYTES);
 const _: () = assert!(2 * 1_000_000 * (2 + 2 + SERIAL_BYTES_MAX + 15 + 14) <= CRL_BYTES_MAX);
 const _: () = assert!(CHAIN_CERTIFICATES_MAX_DEFAULT <= CHAIN_CERTIFICATES_MAX);
 const _: () = assert!(SPIFFE_ID_BYTES_MAX <= IDENTITY_BYTES_MAX);
+// JSON doubles a backslash; 2 KiB are for what has a fixed length.
+const _: () = assert!(
+    2 * (2 * PRESENTED_TEXT_BYTES_MAX + PRESENTED_NAMES_BYTES_MAX) + 2048
+        <= PRESENTED_LINE_BYTES_MAX
+);
+// A byte of the free text may become six, as \u0000; 1 KiB is for the other fields.
+const _: () = assert!(
+    PRESENTED_LINE_BYTES_MAX + 6 * DETAIL_BYTES_MAX + DNS_NAME_BYTES_MAX + 1024
+        <= REFUSED_LINE_BYTES_MAX
+);
+// 80 bytes are for the words between.
+const _: () = assert!(3 * HINT_NAME_BYTES_MAX + 80 <= DETAIL_BYTES_MAX);
+const _: () = assert!(4 * HINT_KEY_ID_BYTES_MAX + 6 <= HINT_NAME_BYTES_MAX);
 const _: () = assert!(SPIFFE_TRUST_DOMAIN_BYTES_MAX < SPIFFE_ID_BYTES_MAX);
 const _: () = assert!(DNS_LABEL_BYTES_MAX <= DNS_NAME_BYTES_MAX);
 const _: () = assert!(CLOSE_HURRIED_TIMEOUT_MS < EXIT_TIMEOUT_MS);

@@ -14,7 +14,7 @@ use ringfort::cli::Cli;
 use ringfort::cli::pki::{Authority, KeyChoice, Names, Profile, Validity};
 use ringfort::config::model;
 use ringfort::control::signals::Ended;
-use ringfort::identity::Identity;
+use ringfort::identity::{Identity, Presented};
 use ringfort::log::{ClockPair, ConnectionRecord, Negotiated};
 use ringfort::metrics::counter::CounterSnapshot;
 use ringfort::policy::Denial;
@@ -184,6 +184,10 @@ fn full_record() -> ConnectionRecord {
     let mut record = ConnectionRecord::new(Instant::ORIGIN, &listener, None);
     let identity = Identity::from_der(&client.chain[0]).expect("an identity");
     record.identity = Some(Arc::new(identity));
+    let mut presented = Presented::of(&client.chain);
+    presented.names_more = 1;
+    presented.unreadable = vec!["names: what is wrong with them".into()];
+    record.presented = Some(Box::new(presented));
     record.negotiated =
         Some(Negotiated { version: 0x0304, suite: 0x1301, group: Some(0x1d), resumed: false });
     record.handshake = Some(Duration::from_micros(1));
@@ -203,7 +207,7 @@ fn operations_shows_the_log_line_as_it_is_written() {
     let example: Value = serde_json::from_str(&example).expect("the example is JSON");
 
     let mut expected = keys(&written);
-    expected.retain(|key| key != "refusal");
+    expected.retain(|key| key != "refusal" && key != "presented");
     assert_eq!(keys(&example), expected, "the example has the fields in their order");
     let of_identity = keys(&written["identity"]);
     for key in keys(&example["identity"]) {
@@ -212,7 +216,9 @@ fn operations_shows_the_log_line_as_it_is_written() {
 
     let listed = first_cells(&section(OPERATIONS, "## The log"));
     let of_identity = of_identity.iter().map(|key| format!("identity.{key}"));
-    for key in keys(&written).into_iter().chain(of_identity) {
+    let of_presented = keys(&written["presented"]);
+    let of_presented = of_presented.iter().map(|key| format!("presented.{key}"));
+    for key in keys(&written).into_iter().chain(of_identity).chain(of_presented) {
         assert!(listed.contains(&key), "{OPERATIONS} does not explain {key}");
     }
 }
