@@ -1,10 +1,15 @@
 //! The keys of a listener that say who its clients are: roots, verifier, rules.
 
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::io;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use toml::Spanned;
@@ -12,7 +17,9 @@ use toml::Spanned;
 use super::{Complaint, Resolver, bounds, pem};
 use crate::config::model::{self, OneOrMore, Text};
 use crate::identity::{KeyType, Pattern};
-use crate::limits::{ALLOW_PATTERNS_MAX, CLIENT_CA_FILES_MAX, PEM_BYTES_MAX};
+use crate::limits::{
+    ALLOW_PATTERNS_MAX, CA_DIRECTORY_FILES_MAX, CLIENT_CA_FILES_MAX, PEM_BYTES_MAX,
+};
 use crate::policy::Rules;
 use crate::tls::verify::{ClientAuth, ClientVerifier, KeyRules, VerifierError};
 
@@ -187,32 +194,109 @@ impl Resolver<'_> {
             return None;
         }
         self.refuse_duplicates("client_ca", texts.iter());
-        let mut roots = RootCertStore::empty();
+        let mut roots = Roots { store: RootCertStore::empty(), seen: HashSet::new() };
         let mut complete = true;
         for text in &texts {
-            complete &= self.bundle(text, &mut roots).is_some();
+            complete &= self.bundles(text, &mut roots).is_some();
         }
-        Some(roots).filter(|_| complete)
+        Some(roots.store).filter(|_| complete)
     }
 
-    fn bundle(&mut self, text: &Text, roots: &mut RootCertStore) -> Option<()> {
-        let bytes = self.read("client_ca", text, PEM_BYTES_MAX)?;
-        let certificates = pem::certificates(&bytes)
-            .map_err(|complaint| self.complain("client_ca", text, complaint))
-            .ok()?;
+    /// A file of roots, or a folder of such files.
+    fn bundles(&mut self, text: &Text, roots: &mut Roots) -> Option<()> {
+        let path = self.path("client_ca", text)?;
+        let files = match self.context.files.list(&path) {
+            Ok(Some(files)) => files,
+            Ok(None) => return self.bundle(text, &path, false, roots),
+            Err(error) => {
+                self.refuse_unlisted(text, &path, &error);
+                return None;
+            }
+        };
+        let files: Vec<_> = files.into_iter().filter(|file| holds_roots(file)).collect();
+        if files.is_empty() {
+            let complaint = Complaint::new(
+                "is a folder without such files",
+                "a folder with *.pem, *.crt or *.cer, or with what `openssl rehash` names",
+                "put the certificates into it, or name their file",
+            );
+            self.complain("client_ca", text, complaint);
+            return None;
+        }
+        let mut complete = true;
+        for file in files {
+            complete &= self.bundle(text, &file, true, roots).is_some();
+        }
+        complete.then_some(())
+    }
+
+    fn refuse_unlisted(&mut self, text: &Text, path: &Path, error: &io::Error) {
+        if error.kind() != io::ErrorKind::FileTooLarge {
+            return self.refuse_unread("client_ca", text, path, error, PEM_BYTES_MAX);
+        }
+        let complaint = Complaint::new(
+            "is a folder with too many files",
+            format!("at most {CA_DIRECTORY_FILES_MAX}"),
+            "check that this is the right folder; join certificates into one file",
+        );
+        self.complain("client_ca", text, complaint);
+    }
+
+    fn bundle(
+        &mut self,
+        text: &Text,
+        path: &Path,
+        in_folder: bool,
+        roots: &mut Roots,
+    ) -> Option<()> {
+        let bytes = self.read_at("client_ca", text, path, PEM_BYTES_MAX)?;
+        let added = pem::certificates(&bytes).and_then(|certificates| roots.add(certificates));
+        let Err(complaint) = added else {
+            return Some(());
+        };
+        let found = match in_folder {
+            true => format!("has {path:?}, which {}", complaint.found),
+            false => complaint.found,
+        };
+        self.complain("client_ca", text, Complaint { found, ..complaint });
+        None
+    }
+}
+
+/// Roots, each once: a folder of OpenSSL has a link beside each file.
+struct Roots {
+    store: RootCertStore,
+    seen: HashSet<CertificateDer<'static>>,
+}
+
+impl Roots {
+    fn add(&mut self, certificates: Vec<CertificateDer<'static>>) -> Result<(), Complaint> {
         let count = certificates.len();
         for (index, certificate) in certificates.into_iter().enumerate() {
-            if let Err(error) = roots.add(certificate) {
+            if self.seen.contains(&certificate) {
+                continue;
+            }
+            self.store.add(certificate.clone()).map_err(|error| {
                 let number = index + 1;
-                let complaint = Complaint::new(
+                Complaint::new(
                     format!("has a certificate, {number} of {count}, that is no root: {error}"),
                     "X.509 certificates of certification authorities",
                     "remove or renew that certificate",
-                );
-                self.complain("client_ca", text, complaint);
-                return None;
-            }
+                )
+            })?;
+            self.seen.insert(certificate);
         }
-        Some(())
+        Ok(())
     }
+}
+
+/// Whether a file of a folder is one of certificates by its name: `x.pem`, `x.crt`, `x.cer`, or the
+/// hash of a subject, `0a1b2c3d.0` (openssl-rehash(1)).
+fn holds_roots(path: &Path) -> bool {
+    let part = |part: Option<&OsStr>| part.and_then(OsStr::to_str).unwrap_or_default().to_owned();
+    let (stem, extension) = (part(path.file_stem()), part(path.extension()));
+    let is_hash = stem.len() == 8 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_number = !extension.is_empty() && extension.bytes().all(|byte| byte.is_ascii_digit());
+    ["pem", "crt", "cer"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+        || (is_hash && is_number)
 }

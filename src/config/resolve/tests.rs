@@ -11,6 +11,7 @@ use crate::limits::{
 };
 use crate::tls::verify::ClientAuth;
 
+mod folder;
 mod tls;
 
 fn right(text: &str) -> Snapshot {
