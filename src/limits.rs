@@ -92,7 +92,8 @@ pub const CRL_NAME_BYTES_MAX: usize = 4096;
 pub const CRL_FUTURE_S_MAX: i64 = 300;
 /// Characters of a common name (RFC 5280, A.1: ub-common-name).
 pub const COMMON_NAME_CHARS_MAX: usize = 64;
-/// Days for which `ringfort pki` makes a certificate or a revocation list valid at most: about a century.
+/// Days for which `ringfort pki` makes a certificate or a revocation list valid at most: about a
+/// century.
 pub const PKI_DAYS_MAX: u32 = 36_500;
 /// Smallest RSA modulus that a client may bring by default, in bits.
 pub const RSA_BITS_MIN_DEFAULT: u32 = 2048;

@@ -1,7 +1,8 @@
 //! `ringfort pki`: certificates for trials and tests.
 //!
 //! Not a certification authority to run a service on: keys lie unencrypted in files, and nothing
-//! is recorded, neither what was issued nor what was revoked. The library part is [`Authority`]; this file is the command line.
+//! is recorded, neither what was issued nor what was revoked. The library part is [`Authority`];
+//! this file is the command line.
 
 mod authority;
 mod output;
