@@ -133,11 +133,10 @@ pub const CRL_BYTES_MAX: usize = 128 * 1024 * 1024;
 pub const CRL_NAME_BYTES_MAX: usize = 4096;
 /// Seconds that a list's thisUpdate may be ahead of our clock, for clocks that differ.
 pub const CRL_FUTURE_S_MAX: i64 = 300;
-/// Days for which `ringfort pki` makes a revocation list valid by default.
-pub const PKI_CRL_DAYS_DEFAULT: u32 = 7;
 /// Characters of a common name (RFC 5280, A.1: ub-common-name).
 pub const COMMON_NAME_CHARS_MAX: usize = 64;
-/// Days for which `ringfort pki` makes a certificate valid at most: about a century.
+/// Days for which `ringfort pki` makes a certificate or a revocation list valid at most: about a
+/// century.
 pub const PKI_DAYS_MAX: u32 = 36_500;
 /// Smallest RSA modulus that a client may bring by default, in bits.
 pub const RSA_BITS_MIN_DEFAULT: u32 = 2048;
@@ -220,7 +219,9 @@ pub const NAMES_SHOWN_MAX: usize = 16;
 pub const LISTENER_CERTIFICATES_MAX: usize = 1024;
 /// Certificates of one server chain.
 pub const SERVER_CHAIN_CERTIFICATES_MAX: usize = 16;
-/// Root bundle files of one listener.
+/// Files of a folder that the configuration names.
+pub const CA_DIRECTORY_FILES_MAX: usize = 4096;
+/// Root bundle files and folders of one listener.
 pub const CLIENT_CA_FILES_MAX: usize = 64;
 /// Intermediates that clients of one listener need not present.
 pub const CLIENT_INTERMEDIATES_MAX: usize = 64;

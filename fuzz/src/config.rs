@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +88,15 @@ impl FileSource for Files<'_> {
         };
         assert!(bytes.len() <= bytes_max || path == Path::new("fuzz.pem"));
         Ok(bytes)
+    }
+
+    fn list(&self, path: &Path) -> Result<Option<Vec<PathBuf>>, io::Error> {
+        Ok(match path.to_str().unwrap_or_default() {
+            "folder" => Some(["clients.pem", "fuzz.pem", "server.key"].map(PathBuf::from).into()),
+            "empty" => Some(Vec::new()),
+            "crowded" => return Err(io::ErrorKind::FileTooLarge.into()),
+            _ => None,
+        })
     }
 
     fn key_log(&self, path: &Path) -> Result<Arc<dyn KeyLog>, io::Error> {

@@ -5,10 +5,12 @@
 //! and the file limit come in through [`Context`].
 
 mod address;
+mod authorities;
 pub mod bounds;
 mod client;
 mod crypto;
 mod errors;
+mod files;
 mod listener;
 mod pem;
 mod revocation;
@@ -44,6 +46,15 @@ pub trait FileSource {
     ///
     /// Whatever reading it brings; `FileTooLarge` where it holds more than `bytes_max`.
     fn read(&self, path: &Path, bytes_max: usize) -> Result<Vec<u8>, io::Error>;
+
+    /// The files of a folder, in the order of their names; `None` where it is no folder. What has a
+    /// hidden name (`.x`) is left out, and so are folders within. Links are followed.
+    ///
+    /// # Errors
+    ///
+    /// Whatever reading it brings, a link that leads nowhere too; `FileTooLarge` where it has more
+    /// than `CA_DIRECTORY_FILES_MAX` files.
+    fn list(&self, path: &Path) -> Result<Option<Vec<PathBuf>>, io::Error>;
 
     /// A sink for TLS secrets that appends to the file.
     ///
@@ -461,10 +472,29 @@ impl Resolver<'_> {
 
     fn read(&mut self, key: &str, text: &Text, bytes_max: usize) -> Option<Vec<u8>> {
         let path = self.path(key, text)?;
-        let error = match self.context.files.read(&path, bytes_max) {
-            Ok(bytes) => return Some(bytes),
-            Err(error) => error,
-        };
+        self.read_at(key, text, &path, bytes_max)
+    }
+
+    /// The bytes of a file that `text` names, or that is in the folder that `text` names.
+    fn read_at(
+        &mut self,
+        key: &str,
+        text: &Text,
+        path: &Path,
+        bytes_max: usize,
+    ) -> Option<Vec<u8>> {
+        let read = self.context.files.read(path, bytes_max);
+        read.map_err(|error| self.refuse_unread(key, text, path, &error, bytes_max)).ok()
+    }
+
+    fn refuse_unread(
+        &mut self,
+        key: &str,
+        text: &Text,
+        path: &Path,
+        error: &io::Error,
+        bytes_max: usize,
+    ) {
         let (expected, fix) = match error.kind() {
             io::ErrorKind::NotFound => (
                 "a file that exists".to_string(),
@@ -481,7 +511,6 @@ impl Resolver<'_> {
         };
         let found = format!("{key} = {:?}: {} ({error})", text.get_ref(), path.display());
         self.refuse(&text.span(), &found, &expected, fix);
-        None
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -22,7 +22,7 @@ use crate::config::error::{ConfigError, Place};
 use crate::config::model::{self, Model};
 use crate::config::resolve::{Context, FileSource, resolve};
 use crate::config::snapshot::{Cluster, Listener, LogTarget, Snapshot};
-use crate::limits::{CONFIG_BYTES_MAX, TICKET_SECRET_BYTES_MIN};
+use crate::limits::{CA_DIRECTORY_FILES_MAX, CONFIG_BYTES_MAX, TICKET_SECRET_BYTES_MIN};
 use crate::sys::cpu;
 use crate::tls::server::KeyLogWriter;
 use crate::trust::tickets::TicketSecret;
@@ -302,6 +302,33 @@ impl FileSource for DiskFiles {
             }
         }
         Ok(bytes)
+    }
+
+    fn list(&self, path: &Path) -> Result<Option<Vec<PathBuf>>, io::Error> {
+        if !fs::metadata(path)?.is_dir() {
+            return Ok(None);
+        }
+        let mut files = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let name = entry?.file_name();
+            // Kubernetes keeps what it mounts in `..data`, and has links to it beside.
+            if name.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let file = path.join(&name);
+            let metadata = fs::metadata(&file).map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", file.display()))
+            })?;
+            if !metadata.is_file() {
+                continue;
+            }
+            if files.len() == CA_DIRECTORY_FILES_MAX {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+            files.push(file);
+        }
+        files.sort();
+        Ok(Some(files))
     }
 
     fn key_log(&self, path: &Path) -> Result<Arc<dyn KeyLog>, io::Error> {

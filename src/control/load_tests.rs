@@ -162,3 +162,52 @@ fn a_key_log_is_appended_to_and_only_its_owner_reads_it() {
     let mode = std::fs::metadata(&path).expect("it is there").mode() & 0o777;
     assert_eq!(mode, 0o600);
 }
+
+#[test]
+fn a_folder_is_listed_as_kubernetes_mounts_it() {
+    use std::os::unix::fs::symlink;
+    let folder = Folder::new("mounted");
+    let list = |path: &Path| DiskFiles::default().list(path);
+    let data = folder.0.join("..2026_01_01");
+    fs::create_dir(&data).expect("the folder takes folders");
+    fs::write(data.join("b.crt"), b"b").expect("the folder takes files");
+    symlink("..2026_01_01", folder.0.join("..data")).expect("a link");
+    symlink("..data/b.crt", folder.0.join("b.crt")).expect("a link");
+    let a = folder.write("a.pem", b"a");
+    folder.write(".hidden.pem", b"x");
+    fs::create_dir(folder.0.join("below")).expect("the folder takes folders");
+    folder.write("below/c.pem", b"c");
+    symlink("below", folder.0.join("c.pem")).expect("a link to a folder");
+    let b = folder.0.join("b.crt");
+    assert_eq!(list(&folder.0).expect("it can be read"), Some(vec![a.clone(), b]));
+    assert_eq!(list(&a).expect("it can be read"), None, "a file is no folder");
+    let missing = list(&folder.0.join("none")).expect_err("it is not there");
+    assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+
+    symlink("nowhere", folder.0.join("d.pem")).expect("a link");
+    let error = list(&folder.0).expect_err("a root would be missed");
+    assert!(error.to_string().contains("d.pem: No such file"), "{error}");
+}
+
+#[test]
+fn a_folder_of_too_many_files_is_not_listed() {
+    let folder = Folder::new("crowded");
+    for number in 0..CA_DIRECTORY_FILES_MAX {
+        folder.write(&number.to_string(), b"");
+    }
+    let list = || DiskFiles::default().list(&folder.0);
+    let files = list().expect("as many as may be").expect("a folder");
+    assert_eq!(files.len(), CA_DIRECTORY_FILES_MAX);
+    folder.write("more", b"");
+    assert_eq!(list().expect_err("one more").kind(), io::ErrorKind::FileTooLarge);
+}
+
+#[test]
+fn roots_come_from_a_folder() {
+    let (folder, path) = right("roots", &kit::but("clients.pem", "roots"));
+    fs::create_dir(folder.0.join("roots")).expect("the folder takes folders");
+    let missing = load(&path).expect_err("no file").remove(0).to_string();
+    assert!(missing.contains("is a folder without such files"), "{missing}");
+    fs::copy(folder.0.join("clients.pem"), folder.0.join("roots/a.pem")).expect("a copy");
+    load(&path).expect("the configuration is right");
+}

@@ -22,6 +22,6 @@ pub(crate) use name::{dns as check_dns_name, email as check_email};
 pub use nearest::{Candidate, Hint, Similarity, nearest};
 pub use pattern::{Pattern, PatternError};
 pub use peer::{Identity, IdentityError, NameKind};
-pub(crate) use spiffe::check_trust_domain;
 pub use presented::Presented;
+pub(crate) use spiffe::check_trust_domain;
 pub use spiffe::{SpiffeId, SpiffeProblem};

@@ -12,6 +12,7 @@ use crate::limits::{
 use crate::tls::server::Hooks;
 use crate::trust::verify::ClientAuth;
 
+mod folder;
 mod tls;
 
 fn right(text: &str) -> Snapshot {

@@ -106,9 +106,10 @@ struct Ruling {
 
 /// The lists in force and how strictly they are taken.
 ///
-/// Without any list nothing is checked.
+/// Without [`Revocation::new`], which is the default, nothing is checked.
 #[derive(Clone, Debug, Default)]
 pub struct Revocation {
+    is_on: bool,
     rulings: HashMap<IssuerId, Ruling>,
     check: CrlCheck,
     missing: Missing,
@@ -133,7 +134,7 @@ impl Revocation {
                 replace_older(&mut ruling.authorities, &list);
             }
         }
-        Self { rulings, check, missing, stale }
+        Self { is_on: true, rulings, check, missing, stale }
     }
 
     /// Whether the certificates of a path, the leaf first and without the anchor, may pass.
@@ -148,7 +149,7 @@ impl Revocation {
     ///
     /// The first certificate that may not pass, and why.
     pub fn check(&self, links: &[Link], now_unix_s: i64) -> Result<Option<i64>, Revoked> {
-        if self.rulings.is_empty() {
+        if !self.is_on {
             return Ok(None);
         }
         let looked_up = match self.check {

@@ -20,11 +20,13 @@ fn numbered(number: u8) -> impl FnOnce(&mut Raw) {
 }
 
 #[test]
-fn without_lists_nothing_is_checked() {
+fn nothing_is_checked_unless_it_is_on_and_then_even_without_a_list() {
     let ca = Ca::new("a");
+    let off = Revocation::default();
+    assert_eq!(off.check(&[ca.link(7)], NOW), Ok(None));
+    assert_eq!(off.lists().count(), 0);
     let none = strict([]);
-    assert_eq!(none.check(&[ca.link(7)], NOW), Ok(None));
-    assert_eq!(none.lists().count(), 0);
+    assert_eq!(none.check(&[ca.link(7)], NOW), Err(Revoked::Missing { position: 0 }));
 }
 
 #[test]
