@@ -161,6 +161,7 @@ impl Worker {
         match message {
             // Live connections keep theirs: nobody has to be woken.
             Message::Publish(snapshot) => {
+                self.upstreams.retain(&snapshot.clusters);
                 *self.snapshot.borrow_mut() = snapshot;
                 return;
             }
