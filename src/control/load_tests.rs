@@ -45,7 +45,7 @@ fn right(name: &str, text: &str) -> (Folder, PathBuf) {
 #[test]
 fn relative_paths_start_at_the_folder_of_the_configuration() {
     let (_folder, path) = right("relative", kit::RIGHT);
-    let loaded = load(&path).expect("the configuration is right");
+    let loaded = load(&Configuration::File(path.clone())).expect("the configuration is right");
     assert_eq!(loaded.snapshot.listeners.len(), 1);
     assert_eq!(loaded.warnings, []);
 }
@@ -57,7 +57,8 @@ fn a_key_that_every_user_can_read_is_a_warning() {
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).expect("it is ours");
     std::fs::set_permissions(folder.0.join("server.pem"), std::fs::Permissions::from_mode(0o644))
         .expect("it is ours");
-    let warnings = load(&path).expect("a warning does not stop").warnings;
+    let warnings =
+        load(&Configuration::File(path.clone())).expect("a warning does not stop").warnings;
     assert_eq!(warnings, [Warning::KeyReadableByAll { path: key.clone(), mode: 0o644 }]);
     let text = warnings[0].to_string();
     assert!(text.contains("(mode 644); fix: chmod 600 ") && text.contains("server.key"), "{text}");
@@ -66,7 +67,12 @@ fn a_key_that_every_user_can_read_is_a_warning() {
 #[test]
 fn a_configuration_that_cannot_be_read_says_why() {
     let folder = Folder::new("unreadable");
-    let found = |path: &Path| load(path).expect_err("it cannot be read").remove(0).to_string();
+    let found = |path: &Path| {
+        load(&Configuration::File(path.to_path_buf()))
+            .expect_err("it cannot be read")
+            .remove(0)
+            .to_string()
+    };
     assert!(found(&folder.0.join("none.toml")).contains("No such file"));
     assert!(found(&folder.0).contains("the configuration cannot be read: is a directory"));
     let large = folder.write("large.toml", &vec![b'#'; CONFIG_BYTES_MAX + 1]);
@@ -80,7 +86,7 @@ fn a_configuration_that_cannot_be_read_says_why() {
 #[test]
 fn a_file_that_is_a_folder_is_refused_where_it_is_named() {
     let (_folder, path) = right("folder", &kit::but("server.pem", "."));
-    let errors = load(&path).expect_err("a folder is no chain");
+    let errors = load(&Configuration::File(path.clone())).expect_err("a folder is no chain");
     assert_eq!(errors.len(), 1, "{errors:?}");
     let text = errors[0].to_string();
     assert!(text.contains("r.toml:11:9: chain = \".\": ") && text.contains("directory"), "{text}");
@@ -92,7 +98,8 @@ fn names_are_resolved_and_an_unknown_one_is_a_warning() {
     let endpoints = "endpoints = [\"localhost:9000\", \"ringfort.invalid:9000\"]";
     let text = kit::but("endpoints = [\"127.0.0.1:9000\"]", endpoints);
     let (_folder, path) = right("names", &text);
-    let Loaded { snapshot, warnings } = load(&path).expect("a warning does not stop");
+    let Loaded { snapshot, warnings, .. } =
+        load(&Configuration::File(path.clone())).expect("a warning does not stop");
     let endpoints = &snapshot.clusters[0].endpoints;
     assert!(!endpoints.is_empty());
     assert!(endpoints.iter().all(|endpoint| endpoint.label.ends_with(":9000")), "{endpoints:?}");

@@ -234,6 +234,15 @@ impl Gateway {
         &mut self.writer
     }
 
+    /// Opens the log's file anew, for whoever rotates it by renaming.
+    ///
+    /// # Errors
+    /// As [`LogWriter::reopen`].
+    pub fn reopen_log(&mut self) -> io::Result<()> {
+        let target = self.snapshot.log.clone();
+        self.writer.reopen(&target)
+    }
+
     /// Waits until all workers have ended; returns the errors of those that failed.
     pub fn join(&mut self) -> Vec<io::Error> {
         self.reap(|_| true)
