@@ -156,28 +156,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("ringfort-{name}-{}", std::process::id()));
-            fs::create_dir_all(&path).expect("the folder of temporary files takes folders");
-            Self(path)
-        }
-
-        fn write(&self, name: &str, text: &str) -> PathBuf {
-            let path = self.0.join(name);
-            fs::write(&path, text).expect("the folder takes files");
-            path
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
+    use crate::control::kit::Folder;
 
     #[test]
     fn a_file_keeps_its_identity_until_something_of_it_changes() {

@@ -1,6 +1,8 @@
 //! The control thread's room: what may block, and what talks to files and to the resolver.
 
 pub mod inputs;
+#[cfg(test)]
+mod kit;
 pub mod load;
 pub mod logwriter;
 pub mod placement;

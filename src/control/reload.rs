@@ -179,3 +179,6 @@ impl Outcome {
         matches!(self, Self::Refused(_))
     }
 }
+
+#[cfg(test)]
+mod tests;
