@@ -125,6 +125,7 @@ impl Life {
             }
             self.take_addresses();
             self.take_reload();
+            self.gateway.free_retired();
             self.gateway.write_log();
             thread::sleep(TICK);
         }
