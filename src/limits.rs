@@ -237,6 +237,14 @@ pub const DENY_PATTERNS_MAX: usize = 4096;
 pub const ALPN_PROTOCOLS_MAX: usize = 16;
 /// Bytes of one application protocol's name (RFC 7301, 3.1).
 pub const ALPN_PROTOCOL_BYTES_MAX: usize = 255;
+/// Milliseconds between two looks at the files of the configuration.
+pub const WATCH_INTERVAL_MS: u64 = 1_000;
+/// Looks at files that keep changing before they are loaded all the same.
+pub const WATCH_RESTLESS_LOOKS_MAX: u32 = 30;
+/// Entries of a directory that are told apart from one look to the next.
+pub const WATCHED_ENTRIES_MAX: usize = 65_536;
+/// Files that changed, and warnings, that the log names of one reload; it counts the others.
+pub const RELOAD_LIST_MAX: usize = 32;
 /// Bytes of the name of a listener or an upstream.
 pub const NAME_BYTES_MAX: usize = 64;
 /// Bytes of the path of a Unix socket: `sun_path` less its final zero.

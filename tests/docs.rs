@@ -13,6 +13,7 @@ use clap::Parser;
 use ringfort::cli::Cli;
 use ringfort::cli::pki::{Authority, KeyChoice, Names, Profile, Validity};
 use ringfort::config::model;
+use ringfort::control::reload::{Cause, Outcome, Report};
 use ringfort::control::signals::Ended;
 use ringfort::identity::{Identity, Presented};
 use ringfort::log::{ClockPair, ConnectionRecord, Negotiated};
@@ -153,6 +154,38 @@ fn operations_explains_every_counter_and_no_other() {
     let counters = counters.as_object().expect("an object");
     let listed = first_cells(&section(OPERATIONS, "### Counters"));
     assert_eq!(listed, set(counters.keys().map(String::as_str)));
+}
+
+#[test]
+fn operations_lists_every_event_and_no_other() {
+    let listed = first_cells(&section(OPERATIONS, "### Events"));
+    let files = ["control/signals.rs", "control/logwriter.rs", "cli/run.rs"];
+    let mut written = set(["reload", "reload_failed"]);
+    for file in files {
+        let source = read(&format!("src/{file}"));
+        let source = source.split("#[cfg(test)]").next().expect("the code comes first");
+        for call in ["event(\"", "event_line(\""] {
+            let names = source.split(call).skip(1).filter_map(|rest| rest.split('"').next());
+            written.extend(names.map(str::to_owned));
+        }
+    }
+    assert_eq!(listed, written);
+}
+
+#[test]
+fn operations_lists_every_field_of_a_reload() {
+    let events = section(OPERATIONS, "### Events");
+    let outcomes = [Outcome::Same(Vec::new()), Outcome::Refused(Vec::new())];
+    for (outcome, name) in outcomes.into_iter().zip(["reload", "reload_failed"]) {
+        let (cause, duration) = (Cause::Files, Duration::ZERO);
+        let (event, fields) = Report { cause, duration, files: Vec::new(), outcome }.event(1);
+        assert_eq!(event, name);
+        let row = events.lines().find(|line| line.starts_with(&format!("| `{event}` |")));
+        let row = row.expect("the event has a row");
+        for field in keys(&fields) {
+            assert!(row.contains(&format!("`{field}`")), "{field} is not in {row}");
+        }
+    }
 }
 
 #[test]

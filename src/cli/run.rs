@@ -6,15 +6,17 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
+use signal_hook::iterator::Signals;
 use toml::Spanned;
 
 use crate::config::error::{ConfigError, Source};
 use crate::config::model::{Certificate, Listener, Log, Model, OneOrMore, Text, Texts, Upstream};
-use crate::config::snapshot::Snapshot;
-use crate::control::load::{self, Loaded};
+use crate::control::load::{self, Configuration, Loaded};
+use crate::control::reload::Reloader;
 use crate::control::signals::{self, Ended};
 use crate::control::supervisor::{Gateway, StartError};
 
@@ -92,25 +94,31 @@ pub struct RunArgs {
 
 /// Runs the gateway until a signal ends it; the exit status tells how it ended.
 pub fn run(args: &RunArgs) -> ExitCode {
-    let Loaded { snapshot, warnings } = match args.load() {
+    let mut signals = match signals::catch_hangup() {
+        Ok(signals) => signals,
+        Err(error) => return fail(&StartError::Resources(error)),
+    };
+    let loaded = match args.load() {
         Ok(loaded) => loaded,
         Err(errors) => return refuse(&errors),
     };
-    for warning in &warnings {
+    for warning in &loaded.warnings {
         say(&format!("warning: {warning}"));
     }
-    let probes = snapshot.listeners.iter().map(|listener| load::probe_address(listener));
+    let probes = loaded.snapshot.listeners.iter().map(|listener| load::probe_address(listener));
     let taken: Vec<ConfigError> = probes.filter_map(Result::err).collect();
     if !taken.is_empty() {
         return refuse(&taken);
     }
-    match start(snapshot) {
+    match start(args.configuration(), loaded, &mut signals) {
         Ok(ended) => ExitCode::from(ended.exit_status()),
-        Err(error) => {
-            say(&format!("error: {error}"));
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&error),
     }
+}
+
+fn fail(error: &StartError) -> ExitCode {
+    say(&format!("error: {error}"));
+    ExitCode::FAILURE
 }
 
 /// A standard error that is closed must not stop a gateway, as `eprintln!` would.
@@ -125,10 +133,14 @@ fn refuse(errors: &[ConfigError]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn start(snapshot: Snapshot) -> Result<Ended, StartError> {
+fn start(
+    configuration: Configuration,
+    loaded: Loaded,
+    signals: &mut Signals,
+) -> Result<Ended, StartError> {
     // Before the workers: a signal that comes while they start must not be missed.
-    let mut signals = signals::catch().map_err(StartError::Resources)?;
-    let mut gateway = Gateway::start(snapshot)?;
+    signals::catch_ends(signals).map_err(StartError::Resources)?;
+    let mut gateway = Gateway::start(loaded.snapshot)?;
     let listeners = gateway.snapshot().listeners.iter().zip(gateway.addresses());
     let listening: Vec<_> = listeners
         .map(|(listener, address)| {
@@ -144,7 +156,10 @@ fn start(snapshot: Snapshot) -> Result<Ended, StartError> {
         "connections_max": gateway.snapshot().limits.connections_max,
     });
     gateway.log().event("start", &started);
-    signals::supervise(gateway, &mut signals).map_err(StartError::Resources)
+    let in_force = Arc::clone(gateway.snapshot());
+    let reloader = Reloader::start(configuration, loaded.inputs, in_force);
+    let reloader = reloader.map_err(StartError::Resources)?;
+    signals::supervise(gateway, signals, Some(reloader)).map_err(StartError::Resources)
 }
 
 impl RunArgs {
@@ -166,7 +181,15 @@ impl RunArgs {
     ///
     /// Everything that is wrong.
     pub fn load(&self) -> Result<Loaded, Vec<ConfigError>> {
-        load::load_model(&self.model().map_err(|error| vec![error])?)
+        load::load(&self.configuration())
+    }
+
+    /// What is read again at a reload.
+    fn configuration(&self) -> Configuration {
+        match &self.config {
+            Some(path) => Configuration::File(path.clone()),
+            None => Configuration::Flags(Box::new(self.model_of_flags())),
+        }
     }
 
     fn model_of_flags(&self) -> Model {

@@ -92,6 +92,7 @@ pub fn resolve(model: &Model, context: &Context<'_>) -> Result<Snapshot, Vec<Con
     let listeners = resolver.listeners();
     let (workers, cpus) = resolver.workers_and_cpus();
     let snapshot = Snapshot {
+        epoch: 1,
         workers,
         cpus,
         drain_timeout: resolver.millis(model.drain_timeout_ms.as_ref(), &bounds::DRAIN_TIMEOUT_MS),

@@ -1,20 +1,23 @@
 //! Runs a gateway until a signal or a failure ends it.
 //!
 //! The first SIGTERM or SIGINT drains: accept nothing more, let connections end, cut off what is
-//! left at the deadline. The second ends what is left at once. Signals are looked at every
-//! `TICK`, as the log is.
+//! left at the deadline. The second ends what is left at once. SIGHUP loads the configuration
+//! again and opens the log anew. Signals are looked at every `TICK`, as the log and what was
+//! reloaded are.
 
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::load::Warning;
+use super::reload::{Outcome, Reloader};
 use super::resolver::Resolver;
 use super::supervisor::Gateway;
-use crate::config::snapshot::Snapshot;
+use crate::config::snapshot::{Snapshot, carry_answers};
 use crate::error::CloseKind;
 use crate::limits::EXIT_TIMEOUT_MS;
 
@@ -64,81 +67,193 @@ pub fn catch() -> io::Result<Signals> {
     Signals::new([SIGTERM, SIGINT])
 }
 
-/// Runs `gateway` until it ends, one way or the other.
+/// SIGHUP, caught from now on: one that comes while the gateway starts must not end it.
+///
+/// # Errors
+/// What sigaction(2) reports.
+pub fn catch_hangup() -> io::Result<Signals> {
+    Signals::new([SIGHUP])
+}
+
+/// SIGTERM and SIGINT too, from now on.
+///
+/// # Errors
+/// What sigaction(2) reports.
+pub fn catch_ends(signals: &Signals) -> io::Result<()> {
+    [SIGTERM, SIGINT].into_iter().try_for_each(|signal| signals.add_signal(signal))
+}
+
+/// Runs `gateway` until it ends, one way or the other. With a `reloader`, SIGHUP makes it load and
+/// opens the log anew; without one every signal that `signals` catches ends it.
 ///
 /// # Errors
 /// A thread for the resolver could not be started.
-pub fn supervise(mut gateway: Gateway, signals: &mut Signals) -> io::Result<Ended> {
+pub fn supervise(
+    gateway: Gateway,
+    signals: &mut Signals,
+    reloader: Option<Reloader>,
+) -> io::Result<Ended> {
     let resolver = Resolver::start(&gateway.snapshot().clusters)?;
-    while signals.pending().next().is_none() {
-        if gateway.has_lost_worker() {
-            return Ok(fail(gateway));
+    let life = Life { gateway, resolver, reloader, reloads: 0, reloads_failed: 0 };
+    Ok(life.run(signals))
+}
+
+/// A gateway and what changes its configuration.
+struct Life {
+    gateway: Gateway,
+    resolver: Resolver,
+    reloader: Option<Reloader>,
+    /// Loads that were published.
+    reloads: u64,
+    /// Loads that were refused.
+    reloads_failed: u64,
+}
+
+impl Life {
+    fn run(mut self, signals: &mut Signals) -> Ended {
+        loop {
+            match self.next_signal(signals) {
+                Some(Told::End) => return self.drain(signals),
+                Some(Told::Reload) => {
+                    self.reopen_log();
+                    self.reloader.iter().for_each(Reloader::load_now);
+                }
+                None => {}
+            }
+            if self.gateway.has_lost_worker() {
+                return self.fail();
+            }
+            self.take_addresses();
+            self.take_reload();
+            self.gateway.free_retired();
+            self.gateway.write_log();
+            thread::sleep(TICK);
         }
-        if let Some(clusters) = resolver.as_ref().and_then(Resolver::change) {
-            let snapshot = Snapshot { clusters, ..Snapshot::clone(gateway.snapshot()) };
-            gateway.publish(snapshot);
+    }
+
+    fn next_signal(&self, signals: &mut Signals) -> Option<Told> {
+        let signal = signals.pending().next()?;
+        Some(if signal == SIGHUP && self.reloader.is_some() { Told::Reload } else { Told::End })
+    }
+
+    /// New addresses of the upstreams' names.
+    fn take_addresses(&mut self) {
+        let Some(resolved) = self.resolver.change() else { return };
+        let snapshot = self.gateway.snapshot();
+        let clusters = carry_answers(&snapshot.clusters, &resolved);
+        if clusters != snapshot.clusters {
+            let snapshot = Snapshot { clusters, ..Snapshot::clone(snapshot) };
+            self.gateway.publish(snapshot);
+        }
+    }
+
+    /// What came of a load.
+    fn take_reload(&mut self) {
+        let Some(mut report) = self.reloader.as_ref().and_then(Reloader::report) else { return };
+        match &mut report.outcome {
+            Outcome::New(snapshot, warnings) => {
+                self.reloads += 1;
+                warnings.extend(self.publish(snapshot));
+            }
+            Outcome::Refused(_) => self.reloads_failed += 1,
+            Outcome::Same(_) => {}
+        }
+        let (event, fields) = report.event(self.gateway.snapshot().epoch);
+        self.gateway.log().event(event, &fields);
+    }
+
+    fn publish(&mut self, snapshot: &Snapshot) -> Option<Warning> {
+        let before = self.gateway.snapshot();
+        // Names may have got new addresses while it was loaded.
+        let clusters = carry_answers(&snapshot.clusters, &before.clusters);
+        let epoch = before.epoch + 1;
+        let followed = self.resolver.follow(&clusters);
+        self.gateway.publish(Snapshot { epoch, clusters, ..snapshot.clone() });
+        followed.err().map(|error| Warning::NoResolver { reason: error.to_string() })
+    }
+
+    /// The file may have been renamed by who rotates it.
+    fn reopen_log(&mut self) {
+        if let Err(error) = self.gateway.reopen_log() {
+            let fields = json!({ "error": error.to_string() });
+            self.gateway.log().event("log_reopen_failed", &fields);
+        }
+    }
+
+    fn drain(mut self, signals: &mut Signals) -> Ended {
+        let timeout = self.gateway.snapshot().drain_timeout;
+        let live = live_connections(&self.gateway);
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let fields = json!({ "connections": live, "timeout_ms": timeout_ms });
+        self.gateway.log().event("drain", &fields);
+        self.gateway.drain();
+        let deadline = Instant::now() + timeout;
+        let mut ended = Ended::Drained;
+        let mut give_up = None;
+        while !self.gateway.is_finished() {
+            let told = self.next_signal(signals);
+            if told == Some(Told::Reload) {
+                // Nobody new comes, so there is nothing to load for.
+                self.reopen_log();
+            }
+            if give_up.is_none() {
+                if told == Some(Told::End) {
+                    ended = Ended::Stopped;
+                    self.gateway.cut_off(CloseKind::Stopped);
+                } else if Instant::now() >= deadline {
+                    ended = Ended::DeadlineCut;
+                    self.gateway.cut_off(CloseKind::DrainDeadline);
+                }
+                if ended != Ended::Drained {
+                    give_up = Some(Instant::now() + Duration::from_millis(EXIT_TIMEOUT_MS));
+                }
+            } else if give_up.is_some_and(|at| Instant::now() >= at) {
+                // The kernel closes what is left when the process ends.
+                break;
+            }
+            self.gateway.write_log();
+            thread::sleep(TICK);
+        }
+        self.finish(ended)
+    }
+
+    fn finish(mut self, mut ended: Ended) -> Ended {
+        let gateway = &mut self.gateway;
+        for error in gateway.failures() {
+            gateway.log().event("worker_failed", &json!({ "error": error.to_string() }));
+            ended = Ended::Failed;
         }
         gateway.write_log();
-        thread::sleep(TICK);
+        let counters = gateway.counters();
+        let lost_lines = gateway.log().lost();
+        let event = json!({
+            "ended": ended.as_str(),
+            "counters": counters,
+            "reloads": self.reloads,
+            "reloads_failed": self.reloads_failed,
+            "log_lines_lost": lost_lines,
+        });
+        gateway.log().event("stop", &event);
+        ended
     }
-    Ok(drain(gateway, signals))
-}
 
-fn drain(mut gateway: Gateway, signals: &mut Signals) -> Ended {
-    let timeout = gateway.snapshot().drain_timeout;
-    let live = live_connections(&gateway);
-    let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-    gateway.log().event("drain", &json!({ "connections": live, "timeout_ms": timeout_ms }));
-    gateway.drain();
-    let deadline = Instant::now() + timeout;
-    let mut ended = Ended::Drained;
-    let mut give_up = None;
-    while !gateway.is_finished() {
-        if give_up.is_none() {
-            if signals.pending().next().is_some() {
-                ended = Ended::Stopped;
-                gateway.cut_off(CloseKind::Stopped);
-            } else if Instant::now() >= deadline {
-                ended = Ended::DeadlineCut;
-                gateway.cut_off(CloseKind::DrainDeadline);
-            }
-            if ended != Ended::Drained {
-                give_up = Some(Instant::now() + Duration::from_millis(EXIT_TIMEOUT_MS));
-            }
-        } else if give_up.is_some_and(|at| Instant::now() >= at) {
-            // The kernel closes what is left when the process ends.
-            break;
+    /// A worker is gone, and its share of the connections with it: the others end too, for a
+    /// gateway that serves a part of its clients is worse than one that is restarted.
+    fn fail(mut self) -> Ended {
+        self.gateway.cut_off(CloseKind::Stopped);
+        let deadline = Instant::now() + Duration::from_millis(EXIT_TIMEOUT_MS);
+        while !self.gateway.is_finished() && Instant::now() < deadline {
+            thread::sleep(TICK);
         }
-        gateway.write_log();
-        thread::sleep(TICK);
+        self.finish(Ended::Failed)
     }
-    finish(gateway, ended)
 }
 
-fn finish(mut gateway: Gateway, mut ended: Ended) -> Ended {
-    for error in gateway.failures() {
-        gateway.log().event("worker_failed", &json!({ "error": error.to_string() }));
-        ended = Ended::Failed;
-    }
-    gateway.write_log();
-    let counters = gateway.counters();
-    let lost_lines = gateway.log().lost();
-    let event = json!({
-        "ended": ended.as_str(), "counters": counters, "log_lines_lost": lost_lines,
-    });
-    gateway.log().event("stop", &event);
-    ended
-}
-
-/// A worker is gone, and its share of the connections with it: the others end too, for a gateway
-/// that serves a part of its clients is worse than one that is restarted.
-fn fail(mut gateway: Gateway) -> Ended {
-    gateway.cut_off(CloseKind::Stopped);
-    let deadline = Instant::now() + Duration::from_millis(EXIT_TIMEOUT_MS);
-    while !gateway.is_finished() && Instant::now() < deadline {
-        thread::sleep(TICK);
-    }
-    finish(gateway, Ended::Failed)
+/// What a signal means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    End,
+    Reload,
 }
 
 fn live_connections(gateway: &Gateway) -> u64 {

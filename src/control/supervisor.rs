@@ -89,6 +89,8 @@ pub struct Gateway {
     writer: LogWriter,
     bell: Bell,
     snapshot: Arc<Snapshot>,
+    /// Listeners of earlier configurations that something still refers to.
+    retired: Vec<Arc<Listener>>,
 }
 
 impl fmt::Debug for Gateway {
@@ -113,6 +115,7 @@ impl Gateway {
             writer,
             bell,
             snapshot: Arc::new(snapshot),
+            retired: Vec::new(),
         };
         let admission = SharedAdmission::new(random_seed());
         let bytes_max = gateway.snapshot.limits.session_cache_bytes as usize;
@@ -195,9 +198,28 @@ impl Gateway {
     }
 
     /// New connections see `snapshot`; those that live keep theirs.
+    ///
+    /// Its listeners are those that the gateway was started with, in the same order, whatever they
+    /// do now: workers know them by their place.
     pub fn publish(&mut self, snapshot: Snapshot) {
-        self.snapshot = Arc::new(snapshot);
+        let names = |snapshot: &Snapshot| {
+            snapshot.listeners.iter().map(|it| Arc::clone(&it.name)).collect::<Vec<_>>()
+        };
+        debug_assert_eq!(names(&self.snapshot), names(&snapshot));
+        let before = std::mem::replace(&mut self.snapshot, Arc::new(snapshot));
+        let now = &self.snapshot.listeners;
+        let is_gone = |old: &&Arc<Listener>| !now.iter().any(|new| Arc::ptr_eq(old, new));
+        self.retired.extend(before.listeners.iter().filter(is_gone).cloned());
         self.tell(&Message::Publish(Arc::clone(&self.snapshot)));
+    }
+
+    /// Frees what earlier configurations had and nobody uses any more.
+    ///
+    /// Here, so that no worker does it at the end of some connection: to free large roots takes
+    /// longer than a worker may stand still.
+    pub fn free_retired(&mut self) {
+        // Nobody makes a second one of the last, so what is free stays free.
+        self.retired.retain(|listener| Arc::strong_count(listener) > 1);
     }
 
     /// Accepts nothing more; connections end by themselves.
@@ -236,6 +258,15 @@ impl Gateway {
     /// The log, for events of the gateway itself.
     pub fn log(&mut self) -> &mut LogWriter {
         &mut self.writer
+    }
+
+    /// Opens the log's file anew, for whoever rotates it by renaming.
+    ///
+    /// # Errors
+    /// As [`LogWriter::reopen`].
+    pub fn reopen_log(&mut self) -> io::Result<()> {
+        let target = self.snapshot.log.clone();
+        self.writer.reopen(&target)
     }
 
     /// Waits until all workers have ended; returns the errors of those that failed.
@@ -337,3 +368,7 @@ fn socket_options(listener: &Listener) -> sockopt::SocketOptions {
         recv_buffer_bytes: options.recv_buffer_bytes,
     }
 }
+
+#[cfg(test)]
+#[path = "supervisor_tests.rs"]
+mod tests;

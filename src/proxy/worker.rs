@@ -202,6 +202,7 @@ impl Worker {
     /// New handshakes see `snapshot` from now on, and who is connected is judged by it. What else a
     /// connection got from its listener it keeps.
     fn publish(&self, snapshot: Arc<Snapshot>) {
+        self.upstreams.retain(&snapshot.clusters);
         let before = self.snapshot.replace(Arc::clone(&snapshot));
         // Where only addresses of upstreams have changed the listeners are the same ones.
         let same =

@@ -4,6 +4,8 @@
 
 mod harness;
 
+mod a_bad_file_changes_nothing;
+mod a_changed_file_is_picked_up;
 mod a_gateway_stops_as_it_is_told;
 mod clients_with_a_bad_certificate_are_refused;
 mod clients_with_a_certificate_reach_the_upstream;
@@ -13,6 +15,7 @@ mod it_refuses_to_start_without_io_uring;
 mod many_bytes_and_many_connections_arrive;
 mod only_allowed_identities_pass;
 mod orderly_ends_are_told_from_truncation;
+mod sighup_loads_and_opens_the_log_anew;
 mod upstreams_that_fail_are_survived;
 mod what_is_not_tls_is_refused;
 mod what_waits_for_a_limit_is_served_later;

@@ -53,6 +53,7 @@ impl Configurations {
                 .collect::<Vec<_>>()
         };
         let first = Snapshot {
+            epoch: 1,
             workers: Some(plan.workers),
             cpus: None,
             drain_timeout: Duration::from_secs(10),

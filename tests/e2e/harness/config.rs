@@ -90,6 +90,12 @@ impl Setup {
         self
     }
 
+    /// A server's certificate and key by their files, in place of the usual ones.
+    pub(crate) fn certificate_files(mut self, chain: &Path, key: &Path) -> Self {
+        self.certificates = vec![(chain.to_path_buf(), key.to_path_buf())];
+        self
+    }
+
     /// The clients' root in place of the usual one; `None` leaves the key out.
     pub(crate) fn client_ca(mut self, file: Option<&Path>) -> Self {
         self.client_ca = file.map(Path::to_path_buf);
@@ -113,6 +119,11 @@ impl Setup {
         let path = temp_dir().join("ringfort.toml");
         std::fs::write(&path, self.text()).expect("a temporary file");
         path
+    }
+
+    /// Writes the file in place of one that a gateway runs with, by renaming.
+    pub(crate) fn write_to(&self, path: &Path) {
+        std::fs::rename(self.write(), path).expect("both are in the target folder");
     }
 
     /// Starts a gateway and waits until it listens.

@@ -13,6 +13,7 @@ pub(crate) mod pki;
 pub(crate) mod process;
 pub(crate) mod programs;
 pub(crate) mod raw;
+pub(crate) mod reload;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

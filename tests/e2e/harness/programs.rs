@@ -69,6 +69,24 @@ impl Drop for OpenSsl {
     }
 }
 
+/// What `openssl s_client` prints of a connection: the server's certificate among it.
+pub(crate) fn shown_to_openssl(address: SocketAddr, credentials: &Credentials) -> String {
+    let output = Command::new("openssl")
+        .args(["s_client", "-connect", &address.to_string(), "-servername", SERVER_NAME])
+        .arg("-CAfile")
+        .arg(&pki().root_file)
+        .arg("-cert")
+        .arg(&credentials.leaf_file)
+        .arg("-key")
+        .arg(&credentials.key_file)
+        .arg("-cert_chain")
+        .arg(&credentials.issuers_file)
+        .stdin(Stdio::null())
+        .output()
+        .expect("openssl is installed");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 /// `curl` with the usual roots; the name of the server is resolved to `address`.
 pub(crate) fn curl(
     address: SocketAddr,
