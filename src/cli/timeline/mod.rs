@@ -26,7 +26,7 @@ pub use body::{Body, Certificate, ServerHello, Share};
 pub use decode::{Decoded, Message, Totals};
 pub use error::{Cause, Phase, RecordError};
 pub use print::{colour_wanted, table, table_of};
-pub(super) use print::{printable, steers};
+pub(super) use print::{printable, steers, wrap};
 pub use record::{
     ClientCertificate, Direction, RecordOptions, Recording, ResponseEnd, Trust, record,
 };

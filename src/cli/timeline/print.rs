@@ -107,7 +107,7 @@ pub(in crate::cli) fn steers(c: char) -> bool {
 
 /// Breaks a text into lines of at most `columns`: between clauses (`"; "`) where one does not fit
 /// whole, then between words, and inside a longer word best after a `_`. At least one line.
-fn wrap(text: &str, columns: usize) -> Vec<String> {
+pub(in crate::cli) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line: Vec<char> = Vec::new();
     let clauses =

@@ -1,0 +1,110 @@
+//! From a host to a connection: the addresses of a name, and the first of them that answers.
+//!
+//! It knows nothing of what is said on a connection; only that an address to which no TCP
+//! connection comes about is no reason not to try the next.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::plan::Target;
+use crate::cli::timeline::{
+    Cause, Phase, RecordError, RecordOptions, Recorder, Recording, printable,
+};
+use crate::limits::PROBE_ADDRESSES_MAX;
+
+/// An address to which there was no connection.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Attempt {
+    pub(super) address: String,
+    pub(super) error: String,
+}
+
+/// The addresses of a target, at least one, in the order in which the system gives them.
+///
+/// # Errors
+///
+/// What the resolver says, or that it said nothing within `patience`.
+pub(super) fn resolve(target: &Target, patience: Duration) -> Result<Vec<SocketAddr>, String> {
+    let (name, port) = match target {
+        Target::Address(address) => return Ok(vec![*address]),
+        Target::Name(name, port) => (name.clone(), *port),
+    };
+    let (send, receive) = channel();
+    let shown = name.clone();
+    // getaddrinfo(3) has no deadline: the thread that waits for it may be left behind.
+    let look_up = move || {
+        let found = (name.as_str(), port).to_socket_addrs();
+        let _ = send.send(found.map(|all| all.take(PROBE_ADDRESSES_MAX).collect::<Vec<_>>()));
+    };
+    thread::Builder::new()
+        .name(String::from("resolver"))
+        .spawn(look_up)
+        .map_err(|error| format!("no thread to look {shown} up: {error}"))?;
+    match receive.recv_timeout(patience) {
+        Ok(Ok(addresses)) if addresses.is_empty() => Err(format!("{shown} has no address")),
+        Ok(Ok(addresses)) => Ok(distinct(addresses)),
+        Ok(Err(error)) => Err(format!("{shown} cannot be looked up: {error}")),
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+            Err(format!("{shown}: the resolver did not answer in time"))
+        }
+    }
+}
+
+fn distinct(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let mut all = Vec::new();
+    for address in addresses {
+        if !all.contains(&address) {
+            all.push(address);
+        }
+    }
+    all
+}
+
+/// Records a connection to the first of these addresses that takes one, and tells which did not.
+/// Each has its part of the time left until `deadline` to do so.
+pub(super) fn first(
+    recorder: &Recorder,
+    options: &mut RecordOptions<'_>,
+    addresses: &[SocketAddr],
+    deadline: Instant,
+) -> (Vec<Attempt>, Result<Recording, RecordError>) {
+    let mut attempts = Vec::new();
+    for (index, address) in addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let others = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+        options.address = *address;
+        set_times(options, left / others, left);
+        let outcome = recorder.record(options);
+        match outcome {
+            Err(error) if is_unconnected(&error) && others > 1 => attempts.push(Attempt {
+                address: address.to_string(),
+                error: printable(&error.cause.to_string()),
+            }),
+            outcome => return (attempts, outcome),
+        }
+    }
+    // invariant: `resolve` gives at least one address, and the last one always returns.
+    unreachable!("at least one address")
+}
+
+/// Gives a connection these times: to be established, and for each step after that.
+pub(super) fn set_times(options: &mut RecordOptions<'_>, connect: Duration, each: Duration) {
+    // A socket takes no time at all for an error.
+    let least = Duration::from_millis(1);
+    options.connect_timeout = connect.max(least);
+    options.handshake_timeout = each.max(least);
+    options.response_timeout = each.max(least);
+}
+
+/// Whether there was no TCP connection, so that another address may have one.
+fn is_unconnected(error: &RecordError) -> bool {
+    let phase = match &error.cause {
+        Cause::Io { phase, .. } | Cause::Timeout { phase, .. } => *phase,
+        _ => return false,
+    };
+    phase == Phase::Connect
+}
