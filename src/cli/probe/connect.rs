@@ -87,8 +87,10 @@ pub(super) fn first(
             outcome => return (attempts, outcome),
         }
     }
-    // invariant: `resolve` gives at least one address, and the last one always returns.
-    unreachable!("at least one address")
+    // Only where there was none; `resolve` gives at least one.
+    let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+    let cause = Cause::Io { phase: Phase::Connect, source };
+    (attempts, Err(RecordError { address: options.address, cause, recording: None }))
 }
 
 /// Gives a connection these times: to be established, and for each step after that.
@@ -107,4 +109,76 @@ fn is_unconnected(error: &RecordError) -> bool {
         _ => return false,
     };
     phase == Phase::Connect
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use rustls::pki_types::ServerName;
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+    use crate::cli::timeline::{ResponseEnd, Trust};
+    use crate::tls::provider::{Backend, provider};
+
+    fn options() -> RecordOptions<'static> {
+        let backend = Backend::preferred().expect("a backend");
+        RecordOptions {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+            server_name: ServerName::try_from("a.example").expect("a name"),
+            trust: Trust::Unverified,
+            peer: "server",
+            client_cert: None,
+            alpn: Vec::new(),
+            versions: rustls::ALL_VERSIONS,
+            provider: provider(backend, &[], &[]).expect("all that it has").into(),
+            connect_timeout: Duration::from_secs(1),
+            handshake_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_secs(1),
+            request: b"",
+            response_end: ResponseEnd::Bytes(0),
+            response_bytes_max: 0,
+        }
+    }
+
+    #[test]
+    fn the_next_address_is_tried_where_one_takes_no_connection() {
+        // Bound and never listening: nobody else can come to listen there.
+        let held = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        held.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
+        let closed = held.local_addr().expect("bound").as_socket().expect("IPv4");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let open = listener.local_addr().expect("bound");
+        let server = thread::spawn(move || drop(listener.accept()));
+
+        let mut options = options();
+        let recorder = Recorder::new(&options).expect("good options");
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let (attempts, outcome) = first(&recorder, &mut options, &[closed, open], deadline);
+        server.join().expect("no panic");
+        assert_eq!(attempts.len(), 1, "{attempts:?}");
+        assert_eq!(attempts[0].address, closed.to_string());
+        let error = outcome.expect_err("it closes at once");
+        assert_eq!(error.address, open, "{error}");
+        assert!(error.recording.is_some(), "{error}");
+
+        let (attempts, outcome) = first(&recorder, &mut options, &[closed, closed], deadline);
+        assert_eq!(attempts.len(), 1, "{attempts:?}");
+        assert!(is_unconnected(&outcome.expect_err("nobody listens")));
+    }
+
+    #[test]
+    fn a_name_has_its_addresses_and_an_unknown_one_an_error() {
+        let patience = Duration::from_secs(20);
+        let name = |name: &str| Target::Name(name.into(), 7);
+        let found = resolve(&name("localhost"), patience).expect("every machine has it");
+        assert!(found.iter().all(|address| address.ip().is_loopback() && address.port() == 7));
+        let error = resolve(&name("no.such.name.invalid"), patience).expect_err("RFC 6761, 6.4");
+        assert!(error.contains("no.such.name.invalid"), "{error}");
+        let none = resolve(&name("localhost"), Duration::ZERO).expect_err("no time");
+        assert!(none.contains("in time"), "{none}");
+        let twice = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 1)); 2];
+        assert_eq!(distinct(twice).len(), 1);
+    }
 }

@@ -69,6 +69,8 @@ pub(super) struct ClientCertificate {
     pub(super) authorities: Vec<String>,
     /// Whether it may name more than are listed.
     pub(super) authorities_cut: bool,
+    /// Whether one was there to be presented.
+    pub(super) given: bool,
     pub(super) presented: bool,
 }
 

@@ -4,6 +4,8 @@
 //! is done before the server has looked at its certificate (RFC 8446, 2): what comes after that
 //! still decides.
 
+use std::net::SocketAddr;
+
 use serde::Serialize;
 
 use super::alerts;
@@ -60,7 +62,7 @@ pub(super) fn judge(outcome: Result<Recording, RecordError>) -> Verdict {
         }
         Err(error) => error,
     };
-    let RecordError { cause, recording, .. } = error;
+    let RecordError { address, cause, recording } = error;
     let failed = |result, failure, recording| {
         let failure = Some(failure);
         Verdict { result, failure, note: None, recording }
@@ -73,7 +75,12 @@ pub(super) fn judge(outcome: Result<Recording, RecordError>) -> Verdict {
     {
         return done(Some(note), recording);
     }
-    let failure = failure(&cause, recording.as_deref());
+    let failure = match &cause {
+        Cause::Io { phase: Phase::Connect, .. } | Cause::Timeout { phase: Phase::Connect, .. } => {
+            unconnected(address, &cause)
+        }
+        cause => failure(cause, recording.as_deref()),
+    };
     failed(Outcome::Failed, failure, recording)
 }
 
@@ -121,6 +128,20 @@ fn ending(cause: &Cause) -> String {
     }
 }
 
+/// No TCP connection to the last address that was tried.
+fn unconnected(address: SocketAddr, cause: &Cause) -> Failure {
+    let why = match cause {
+        Cause::Io { source, .. } => printable(&source.to_string()),
+        _ => String::from("no answer in time"),
+    };
+    Failure {
+        kind: if matches!(cause, Cause::Io { .. }) { "connect" } else { "timeout" },
+        phase: phase_name(Phase::Connect),
+        alert: None,
+        text: format!("no connection to {address}: {why}"),
+    }
+}
+
 fn failure(cause: &Cause, recording: Option<&Recording>) -> Failure {
     let made = |kind, phase, text: String| {
         let text = printable(&text);
@@ -135,9 +156,6 @@ fn failure(cause: &Cause, recording: Option<&Recording>) -> Failure {
                 ending(cause)
             );
             made(kind, Phase::Response, text)
-        }
-        Cause::Io { phase: Phase::Connect, source } => {
-            made("connect", Phase::Connect, format!("no connection: {source}"))
         }
         Cause::Io { phase, .. } => made("io", *phase, cause.to_string()),
         Cause::Closed { phase } => made("closed", *phase, cause.to_string()),

@@ -109,7 +109,10 @@ impl Report {
                 reason: Some(String::from("there was no connection")),
             },
             chain: Chain::default(),
-            client_certificate: ClientCertificate::default(),
+            client_certificate: ClientCertificate {
+                given: options.client_cert.is_some(),
+                ..ClientCertificate::default()
+            },
             resumption: Resumption::unknown(),
             wire: Wire::default(),
             timeline: Vec::new(),
@@ -132,7 +135,8 @@ impl Report {
         self.negotiated = facts.negotiated;
         self.verification = facts.verification;
         self.chain = facts.chain;
-        self.client_certificate = facts.client_certificate;
+        let given = self.client_certificate.given;
+        self.client_certificate = ClientCertificate { given, ..facts.client_certificate };
         self.wire =
             Wire { to_server: decoded.to_server.into(), to_client: decoded.to_client.into() };
         let mut rows = recording.timeline(&[]);

@@ -93,6 +93,9 @@ impl Page {
             (None, _) => "unknown",
             (Some(false), _) => "not asked for",
             (Some(true), true) => "asked for; presented",
+            (Some(true), false) if asked.given => {
+                "asked for; none presented: the server takes no signature of the key given"
+            }
             (Some(true), false) => "asked for; none presented",
         };
         self.line("client certificate", text);

@@ -326,6 +326,10 @@ impl Run<'_> {
         match self.tls.process_new_packets() {
             Ok(state) => self.peer_closed = state.peer_has_closed(),
             Err(error) => {
+                if !self.tls.is_handshaking() {
+                    // The last of the handshake came with it.
+                    self.phase = Phase::Response;
+                }
                 // Our own alert is part of the story; that it may not go out is not.
                 let _ = self.flush();
                 let phase = self.phase;
