@@ -159,7 +159,15 @@ fn failure(cause: &Cause, recording: Option<&Recording>) -> Failure {
         }
         Cause::Io { phase, .. } => made("io", *phase, cause.to_string()),
         Cause::Closed { phase } => made("closed", *phase, cause.to_string()),
-        Cause::Timeout { phase, .. } => made("timeout", *phase, cause.to_string()),
+        Cause::Timeout { phase, .. } => {
+            let text = match phase {
+                Phase::Response => "the server did not take the client's Finished in time",
+                Phase::Connect | Phase::Handshake => {
+                    "the server did not complete the handshake in time; is it the right port?"
+                }
+            };
+            made("timeout", *phase, String::from(text))
+        }
         Cause::Tls { phase, error: rustls::Error::InvalidMessage(_) }
             if *phase == Phase::Handshake =>
         {
