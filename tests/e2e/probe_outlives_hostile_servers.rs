@@ -90,11 +90,12 @@ fn a_server_that_says_nothing_or_little_is_left_in_time() {
 fn what_is_not_tls_is_named() {
     for (answer, kind, said) in [
         (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "not_tls", "plain HTTP"),
+        (b"<!DOCTYPE HTML>", "not_tls", "plain HTTP"),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "not_tls", "SSH"),
         (b"\x1b[2J\x1b]0;owned\x07", "not_tls", "does not answer in TLS"),
         (&[0xff; 4096], "not_tls", "does not answer in TLS"),
         // A ServerHello of random bytes.
-        (&[22, 3, 3, 0, 8, 2, 0, 0, 4, 9, 9, 9, 9], "not_tls", "does not answer in TLS"),
+        (&[22, 3, 3, 0, 8, 2, 0, 0, 4, 9, 9, 9, 9], "tls", "not well-formed"),
         // Application data before any key.
         (&[23, 3, 3, 0, 3, 1, 2, 3], "tls", ""),
     ] {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::harness::pki::{SERVER_NAME, profile, write_root};
 use crate::harness::probe::{TlsServer, presenting, probe, probe_any, read_to_end, serve_tls};
-use crate::harness::{Origin, Setup, free_address, pki};
+use crate::harness::{Origin, Setup, free_address, pki, temp_dir};
 
 fn root() -> String {
     pki().root_file.display().to_string()
@@ -327,4 +327,22 @@ fn arguments_that_are_wrong_are_a_status_of_their_own() {
         assert!(probed.err.contains(said), "{arguments:?}: {}", probed.err);
         assert_eq!(probed.out, "", "{arguments:?}");
     }
+}
+
+#[test]
+fn a_key_too_weak_to_verify_a_signature_with_is_not_taken_for_a_bad_chain() {
+    let dir = temp_dir();
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| dir.join(name).display().to_string());
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:1024", "-nodes", "-subj", "/CN=weak"])
+        .args(["-out", &cert, "-keyout", &key])
+        .output()
+        .expect("openssl is installed");
+    assert!(made.status.success(), "{made:?}");
+    let arguments = ["-cert", &cert, "-key", &key, "-cipher", "ALL:@SECLEVEL=0"];
+    let server = TlsServer::openssl_of(&arguments);
+    let (_, json) = probe(server.address, &[]);
+    let said = json["failure"]["text"].as_str().expect("a text");
+    assert!(said.contains("signature"), "{said}");
+    assert_eq!(json["chain"]["certificates"][0]["key"], "RSA 1024", "{json:#}");
 }

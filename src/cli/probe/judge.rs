@@ -168,17 +168,11 @@ fn failure(cause: &Cause, recording: Option<&Recording>) -> Failure {
             };
             made("timeout", *phase, String::from(text))
         }
-        Cause::Tls { phase, error: rustls::Error::InvalidMessage(_) }
-            if *phase == Phase::Handshake =>
-        {
+        Cause::Tls { phase, error } => {
             let first = recording.map_or(&[][..], |recording| recording.first_bytes(FIRST_BYTES));
-            let text = match protocol(first) {
-                Some(other) => format!("the server answers in {other}, not in TLS"),
-                None => cause.to_string(),
-            };
-            made("not_tls", *phase, text)
+            let (kind, text) = broken(first, error);
+            made(kind, *phase, text.unwrap_or_else(|| cause.to_string()))
         }
-        Cause::Tls { phase, .. } => made("tls", *phase, cause.to_string()),
         Cause::TooMuch { .. } => made("too_much", Phase::Handshake, cause.to_string()),
         Cause::Roots(_) | Cause::Options(_) | Cause::Refused { .. } => {
             made("tls", Phase::Connect, cause.to_string())
@@ -186,10 +180,38 @@ fn failure(cause: &Cause, recording: Option<&Recording>) -> Failure {
     }
 }
 
+/// What the client found wrong with a server that began so: its kind, and where there is a better
+/// text than the usual one, that.
+fn broken(first: &[u8], error: &rustls::Error) -> (&'static str, Option<String>) {
+    // The content types and the major version of every record since SSL 3.0.
+    let is_tls = matches!(first, [20..=23, 3, ..]);
+    match error {
+        rustls::Error::InvalidMessage(_) if !is_tls => {
+            let text =
+                protocol(first).map(|other| format!("the server answers in {other}, not in TLS"));
+            ("not_tls", text)
+        }
+        rustls::Error::InvalidMessage(_) => {
+            ("tls", Some(format!("the server sent a message that is not well-formed: {error}")))
+        }
+        // No chain ends a probe: it is the signature of the handshake.
+        rustls::Error::InvalidCertificate(_) => {
+            let text = format!(
+                "the server's signature does not verify under the key of its certificate, or the \
+                 certificate or the key is of a kind or size that the client does not take: {error}"
+            );
+            ("tls", Some(text))
+        }
+        _ => ("tls", None),
+    }
+}
+
 /// The protocol that begins so, where it is one that is often met on a wrong port.
 fn protocol(first: &[u8]) -> Option<&'static str> {
-    let known: [(&[u8], &str); 6] = [
+    let known: [(&[u8], &str); 8] = [
         (b"HTTP/", "plain HTTP"),
+        (b"<!DOCTYP", "plain HTTP"),
+        (b"<html", "plain HTTP"),
         (b"SSH-", "SSH"),
         (b"220", "SMTP or FTP"),
         (b"+OK", "POP3"),

@@ -90,12 +90,18 @@ pub(crate) struct TlsServer {
 impl TlsServer {
     /// `openssl s_server` with the usual certificate and roots.
     pub(crate) fn openssl(arguments: &[&str]) -> Self {
+        let path = |path: &std::path::Path| path.display().to_string();
         let server = &pki().server;
+        let [leaf, key] = [path(&server.leaf_file), path(&server.key_file)];
+        let [issuers, root] = [path(&server.issuers_file), path(&pki().root_file)];
+        let usual = ["-cert", &leaf, "-key", &key, "-cert_chain", &issuers, "-CAfile", &root];
+        Self::openssl_of(&[&usual[..], arguments].concat())
+    }
+
+    /// The same with a certificate and a key of its own.
+    pub(crate) fn openssl_of(arguments: &[&str]) -> Self {
         let mut command = Command::new("openssl");
-        command.args(["s_server", "-www", "-accept", "127.0.0.1:0"]);
-        command.arg("-cert").arg(&server.leaf_file).arg("-key").arg(&server.key_file);
-        command.arg("-cert_chain").arg(&server.issuers_file);
-        command.arg("-CAfile").arg(&pki().root_file).args(arguments);
+        command.args(["s_server", "-www", "-accept", "127.0.0.1:0"]).args(arguments);
         Self::start(command, |line| line.strip_prefix("ACCEPT ")?.parse().ok())
     }
 
