@@ -1,5 +1,6 @@
 //! `ringfort probe` tells of servers of several makes what they are known to do.
 
+use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 use std::process::Command;
 use std::sync::Arc;
@@ -345,4 +346,47 @@ fn a_key_too_weak_to_verify_a_signature_with_is_not_taken_for_a_bad_chain() {
     let said = json["failure"]["text"].as_str().expect("a text");
     assert!(said.contains("signature"), "{said}");
     assert_eq!(json["chain"]["certificates"][0]["key"], "RSA 1024", "{json:#}");
+}
+
+/// The paths of all fields of a document, as docs/probe.md writes them.
+fn paths(value: &Value, prefix: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let dot = if prefix.is_empty() { "" } else { "." };
+                paths(value, &format!("{prefix}{dot}{name}"), found);
+            }
+        }
+        Value::Array(values) if values.iter().all(Value::is_object) && !values.is_empty() => {
+            values.iter().for_each(|value| paths(value, &format!("{prefix}[]"), found));
+        }
+        _ => {
+            found.insert(prefix.to_owned());
+        }
+    }
+}
+
+#[test]
+fn the_page_explains_every_field_of_the_document_and_no_other() {
+    let server = TlsServer::openssl(&["-Verify", "3", "-verify_return_error"]);
+    let (_, json) = probe(server.address, &[]);
+    let mut written = BTreeSet::new();
+    paths(&json, "", &mut written);
+    // An address that takes no connection is not to be had by a name everywhere.
+    assert!(written.remove("attempts"), "{json:#}");
+    written.extend(["attempts[].address", "attempts[].error"].map(String::from));
+    written.insert("failure".into());
+    written.insert("failure.alert".into());
+
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/probe.md");
+    let page = std::fs::read_to_string(page).expect("the page is there");
+    let (_, section) = page.split_once("## The document").expect("a section");
+    let (section, _) = section.split_once("\n## ").expect("another section");
+    let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    let listed: BTreeSet<String> = cells
+        .flat_map(|cell| cell.split('`').step_by(2).collect::<Vec<_>>())
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(listed, written);
 }
