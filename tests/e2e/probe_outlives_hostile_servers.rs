@@ -234,6 +234,26 @@ fn endless_tickets_and_endless_data_are_cut_off() {
     assert_bounded(&probed);
 }
 
+#[test]
+fn the_time_given_is_for_all_of_it_together() {
+    // A handshake that takes most of the time, and then a trickle without an end.
+    let slow = serve_tls(
+        || {
+            std::thread::sleep(Duration::from_millis(2500));
+            usual()
+        },
+        |mut stream| {
+            while stream.write_all(b"x").and_then(|()| stream.flush()).is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        },
+    );
+    let (probed, json) = probe(slow, &["--timeout-ms", "3000"]);
+    assert_eq!(json["result"], "done", "{json:#}");
+    // Each step on its own would have let it have 5.5 s.
+    assert!(probed.took < Duration::from_millis(4500), "{:?}", probed.took);
+}
+
 fn self_signed(common_name: &str, names: usize) -> (CertificateDer<'static>, KeyPair) {
     let names: Vec<String> = (0..names).map(|index| format!("{index}.many.test")).collect();
     let mut params = CertificateParams::new(names).expect("DNS names");

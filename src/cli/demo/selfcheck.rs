@@ -191,6 +191,7 @@ impl SelfCheck<'_> {
             connect_timeout: PATIENCE,
             handshake_timeout: PATIENCE,
             response_timeout: PATIENCE,
+            total_timeout: 3 * PATIENCE,
             request: request.as_bytes(),
             response_end: ResponseEnd::Close,
             response_bytes_max: RESPONSE_BYTES_MAX,

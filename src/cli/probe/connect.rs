@@ -93,13 +93,14 @@ pub(super) fn first(
     (attempts, Err(RecordError { address: options.address, cause, recording: None }))
 }
 
-/// Gives a connection these times: to be established, and for each step after that.
-pub(super) fn set_times(options: &mut RecordOptions<'_>, connect: Duration, each: Duration) {
+/// Gives a connection these times: to be established, and for all of it.
+pub(super) fn set_times(options: &mut RecordOptions<'_>, connect: Duration, total: Duration) {
     // A socket takes no time at all for an error.
     let least = Duration::from_millis(1);
     options.connect_timeout = connect.max(least);
-    options.handshake_timeout = each.max(least);
-    options.response_timeout = each.max(least);
+    options.handshake_timeout = total.max(least);
+    options.response_timeout = total.max(least);
+    options.total_timeout = total.max(least);
 }
 
 /// Whether there was no TCP connection, so that another address may have one.
@@ -136,6 +137,7 @@ mod tests {
             connect_timeout: Duration::from_secs(1),
             handshake_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),
+            total_timeout: Duration::from_secs(3),
             request: b"",
             response_end: ResponseEnd::Bytes(0),
             response_bytes_max: 0,

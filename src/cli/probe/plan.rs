@@ -67,6 +67,7 @@ impl Plan {
             connect_timeout: timeout,
             handshake_timeout: timeout,
             response_timeout: timeout,
+            total_timeout: timeout,
             request: b"",
             response_end: ResponseEnd::Quiet(Duration::from_millis(PROBE_QUIET_MS)),
             response_bytes_max: PROBE_RESPONSE_BYTES_MAX,

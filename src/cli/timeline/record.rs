@@ -51,6 +51,8 @@ pub struct RecordOptions<'a> {
     pub handshake_timeout: Duration,
     /// Most time from then until the response is there.
     pub response_timeout: Duration,
+    /// Most time for all of that together.
+    pub total_timeout: Duration,
     /// What to send once the handshake is done; may be empty.
     pub request: &'a [u8],
     /// When the response counts as complete.
@@ -135,13 +137,15 @@ pub(super) fn run(
         resumed: false,
         closed_in_order: false,
     };
+    let last = began + options.total_timeout;
     let mut run = Run {
         socket,
         tls,
         recording: &mut recording,
         phase: Phase::Handshake,
         timeout: options.handshake_timeout,
-        deadline: Instant::now() + options.handshake_timeout,
+        deadline: last.min(Instant::now() + options.handshake_timeout),
+        last,
         write_error: None,
         peer_closed: false,
         response_bytes_max: options.response_bytes_max.min(TIMELINE_RESPONSE_BYTES_MAX),
@@ -179,6 +183,8 @@ struct Run<'a> {
     phase: Phase,
     timeout: Duration,
     deadline: Instant,
+    /// When all of it has to be over.
+    last: Instant,
     /// A write that failed: most often the server has refused and gone, and its alert, still to be
     /// read, is the better news.
     write_error: Option<io::Error>,
@@ -200,7 +206,7 @@ impl Run<'_> {
         self.phase = Phase::Response;
         self.timeout = options.response_timeout;
         if self.write_error.is_none() {
-            self.deadline = Instant::now() + self.timeout;
+            self.deadline = self.last.min(Instant::now() + self.timeout);
         }
         let queued = self.tls.writer().write_all(options.request);
         queued.map_err(|source| self.io(source))?;

@@ -82,6 +82,7 @@ impl Pki {
             connect_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(5),
+            total_timeout: Duration::from_secs(15),
             request: REQUEST,
             response_end: ResponseEnd::Close,
             response_bytes_max: 1000,
