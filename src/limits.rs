@@ -300,6 +300,28 @@ pub const TIMELINE_LIST_MAX: usize = 64;
 /// Traffic secrets that a recording keeps.
 pub const TIMELINE_SECRETS_MAX: usize = 16;
 
+/// Milliseconds that a probe takes at most, by default.
+pub const PROBE_TIMEOUT_MS_DEFAULT: u64 = 10_000;
+/// Milliseconds that a probe may be given.
+pub const PROBE_TIMEOUT_MS_MAX: u64 = 600_000;
+/// Milliseconds of quiet after its handshake that a probe waits for, at least: a TLS 1.3 server
+/// refuses a client, and hands out tickets, after the client's Finished.
+pub const PROBE_QUIET_MS: u64 = 500;
+/// Addresses of one name that a probe tries.
+pub const PROBE_ADDRESSES_MAX: usize = 16;
+/// Application protocols that a probe offers.
+pub const PROBE_ALPN_MAX: usize = 16;
+/// Bytes of an application protocol's name (RFC 7301, 3.1).
+pub const ALPN_NAME_BYTES_MAX: usize = 255;
+/// Bytes that a server may send unasked before a probe stops listening.
+pub const PROBE_RESPONSE_BYTES_MAX: usize = 64 * 1024;
+/// Characters of one text of the server's in a probe's report.
+pub const PROBE_TEXT_CHARS_MAX: usize = 256;
+/// Characters of the details of one line of a probe's timeline.
+pub const PROBE_DETAILS_CHARS_MAX: usize = 1024;
+/// Lines of a probe's timeline.
+pub const PROBE_ROWS_MAX: usize = 64;
+
 /// Bytes of a request's head that the demo's origin reads.
 pub const DEMO_HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of a request's body that the demo's origin reads, and throws away.
@@ -356,3 +378,6 @@ const _: () = assert!(BACKLOG_DEFAULT <= BACKLOG_MAX);
 const _: () = assert!(2 * HANDSHAKE_BYTES_MAX <= TIMELINE_WIRE_BYTES_MAX);
 const _: () = assert!(2 * TIMELINE_RESPONSE_BYTES_MAX <= TIMELINE_WIRE_BYTES_MAX);
 const _: () = assert!(SESSION_CACHE_BYTES_MIN as usize / SESSION_SHARDS > SESSION_BYTES_MAX + 2048);
+const _: () = assert!(PROBE_RESPONSE_BYTES_MAX <= TIMELINE_RESPONSE_BYTES_MAX);
+const _: () = assert!(PROBE_QUIET_MS < PROBE_TIMEOUT_MS_DEFAULT);
+const _: () = assert!(PROBE_TIMEOUT_MS_DEFAULT <= PROBE_TIMEOUT_MS_MAX);

@@ -16,6 +16,8 @@ mod many_bytes_and_many_connections_arrive;
 mod only_allowed_identities_pass;
 mod orderly_ends_are_told_from_truncation;
 mod sighup_loads_and_opens_the_log_anew;
+mod probe_outlives_hostile_servers;
+mod probe_tells_what_a_tls_server_does;
 mod upstreams_that_fail_are_survived;
 mod what_is_not_tls_is_refused;
 mod what_waits_for_a_limit_is_served_later;

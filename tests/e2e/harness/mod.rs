@@ -10,6 +10,7 @@ pub(crate) mod config;
 pub(crate) mod gateway;
 pub(crate) mod origin;
 pub(crate) mod pki;
+pub(crate) mod probe;
 pub(crate) mod process;
 pub(crate) mod programs;
 pub(crate) mod raw;
