@@ -17,6 +17,7 @@ use super::relay::{Deadlines, Relay};
 use super::worker::Worker;
 use crate::config::snapshot::{Cluster, Snapshot};
 use crate::error::{CloseKind, CloseReason, Source};
+use crate::identity::Presented;
 use crate::log::{ConnectionRecord, Negotiated};
 use crate::planted::{Bug, planted};
 use crate::policy::{Decision, decide};
@@ -140,7 +141,12 @@ async fn shake_hands(
             visit.settle(resumed);
         }
     };
-    let agreed = handshake(stream, &mut session, received, settle).await?;
+    let agreed = handshake(stream, &mut session, received, settle).await;
+    if let (Err(_), Some(refused)) = (&agreed, visit.take_refused()) {
+        record.presented = Some(Box::new(Presented::of(&refused.chain)));
+        record.set_detail(&refused.refused);
+    }
+    let agreed = agreed?;
     record.negotiated = Some(Negotiated {
         version: agreed.version.into(),
         suite: agreed.suite.suite().into(),
@@ -267,7 +273,9 @@ fn reason_of(error: &HandshakeError, record: &mut ConnectionRecord) -> CloseReas
     };
     match error {
         HandshakeError::Hello(error) => record.set_detail(error),
-        HandshakeError::Session(error) => record.set_detail(error),
+        // Of a chain that was refused more is known.
+        HandshakeError::Session(error) if record.detail.is_none() => record.set_detail(error),
+        HandshakeError::Session(_) => {}
         HandshakeError::Io(errno) => record.set_detail(errno),
         HandshakeError::Eof => {}
     }

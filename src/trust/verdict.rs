@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use lru::LruCache;
-use rustls::Error;
 use rustls::pki_types::{CertificateDer, UnixTime};
 
 use super::crl::Revoked;
@@ -35,7 +34,7 @@ pub struct Verdict {
 }
 
 struct Refusal {
-    error: Error,
+    refused: Refused,
     until: u64,
 }
 
@@ -91,7 +90,7 @@ impl VerdictCache {
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> (Result<Arc<Verdict>, Error>, Found) {
+    ) -> (Result<Arc<Verdict>, Refused>, Found) {
         let key = key_of(scope, leaf, intermediates);
         if let Some(known) = self.accepted.get(&key)
             && check_now(scope, &known.chain, now).is_ok()
@@ -101,7 +100,7 @@ impl VerdictCache {
         if let Some(refusal) = self.refused.get(&key)
             && now.as_secs() < refusal.until
         {
-            return (Err(refusal.error.clone()), Found::Hit);
+            return (Err(refusal.refused.clone()), Found::Hit);
         }
         let judged = judge(scope, verifier, leaf, intermediates, now).map(Arc::new);
         match &judged {
@@ -109,10 +108,10 @@ impl VerdictCache {
                 self.refused.pop(&key);
                 self.accepted.put(key, Arc::clone(verdict));
             }
-            Err(error) => {
+            Err(refused) => {
                 self.accepted.pop(&key);
                 let until = now.as_secs().saturating_add(REFUSAL_TTL_S);
-                self.refused.put(key, Refusal { error: error.clone(), until });
+                self.refused.put(key, Refusal { refused: refused.clone(), until });
             }
         }
         (judged, Found::Miss)
@@ -129,12 +128,24 @@ pub fn judge(
     leaf: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
     now: UnixTime,
-) -> Result<Verdict, Error> {
+) -> Result<Verdict, Refused> {
     let now_unix_s = unix_s(now);
     let check = |chain: &VerifiedChain| {
-        scope.revocation().check(&chain.links, now_unix_s).map(drop).map_err(Refused::from)
+        let lists = scope.revocation();
+        lists.check(&chain.links, now_unix_s).map(drop).map_err(|revoked| {
+            Refused::new(revoked.refusal(), lists.say(revoked, &chain.links, now_unix_s))
+        })
     };
-    let chain = verifier.verify(leaf, intermediates, now, &check)?;
+    let verified = verifier.verify(leaf, intermediates, now, &check);
+    let chain = verified.map_err(|refused| {
+        let presented: Vec<CertificateDer<'_>> =
+            [leaf].into_iter().chain(intermediates).cloned().collect();
+        match scope.nearest(refused.refusal, &presented) {
+            // First, for what is beyond the bound of a detail is cut off.
+            Some(hint) => Refused { text: format!("{hint}; {}", refused.text), ..refused },
+            None => refused,
+        }
+    })?;
     let key = key_of(scope, leaf, intermediates);
     let identity = Identity::from_der(leaf).map(Arc::new);
     Ok(Verdict { key, chain, bounds: *scope.bounds(), identity })
@@ -171,12 +182,6 @@ impl Verdict {
     /// What a session of this client is bound to.
     pub fn bound(&self) -> BoundClient {
         BoundClient { verdict: self.key, chain: self.chain.clone() }
-    }
-}
-
-impl From<Revoked> for Refused {
-    fn from(revoked: Revoked) -> Self {
-        Self::new(revoked.refusal(), revoked.to_string())
     }
 }
 

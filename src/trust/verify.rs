@@ -27,7 +27,7 @@ use x509_parser::nom::Parser;
 use super::crl::{IssuerId, Link, Serial};
 use crate::error::Refusal;
 pub use crate::identity::KeyType;
-use crate::identity::{Identity, PublicKey};
+use crate::identity::{Identity, PublicKey, name_from_der};
 use crate::limits::CHAIN_CERTIFICATES_MAX;
 
 mod refused;
@@ -109,6 +109,7 @@ pub struct Anchors {
     roots: Vec<TrustAnchor<'static>>,
     ids: Vec<IssuerId>,
     domains: Vec<Option<Arc<str>>>,
+    labels: Vec<Box<str>>,
 }
 
 impl Anchors {
@@ -127,12 +128,20 @@ impl Anchors {
             self.ids.push(issuer_id(&root.subject, &spki));
             self.roots.push(root.clone());
             self.domains.push(domain.cloned());
+            let name = DistinguishedName::in_sequence(&root.subject);
+            let label = name_from_der(name.as_ref()).unwrap_or_else(|_| "an anchor".into());
+            self.labels.push(label.into());
         }
     }
 
     /// Who they are, and which trust domain they are bound to.
     pub fn ids(&self) -> impl Iterator<Item = (IssuerId, Option<&str>)> {
         self.ids.iter().copied().zip(self.domains.iter().map(|domain| domain.as_deref()))
+    }
+
+    /// The roots, each with its subject as an RFC 4514 string.
+    pub fn labelled(&self) -> impl Iterator<Item = (&TrustAnchor<'static>, &str)> {
+        self.roots.iter().zip(self.labels.iter().map(|label| &**label))
     }
 
     /// The roots, as webpki takes them.
@@ -264,20 +273,20 @@ impl ClientVerifier {
     ///
     /// # Errors
     ///
-    /// The refusal as rustls' error; [`refusal_of`] names it.
+    /// The one cause for which the chain is refused.
     pub fn verify(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
         check: PathCheck<'_>,
-    ) -> Result<VerifiedChain, Error> {
+    ) -> Result<VerifiedChain, Refused> {
         let Some(observer) = &self.observer else {
             return self.verify_chain(leaf, intermediates, now, check);
         };
         observer.verification_started();
         let result = self.verify_chain(leaf, intermediates, now, check);
-        observer.verification_finished(outcome(&result));
+        observer.verification_finished(result.as_ref().map(|_| ()).map_err(|it| it.refusal));
         result
     }
 
@@ -287,11 +296,12 @@ impl ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
         check: PathCheck<'_>,
-    ) -> Result<VerifiedChain, Error> {
+    ) -> Result<VerifiedChain, Refused> {
         let certificates = intermediates.len() + 1;
         let certificates_max = self.options.chain_certificates_max;
         if certificates > certificates_max {
-            return Err(ChainRefused::TooLong { certificates, certificates_max }.into());
+            let too_long = ChainRefused::TooLong { certificates, certificates_max };
+            return Err(Error::from(too_long).into());
         }
         for (position, certificate) in [leaf].into_iter().chain(intermediates).enumerate() {
             self.check_key(certificate, position)?;
@@ -321,9 +331,9 @@ impl ClientVerifier {
             Some(&verify_path),
         );
         match (path, refused_path.take()) {
-            (Ok(path), _) => self.describe(&path).map_err(Error::from),
-            (Err(_), Some(refused)) => Err(refused.into()),
-            (Err(error), None) => Err(self.explain(refused::from_webpki(error), leaf)),
+            (Ok(path), _) => self.describe(&path),
+            (Err(_), Some(refused)) => Err(refused),
+            (Err(error), None) => Err(self.explain(refused::from_webpki(error), leaf).into()),
         }
     }
 

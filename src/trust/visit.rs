@@ -21,7 +21,7 @@ use super::session::{Binding, Declined};
 use super::store::{SessionStore, Stored};
 use super::tickets::TicketKeys;
 use super::verdict::{Found, Verdict, VerdictCache, unix_s};
-use super::verify::{ClientAuth, ClientVerifier, SignatureVersion};
+use super::verify::{ClientAuth, ClientVerifier, Refused, SignatureVersion};
 use crate::identity::Identity;
 use crate::metrics::counter::WorkerCounters;
 use crate::policy::{Decision, decide};
@@ -81,7 +81,7 @@ pub struct RefusedChain {
     /// As it was presented, the leaf first.
     pub chain: Vec<CertificateDer<'static>>,
     /// Why.
-    pub error: Error,
+    pub refused: Refused,
 }
 
 /// Who was let in by the handshake.
@@ -254,10 +254,11 @@ impl Visit {
                 state.verdict = Some(verdict);
                 Ok(())
             }
-            Err(error) => {
+            Err(refused) => {
+                let error = refused.error().clone();
                 let chain = [leaf].into_iter().chain(intermediates);
                 let chain = chain.map(|it| it.clone().into_owned()).collect();
-                state.refused = Some(RefusedChain { chain, error: error.clone() });
+                state.refused = Some(RefusedChain { chain, refused });
                 Err(error)
             }
         }

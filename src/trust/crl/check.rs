@@ -1,7 +1,6 @@
 //! The answer for one path: whether one of its certificates was revoked, and until when that holds.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,26 +76,6 @@ impl Revoked {
     }
 }
 
-impl fmt::Display for Revoked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Revoked { position, when } => {
-                write!(f, "certificate {position} of the path was revoked at {when} (seconds)")
-            }
-            Self::Missing { position } => {
-                write!(f, "no revocation list speaks of certificate {position} of the path")
-            }
-            Self::Stale { position, since } => write!(
-                f,
-                "the revocation list for certificate {position} of the path is stale since {since} \
-                 (seconds)"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Revoked {}
-
 /// The lists of one issuer that rule: for each kind of certificate the newest that speaks of it.
 #[derive(Clone, Debug, Default)]
 struct Ruling {
@@ -164,6 +143,30 @@ impl Revocation {
         Ok(until)
     }
 
+    /// What there is to say about a path that is refused, for the log: whose list, and since when.
+    pub fn say(&self, revoked: Revoked, links: &[Link], now_unix_s: i64) -> String {
+        let (Revoked::Revoked { position, .. }
+        | Revoked::Missing { position }
+        | Revoked::Stale { position, .. }) = revoked;
+        let whose = match position {
+            0 => "the client's certificate".to_owned(),
+            _ => format!("authority {position} of the path"),
+        };
+        let ruling = links.get(position).and_then(|link| self.rulings.get(&link.issuer));
+        let list = ruling.and_then(|it| it.users.as_ref().or(it.authorities.as_ref()));
+        let label = list.map_or("its issuer", |list| list.label());
+        match revoked {
+            Revoked::Revoked { when, .. } => {
+                format!("{whose} was revoked by {label} {}", ago(now_unix_s.saturating_sub(when)))
+            }
+            Revoked::Missing { .. } => format!("there is no CRL of the issuer of {whose}"),
+            Revoked::Stale { since, .. } => format!(
+                "the CRL of {label}, which {whose} needs, expired {}",
+                ago(now_unix_s.saturating_sub(since))
+            ),
+        }
+    }
+
     fn check_link(&self, position: usize, link: &Link, now: i64) -> Result<Option<i64>, Revoked> {
         let missing = |until| match self.missing {
             Missing::Reject => Err(Revoked::Missing { position }),
@@ -215,6 +218,16 @@ impl Revocation {
             };
             [users.as_ref(), authorities.as_ref().filter(|_| !is_same)].into_iter().flatten()
         })
+    }
+}
+
+/// A time that has passed, in the largest unit of which there is one.
+fn ago(seconds: i64) -> String {
+    match seconds {
+        ..120 => format!("{} s ago", seconds.max(0)),
+        120..7200 => format!("{} min ago", seconds / 60),
+        7200..172_800 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} days ago", seconds / 86_400),
     }
 }
 

@@ -121,7 +121,8 @@ fn verify(
     chain: &[CertificateDer<'static>],
     now: UnixTime,
 ) -> Result<(), Refusal> {
-    outcome(&verifier.verify(&chain[0], &chain[1..], now, &any_path))
+    let verified = verifier.verify(&chain[0], &chain[1..], now, &any_path);
+    verified.map(|_| ()).map_err(|refused| refused.refusal)
 }
 
 fn p256_root() -> Ca {
