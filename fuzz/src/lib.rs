@@ -7,6 +7,7 @@
 
 mod bufring;
 mod config;
+mod crl;
 mod der;
 mod hello;
 mod identity;
@@ -20,6 +21,7 @@ mod timer;
 
 pub use bufring::bufring;
 pub use config::config;
+pub use crl::crl;
 pub use hello::hello;
 pub use identity::identity;
 pub use ops::ops;
@@ -31,7 +33,7 @@ pub use timer::timer;
 #[macro_export]
 macro_rules! for_each_harness {
     ($callback:ident) => {
-        $callback! { hello session config identity patterns timer ops bufring }
+        $callback! { hello session config identity crl patterns timer ops bufring }
     };
 }
 
