@@ -103,6 +103,10 @@ pub const LEASE_SWEEP_MS_MAX: u64 = 1_000;
 pub const LEASE_SLICE_US_MAX: u64 = 500;
 /// Leases that are judged between two looks at the clock.
 pub const LEASES_PER_LOOK: usize = 8;
+/// Seconds before its nextUpdate from which a list of revocation is warned of, at most.
+pub const CRL_WARNING_S_MAX: i64 = 86_400;
+/// Seconds between two looks at how long lists of revocation are good for.
+pub const CRL_LOOK_S: u64 = 1;
 /// Fewest bytes of the secret that ticket keys are derived from.
 pub const TICKET_SECRET_BYTES_MIN: usize = 32;
 /// Most bytes of a file with such a secret.

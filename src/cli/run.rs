@@ -32,7 +32,8 @@ pub struct RunArgs {
         value_name = "FILE",
         required_unless_present_all = ["listen", "to", "cert", "key"],
         conflicts_with_all = [
-            "listen", "to", "cert", "key", "client_ca", "client_auth", "allow", "deny", "crypto",
+            "listen", "to", "cert", "key", "client_ca", "client_auth", "allow", "deny", "crl",
+            "resumption", "ticket_secret", "crypto",
             "workers", "cpus", "log",
         ]
     )]
@@ -73,6 +74,18 @@ pub struct RunArgs {
     /// Refuse clients that match, even where --allow admits them; repeatable
     #[arg(long, value_name = "PATTERN")]
     pub deny: Vec<String>,
+
+    /// Lists of revoked client certificates (PEM or DER), or folders of them; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub crl: Vec<String>,
+
+    /// Whether and where TLS sessions are kept: cache, tickets or off [default: cache]
+    #[arg(long, value_name = "MODE")]
+    pub resumption: Option<String>,
+
+    /// The secret that gateways share to resume each other's sessions; with --resumption tickets
+    #[arg(long, value_name = "FILE")]
+    pub ticket_secret: Option<String>,
 
     /// Crypto backend: aws-lc-rs, ring, graviola, openssl, rustcrypto or fips, as far as compiled
     /// in [default: aws-lc-rs]
@@ -203,6 +216,10 @@ impl RunArgs {
                 .map(|files| Spanned::new(files.span(), OneOrMore::More(files.into_inner()))),
             allow: texts(&mut source, "--allow", &self.allow),
             deny: texts(&mut source, "--deny", &self.deny),
+            client_crl: texts(&mut source, "--crl", &self.crl)
+                .map(|files| Spanned::new(files.span(), OneOrMore::More(files.into_inner()))),
+            resumption: text(&mut source, "--resumption", self.resumption.as_ref()),
+            ticket_secret: text(&mut source, "--ticket-secret", self.ticket_secret.as_ref()),
             crypto: text(&mut source, "--crypto", self.crypto.as_ref()),
             certificate: vec![Spanned::new(
                 source.flag("--cert"),
@@ -281,6 +298,9 @@ mod tests {
             "--client-auth off",
             "--allow any",
             "--deny any",
+            "--crl c",
+            "--resumption off",
+            "--ticket-secret t",
             "--crypto ring",
             "--workers 1",
             "--cpus 0",
@@ -297,6 +317,7 @@ mod tests {
             "--listen :8443 --to 127.0.0.1:9000 --to b:1 --cert c.pem --key k.pem \
              --client-ca ca1.pem --client-ca ca2.pem --client-auth optional --allow any \
              --allow dns:a.test --deny dns:b.test --deny email:*@c --crypto ring --workers 3 \
+             --crl a.crl --crl b --resumption tickets --ticket-secret t \
              --cpus 0-3 --log off",
         )
         .and_then(|args| args.model().map_err(|_| clap::Error::new(clap::error::ErrorKind::Io)))
@@ -314,6 +335,10 @@ mod tests {
         assert_eq!(plain(&listener.client_auth).as_deref(), Some("optional"));
         assert_eq!(list(&listener.allow), ["any", "dns:a.test"]);
         assert_eq!(list(&listener.deny), ["dns:b.test", "email:*@c"]);
+        let crl = listener.client_crl.as_ref().expect("two files");
+        assert!(matches!(crl.get_ref(), OneOrMore::More(files) if files.len() == 2));
+        assert_eq!(plain(&listener.resumption).as_deref(), Some("tickets"));
+        assert_eq!(plain(&listener.ticket_secret).as_deref(), Some("t"));
         assert_eq!(plain(&listener.crypto).as_deref(), Some("ring"));
         assert_eq!(plain(&certificate.chain).as_deref(), Some("c.pem"));
         assert_eq!(plain(&certificate.key).as_deref(), Some("k.pem"));

@@ -139,6 +139,11 @@ impl Scopes {
         Self { default: Arc::new(scope), by_name: NameMap::default() }
     }
 
+    /// Every scope, once for each name that has it.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Scope>> {
+        std::iter::once(&self.default).chain(self.by_name.values().flatten())
+    }
+
     /// The scope for a ClientHello.
     pub fn select(&self, server_name: Option<&str>) -> &Arc<Scope> {
         let own = server_name.and_then(|name| self.by_name.get(name));

@@ -7,19 +7,21 @@
 
 use std::io;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::clock::ClockWatch;
+use super::lists::ListWatch;
 use super::load::Warning;
 use super::reload::{Outcome, Reloader};
 use super::resolver::Resolver;
 use super::supervisor::Gateway;
 use crate::config::snapshot::{Snapshot, carry_answers};
 use crate::error::CloseKind;
-use crate::limits::EXIT_TIMEOUT_MS;
+use crate::limits::{CRL_LOOK_S, EXIT_TIMEOUT_MS};
 
 /// How often the control thread looks at signals, the log and the resolver.
 const TICK: Duration = Duration::from_millis(20);
@@ -94,7 +96,16 @@ pub fn supervise(
     reloader: Option<Reloader>,
 ) -> io::Result<Ended> {
     let resolver = Resolver::start(&gateway.snapshot().clusters)?;
-    let life = Life { gateway, resolver, reloader, reloads: 0, reloads_failed: 0 };
+    let life = Life {
+        gateway,
+        resolver,
+        reloader,
+        reloads: 0,
+        reloads_failed: 0,
+        clock: ClockWatch::new(Instant::now(), SystemTime::now()),
+        lists: ListWatch::default(),
+        lists_looked: None,
+    };
     Ok(life.run(signals))
 }
 
@@ -107,6 +118,10 @@ struct Life {
     reloads: u64,
     /// Loads that were refused.
     reloads_failed: u64,
+    clock: ClockWatch,
+    lists: ListWatch,
+    /// When the lists of revocation were looked at last.
+    lists_looked: Option<Instant>,
 }
 
 impl Life {
@@ -125,6 +140,7 @@ impl Life {
             }
             self.take_addresses();
             self.take_reload();
+            self.look_at_time();
             self.gateway.free_retired();
             self.gateway.write_log();
             thread::sleep(TICK);
@@ -134,6 +150,25 @@ impl Life {
     fn next_signal(&self, signals: &mut Signals) -> Option<Told> {
         let signal = signals.pending().next()?;
         Some(if signal == SIGHUP && self.reloader.is_some() { Told::Reload } else { Told::End })
+    }
+
+    /// What passes, or ends, with the time alone.
+    fn look_at_time(&mut self) {
+        let (monotonic, wall) = (Instant::now(), SystemTime::now());
+        if self.clock.was_set(monotonic, wall) {
+            self.gateway.clock_was_set();
+            self.gateway.log().event("clock_set", &json!({}));
+        }
+        let interval = Duration::from_secs(CRL_LOOK_S);
+        if self.lists_looked.is_some_and(|last| monotonic < last + interval) {
+            return;
+        }
+        self.lists_looked = Some(monotonic);
+        let now = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_unix_s = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        for (event, fields) in self.lists.look(self.gateway.snapshot(), now_unix_s) {
+            self.gateway.log().event(event, &fields);
+        }
     }
 
     /// New addresses of the upstreams' names.

@@ -222,6 +222,11 @@ impl Gateway {
         self.retired.retain(|listener| Arc::strong_count(listener) > 1);
     }
 
+    /// The wall clock was set: who is connected is judged again.
+    pub fn clock_was_set(&mut self) {
+        self.tell(&Message::ClockSet);
+    }
+
     /// Accepts nothing more; connections end by themselves.
     pub fn drain(&mut self) {
         self.tell(&Message::Drain);

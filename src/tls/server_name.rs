@@ -34,6 +34,11 @@ impl<T: Default> NameMap<T> {
 }
 
 impl<T> NameMap<T> {
+    /// What belongs to any name.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.exact.values().chain(self.wildcard.values())
+    }
+
     /// What belongs to the name that a client asks for.
     pub fn get(&self, name: &str) -> Option<&T> {
         // On the stack: this runs for every connection.
