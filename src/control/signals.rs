@@ -6,6 +6,7 @@
 //! reloaded are.
 
 use std::io;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -19,7 +20,7 @@ use super::load::Warning;
 use super::reload::{Outcome, Reloader};
 use super::resolver::Resolver;
 use super::supervisor::Gateway;
-use crate::config::snapshot::{Snapshot, carry_answers};
+use crate::config::snapshot::{Cluster, Snapshot, carry_answers};
 use crate::error::CloseKind;
 use crate::limits::{CRL_LOOK_S, EXIT_TIMEOUT_MS};
 
@@ -174,10 +175,7 @@ impl Life {
     /// New addresses of the upstreams' names.
     fn take_addresses(&mut self) {
         let Some(resolved) = self.resolver.change() else { return };
-        let snapshot = self.gateway.snapshot();
-        let clusters = carry_answers(&snapshot.clusters, &resolved);
-        if clusters != snapshot.clusters {
-            let snapshot = Snapshot { clusters, ..Snapshot::clone(snapshot) };
+        if let Some(snapshot) = with_addresses(self.gateway.snapshot(), &resolved) {
             self.gateway.publish(snapshot);
         }
     }
@@ -284,6 +282,14 @@ impl Life {
     }
 }
 
+/// The configuration with new addresses of its names, where they differ. `resolved` may be the
+/// upstreams of an earlier configuration, of which only the addresses count.
+fn with_addresses(snapshot: &Snapshot, resolved: &[Arc<Cluster>]) -> Option<Snapshot> {
+    let clusters = carry_answers(&snapshot.clusters, resolved);
+    let differs = clusters != snapshot.clusters;
+    differs.then(|| Snapshot { clusters, ..snapshot.clone() })
+}
+
 /// What a signal means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
@@ -295,4 +301,30 @@ fn live_connections(gateway: &Gateway) -> u64 {
     let counters = gateway.counters();
     // Read one after the other while workers count: a connection may have closed in between.
     counters.accepted.saturating_sub(counters.connections_closed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::kit;
+
+    #[test]
+    fn of_what_was_resolved_for_an_earlier_configuration_only_addresses_count() {
+        let upstream = |endpoints: &str| {
+            let text = kit::but("endpoints = [\"127.0.0.1:9000\"]", endpoints);
+            kit::resolved(&text).expect("the configuration is right")
+        };
+        let resolved = |snapshot: &Snapshot, address: &str| {
+            let answer = vec![address.parse().expect("an address")];
+            vec![Arc::new(snapshot.clusters[0].with_resolved(&[(0, answer)]))]
+        };
+        let earlier = upstream("endpoints = [\"a.test:1\"]");
+        let now = upstream("endpoints = [\"b.test:1\", \"127.0.0.1:9\"]");
+        assert!(with_addresses(&now, &resolved(&earlier, "10.0.0.1:1")).is_none());
+        let clusters = resolved(&now, "10.0.0.2:1");
+        let changed = with_addresses(&now, &clusters).expect("there is a new address");
+        assert_eq!(changed.clusters, clusters);
+        assert_eq!(changed.epoch, now.epoch);
+        assert!(with_addresses(&changed, &clusters).is_none(), "nothing is new");
+    }
 }
