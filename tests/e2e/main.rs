@@ -5,8 +5,10 @@
 mod harness;
 
 mod a_gateway_stops_as_it_is_told;
+mod a_session_resumes_only_into_what_its_handshake_would_get;
 mod clients_with_a_bad_certificate_are_refused;
 mod clients_with_a_certificate_reach_the_upstream;
+mod each_bad_chain_is_refused_with_its_code;
 mod every_crypto_backend_serves;
 mod every_option_has_its_effect;
 mod it_refuses_to_start_without_io_uring;
@@ -16,3 +18,4 @@ mod orderly_ends_are_told_from_truncation;
 mod upstreams_that_fail_are_survived;
 mod what_is_not_tls_is_refused;
 mod what_waits_for_a_limit_is_served_later;
+mod who_may_not_stay_is_cut_off;

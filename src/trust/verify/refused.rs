@@ -35,9 +35,10 @@ impl std::error::Error for Refused {}
 impl From<Refused> for Error {
     fn from(refused: Refused) -> Self {
         match refused.refusal {
-            // These have alerts of their own (RFC 8446, 6.2); the code says enough of the first.
+            // These have alerts of their own (RFC 8446, 6.2), and the code says enough.
             Refusal::Revoked => CertificateError::Revoked.into(),
             Refusal::Expired => CertificateError::Expired.into(),
+            Refusal::Malformed => CertificateError::BadEncoding.into(),
             _ => CertificateError::Other(OtherError(Arc::new(refused))).into(),
         }
     }
@@ -197,6 +198,8 @@ pub(super) fn from_webpki(error: webpki::Error) -> Error {
             required: ExtendedKeyPurpose::ClientAuth,
             presented: context.present.iter().map(|values| purpose(values)).collect(),
         },
+        // For the alert: one code has one.
+        other if refusal_of_webpki(&other) == Refusal::Malformed => CertificateError::BadEncoding,
         other => CertificateError::Other(OtherError(Arc::new(other))),
     };
     cause.into()
