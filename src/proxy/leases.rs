@@ -79,7 +79,10 @@ impl Entry {
 
     fn set(&self, term: Term) {
         self.term.set(term);
-        if let (Term::Over(_), Some(waker)) = (term, self.waker.borrow_mut().take()) {
+        // For nothing less: the task leaves its waker when it is polled, and an idle one is not.
+        if matches!(term, Term::Over(_))
+            && let Some(waker) = self.waker.borrow_mut().take()
+        {
             waker.wake();
         }
     }
