@@ -131,7 +131,8 @@ fn changes() -> Vec<Change> {
             setup.listener(r#"client_auth = "optional""#)
         }),
         change("certificates are not asked for", Visit::Full, |_, setup| {
-            setup.listener(r#"client_auth = "off""#).client_ca(None)
+            let setup = setup.without_listener_line("client_intermediates").client_ca(None);
+            setup.listener(r#"client_auth = "off""#)
         }),
         change("a table for its server name", Visit::Full, |_, setup| setup.more(&table(""))),
         change("a table that denies it", refused(Alert::AccessDenied), |_, setup| {
@@ -266,9 +267,9 @@ fn where_the_listener_or_the_table_is_another() {
             };
             for &(from, from_name) in &places {
                 for &(to, to_name) in &places {
-                    let (first, second) = (client(from_name), client(to_name));
+                    let first = client(from_name);
                     assert_eq!(first.visit(from), Visit::Full);
-                    second.wallet.take_from(&first.wallet);
+                    let second = first.asking(to_name);
                     assert!(second.wallet.has_session(), "{mode:?} {version:?}");
                     let is_same = (from, from_name) == (to, to_name);
                     let due = if is_same { Visit::Resumed } else { Visit::Full };
@@ -411,7 +412,10 @@ fn who_is_denied_gets_no_ticket() {
                 let client = Returning::new(&version.of(options));
                 let visit = client.visit(gateway.address());
                 assert_eq!(visit, Visit::Refused(Alert::AccessDenied), "{version:?}");
-                assert!(!client.wallet.has_session(), "{mode:?} {version:?}");
+                // A session id of TLS 1.2 is in the ServerHello: before the client is known.
+                if (mode, version) != (Mode::Cache, Version::Tls12) {
+                    assert!(!client.wallet.has_session(), "{mode:?} {version:?}");
+                }
             }
         }
     }

@@ -89,6 +89,9 @@ fn cuts_off(
     let (mut one, mut other) =
         (connected(&live, &world.client(7)), connected(&live, &world.client(8)));
     let peer = one.local_address();
+    // Judged once, and allowed to stay: an idle connection is told all the same the next time.
+    live.publish(base);
+    std::thread::sleep(Duration::from_millis(50));
     let at = live.publish(changed);
     let (came, when) = ended(&mut one);
     let took = when.duration_since(at);

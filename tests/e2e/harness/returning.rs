@@ -68,14 +68,6 @@ impl Wallet {
     pub(crate) fn has_session(&self) -> bool {
         self.tickets() > 0 || self.tls12.lock().expect("not poisoned").is_some()
     }
-
-    /// Takes the newest session of another, and forgets its own.
-    pub(crate) fn take_from(&self, other: &Self) {
-        let session = other.tls12.lock().expect("not poisoned").take();
-        *self.tls12.lock().expect("not poisoned") = session;
-        let ticket = other.tls13.lock().expect("not poisoned").pop_back();
-        *self.tls13.lock().expect("not poisoned") = ticket.into_iter().collect();
-    }
 }
 
 impl ClientSessionStore for Wallet {
@@ -120,6 +112,12 @@ impl Returning {
         let mut config = options.config();
         config.resumption = Resumption::store(Arc::clone(&wallet) as Arc<dyn ClientSessionStore>);
         Self { config: Arc::new(config), server_name: options.name().to_owned(), wallet }
+    }
+
+    /// The same client with the same sessions, which it offers to a server of another name.
+    pub(crate) fn asking(&self, server_name: &str) -> Self {
+        let (config, wallet) = (Arc::clone(&self.config), Arc::clone(&self.wallet));
+        Self { config, server_name: server_name.into(), wallet }
     }
 
     /// Connects with what it has, exchanges a few bytes, and goes.
