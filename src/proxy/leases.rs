@@ -79,7 +79,10 @@ impl Entry {
 
     fn set(&self, term: Term) {
         self.term.set(term);
-        if let (Term::Over(_), Some(waker)) = (term, self.waker.borrow_mut().take()) {
+        // For nothing less: the task leaves its waker when it is polled, and an idle one is not.
+        if matches!(term, Term::Over(_))
+            && let Some(waker) = self.waker.borrow_mut().take()
+        {
             waker.wake();
         }
     }
@@ -130,7 +133,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.leases.entries.borrow_mut().remove(self.key);
-        if self.leases.entries.borrow().is_empty() {
+        if self.leases.is_empty() {
             self.leases.wake();
         }
     }
@@ -140,6 +143,11 @@ impl Leases {
     /// Leases that are held.
     pub fn len(&self) -> usize {
         self.entries.borrow().len()
+    }
+
+    /// Whether nobody is connected.
+    pub fn is_empty(&self) -> bool {
+        self.entries.borrow().is_empty()
     }
 
     /// Gives a lease, judged by the configuration that is in force now.
@@ -197,7 +205,7 @@ async fn sweep(worker: Rc<Worker>, leases: Rc<Leases>) {
         let mut timer = leases.next.get().map(|next| core.sleep_until(next));
         poll_fn(|cx| {
             *leases.sweeper.borrow_mut() = Some(cx.waker().clone());
-            let is_due = leases.all.get() || leases.entries.borrow().is_empty();
+            let is_due = leases.all.get() || leases.is_empty();
             // Another one may be due earlier than the timer that was made.
             let moved = timer.as_ref().map(|timer| timer.deadline()) != leases.next.get();
             match &mut timer {
@@ -207,7 +215,7 @@ async fn sweep(worker: Rc<Worker>, leases: Rc<Leases>) {
             }
         })
         .await;
-        if leases.entries.borrow().is_empty() {
+        if leases.is_empty() {
             leases.next.set(None);
             leases.all.set(false);
             leases.sweeping.set(false);

@@ -98,7 +98,8 @@ impl VerdictCache {
             return (Ok(Arc::clone(known)), Found::Hit);
         }
         if let Some(refusal) = self.refused.get(&key)
-            && now.as_secs() < refusal.until
+            // Nor for longer where the clock was set back.
+            && (1..=REFUSAL_TTL_S).contains(&refusal.until.saturating_sub(now.as_secs()))
         {
             return (Err(refusal.refused.clone()), Found::Hit);
         }
@@ -151,7 +152,7 @@ pub fn judge(
     Ok(Verdict { key, chain, bounds: *scope.bounds(), identity })
 }
 
-/// Whether a path that was in order is so now. Returns until when, in seconds since 1970.
+/// Whether a path that was in order is so now. Returns the last second since 1970 at which it is.
 ///
 /// # Errors
 /// It has expired, or one of its certificates was revoked, or may have been.
@@ -164,7 +165,9 @@ pub fn check_now(scope: &Scope, chain: &VerifiedChain, now: UnixTime) -> Result<
         return Err(Lapsed::NotYetValid);
     }
     let lists = scope.revocation().check(&chain.links, now_unix_s).map_err(Lapsed::Revocation)?;
-    Ok(lists.map_or(chain.not_after_unix_s, |until| until.min(chain.not_after_unix_s)))
+    // What the lists say ends at a second, a certificate only after one.
+    let lists = lists.map_or(i64::MAX, |ends| ends.saturating_sub(1));
+    Ok(lists.min(chain.not_after_unix_s))
 }
 
 /// Why a path that was in order is so no more.
@@ -209,3 +212,7 @@ impl std::fmt::Debug for VerdictCache {
         f.debug_struct("VerdictCache").field("len", &self.len()).finish()
     }
 }
+
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;

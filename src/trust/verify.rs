@@ -124,8 +124,7 @@ impl Anchors {
     /// else, and no other root vouches for these.
     pub fn add(&mut self, store: &RootCertStore, domain: Option<&Arc<str>>) {
         for root in &store.roots {
-            let spki = webpki::spki_for_anchor(root);
-            self.ids.push(issuer_id(&root.subject, &spki));
+            self.ids.push(anchor_id(root));
             self.roots.push(root.clone());
             self.domains.push(domain.cloned());
             let name = DistinguishedName::in_sequence(&root.subject);
@@ -368,7 +367,7 @@ impl ClientVerifier {
     }
 
     fn describe(&self, path: &VerifiedPath<'_>) -> Result<VerifiedChain, Refused> {
-        let anchor = issuer_id(&path.anchor().subject, &webpki::spki_for_anchor(path.anchor()));
+        let anchor = IssuerId::of_anchor(path.anchor());
         let issuers = path
             .intermediate_certificates()
             .map(|issuer| issuer_id(issuer.subject(), &issuer.subject_public_key_info()))
@@ -378,7 +377,7 @@ impl ClientVerifier {
         let mut chain = VerifiedChain {
             not_before_unix_s: i64::MIN,
             not_after_unix_s: i64::MAX,
-            anchor,
+            anchor: anchor_id(path.anchor()),
             links: Box::default(),
         };
         let mut links = Vec::with_capacity(CHAIN_CERTIFICATES_MAX);
@@ -541,6 +540,16 @@ fn subject_public_key_info(
 ) -> Result<SubjectPublicKeyInfoDer<'static>, Error> {
     let parsed = EndEntityCert::try_from(certificate).map_err(refused::from_webpki)?;
     Ok(parsed.subject_public_key_info())
+}
+
+/// Who an anchor is. One of a known name and key that may vouch for other names is another anchor:
+/// what was found in order below the one may not be below the other.
+fn anchor_id(anchor: &TrustAnchor<'_>) -> IssuerId {
+    let id = IssuerId::of_anchor(anchor);
+    match &anchor.name_constraints {
+        Some(constraints) => IssuerId::new(id.as_bytes(), constraints),
+        None => id,
+    }
 }
 
 /// `name` is the content of the Name's SEQUENCE, as webpki has it.
