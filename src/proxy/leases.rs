@@ -142,6 +142,12 @@ impl Leases {
         self.entries.borrow().len()
     }
 
+    /// Whether there is a task that looks after them.
+    #[cfg(feature = "sim")]
+    pub fn is_swept(&self) -> bool {
+        self.sweeping.get()
+    }
+
     /// Gives a lease, judged by the configuration that is in force now.
     ///
     /// # Errors

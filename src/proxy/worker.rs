@@ -173,10 +173,13 @@ impl Worker {
         self.core.wake();
     }
 
-    /// What this worker holds now: of its core, and places and leases.
+    /// What this worker holds now: of its core, and places, upstreams' leases and clients' leases,
+    /// and whether (1) or not (0) a task looks after these.
     #[cfg(feature = "sim")]
-    pub fn audit(&self) -> (crate::rt::audit::Audit, [usize; 2]) {
-        (self.core.audit(), [self.admission.places(), self.upstreams.leases()])
+    pub fn audit(&self) -> (crate::rt::audit::Audit, [usize; 4]) {
+        let leases = [self.leases.len(), usize::from(self.leases.is_swept())];
+        let [clients, sweepers] = leases;
+        (self.core.audit(), [self.admission.places(), self.upstreams.leases(), clients, sweepers])
     }
 
     /// A connection has ended.

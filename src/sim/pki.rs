@@ -23,19 +23,16 @@ use rcgen::{
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use time::OffsetDateTime;
 
 use super::crypto::Clock;
 use crate::error::Refusal;
-use crate::identity::KeyType;
 use crate::limits::CHAIN_CERTIFICATES_MAX_DEFAULT;
 use crate::policy::Rules;
 use crate::tls::server::{Certificate, ListenerTls, ListenerTlsOptions};
-use crate::trust::verify::{ClientAuth, ClientVerifier, KeyRules};
+use crate::trust::verify::{Anchors, ClientAuth, ClientVerifier, VerifierOptions};
 
 /// When simulations begin, in seconds since 1970: 2026-01-01T00:00:00Z.
 pub const EPOCH_UNIX_S: i64 = 1_767_225_600;
@@ -454,8 +451,7 @@ impl Versions {
     }
 }
 
-/// The TLS of a listener of the gateway that trusts `anchors`, with the default bounds of the
-/// configuration.
+/// The TLS of a listener of the gateway.
 ///
 /// `provider` is that of [`super::crypto::provider`].
 pub fn listener_tls(
@@ -463,15 +459,12 @@ pub fn listener_tls(
     provider: &Arc<CryptoProvider>,
     clock: &Clock,
     versions: Versions,
-    auth: ClientAuth,
-    anchors: &Arc<RootCertStore>,
 ) -> ListenerTls {
     let Credentials { chain, key } = pki.server().clone();
     let certificate = Certificate::new(chain, PrivateKeyDer::from(key), provider);
     let options = ListenerTlsOptions {
         provider: Arc::clone(provider),
         versions: versions.list(),
-        verifier: verifier(anchors, provider, auth),
         alpn: Vec::new(),
         key_log: None,
         time: Some(Arc::new(clock.clone())),
@@ -479,27 +472,22 @@ pub fn listener_tls(
     // invariant: chain and key are of one certificate of this file, and Ed25519
     let certificates = [certificate.expect("the server's certificate is in order")];
     // invariant: the provider has suites of both versions
-    ListenerTls::new(&certificates, &options).expect("a suite for each version")
+    ListenerTls::new(&certificates, options).expect("a suite for each version")
 }
 
-fn verifier(
-    anchors: &Arc<RootCertStore>,
+/// The verifier of a listener that trusts `anchors`, with the default bounds of the configuration;
+/// `None` where clients are not asked for a certificate.
+pub fn verifier(
+    anchors: &RootCertStore,
     provider: &Arc<CryptoProvider>,
     auth: ClientAuth,
-) -> Arc<dyn ClientCertVerifier> {
+) -> Option<Arc<ClientVerifier>> {
     if auth == ClientAuth::Off {
-        return WebPkiClientVerifier::no_client_auth();
+        return None;
     }
-    let keys = KeyRules { types: KeyType::ALL.to_vec(), rsa_bits_min: 2048 };
-    let verifier = ClientVerifier::new(
-        Arc::clone(anchors),
-        auth,
-        CHAIN_CERTIFICATES_MAX_DEFAULT,
-        keys,
-        Arc::clone(provider),
-    );
-    // invariant: there is an anchor, a key type, a bound, and client authentication is on
-    Arc::new(verifier.expect("a verifier"))
+    let options = VerifierOptions::new(Anchors::new(anchors), auth, Arc::clone(provider));
+    // invariant: there is an anchor, and client authentication is on
+    Some(Arc::new(ClientVerifier::new(options).expect("a verifier")))
 }
 
 /// The configuration of rustls' own client, which trusts the root and resumes nothing.

@@ -25,12 +25,13 @@ impl Ledger {
         within.map(|(at, offset_s)| shown(*at, *offset_s)).fold(first, i64::min)
     }
 
-    /// What configurations that a connection accepted at `opened` may have say of a client.
-    fn verdicts(&self, facts: &ClientFacts, opened: u64, now: u64) -> Vec<Verdict> {
-        let unix_s = self.wall_min(opened, now);
+    /// What configurations say of a client that were in force between `opened`, when it was
+    /// accepted, and the end of its handshake.
+    fn verdicts(&self, facts: &ClientFacts, opened: u64, shaken: u64) -> Vec<Verdict> {
+        let unix_s = self.wall_min(opened, shaken);
         let until = |index: usize| self.in_force.get(index + 1).map_or(u64::MAX, |(at, _)| *at);
         let possible = self.in_force.iter().enumerate().filter(|(index, (from, _))| {
-            *from <= opened + TURN_NS && until(*index).saturating_add(TURN_NS) >= opened
+            *from <= shaken + TURN_NS && until(*index).saturating_add(TURN_NS) >= opened
         });
         possible
             .map(|(_, (_, in_force))| match in_force {
@@ -56,7 +57,9 @@ impl Ledger {
     }
 
     fn check_decision(&self, net: &mut Inner, record: &ConnectionRecord, facts: &ClientFacts) {
-        let verdicts = self.verdicts(facts, record.opened.as_nanos(), net.now);
+        let opened = record.opened.as_nanos();
+        let shaken = record.handshake.map_or(net.now, |took| opened + took.as_nanos() as u64);
+        let verdicts = self.verdicts(facts, opened, shaken);
         let expires = matches!(facts.certificate, Certificate::ShortLived(_));
         let fits = match record.reason.kind {
             _ if record.upstream.is_some() => verdicts.contains(&Verdict::Allowed),

@@ -22,13 +22,16 @@ use super::upstream::Upstream;
 use crate::config::snapshot::Snapshot;
 use crate::error::CloseKind;
 use crate::identity::Identity;
-use crate::limits::{CLOSE_FLUSH_TIMEOUT_MS, CLOSE_TIMEOUT_MS, EXIT_TIMEOUT_MS};
+use crate::limits::{
+    CLOSE_FLUSH_TIMEOUT_MS, CLOSE_TIMEOUT_MS, EXIT_TIMEOUT_MS, SESSION_CACHE_BYTES_MIN,
+};
 use crate::log::{self, LogReceiver};
 use crate::metrics::counter::WorkerCounters;
 use crate::proxy::admission::SharedAdmission;
 use crate::proxy::worker::{Message, Parts, Worker};
 use crate::rt::driver::Driver;
 use crate::rt::inbox::{self, Inbox, Sender};
+use crate::trust::store::SessionStore;
 
 mod check;
 mod configuration;
@@ -68,6 +71,7 @@ pub struct World {
     configurations: Configurations,
     slots: Vec<Slot>,
     admission: Arc<SharedAdmission>,
+    sessions: Arc<SessionStore>,
     ledger: Ledger,
     clients: BTreeMap<u32, Client>,
     upstreams: BTreeMap<u32, Upstream>,
@@ -121,6 +125,7 @@ impl World {
             configurations,
             slots: Vec::new(),
             admission: SharedAdmission::new([random.next_u64(), random.next_u64()]),
+            sessions: Arc::new(SessionStore::new(SESSION_CACHE_BYTES_MIN as usize)),
             ledger: Ledger::default(),
             clients: BTreeMap::new(),
             upstreams: BTreeMap::new(),
@@ -174,6 +179,7 @@ impl World {
             listeners,
             snapshot: Arc::clone(snapshot),
             admission: Arc::clone(&self.admission),
+            sessions: Arc::clone(&self.sessions),
             counters: Arc::clone(&counters),
             log: sender,
         };
@@ -288,9 +294,10 @@ impl World {
             net.violation(format_args!("worker {number} turns without anything to do"));
         }
         self.read_log(number);
-        check::attempts(&mut self.net.borrow(), number, &self.slots[number].counters.snapshot());
+        let counted = self.slots[number].counters.snapshot();
+        check::attempts(&mut self.net.borrow(), number, &counted);
         check::memory(&mut self.net.borrow(), number, &worker, &self.plan);
-        check::leases(&mut self.net.borrow(), number, &worker);
+        check::leases(&mut self.net.borrow(), number, &worker, &counted);
         self.check_places(number, &worker);
         if drained {
             self.end_worker(number, worker);

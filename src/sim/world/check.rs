@@ -49,22 +49,38 @@ pub(super) fn attempts(net: &mut Inner, number: usize, counted: &CounterSnapshot
     }
 }
 
-/// A task that does not accept has one client and, with a lease for each, what it connects to.
-pub(super) fn leases(net: &mut Inner, number: usize, worker: &Rc<Worker>) {
-    let (audit, [_, leases]) = worker.audit();
-    let connections = audit.tasks - audit.listeners_owned;
-    if audit.sockets_owned != connections + leases {
+/// A task that neither accepts nor looks after leases has one client and, with an upstream's lease,
+/// what it connects to; and each client that was let in and is still there has a lease.
+pub(super) fn leases(
+    net: &mut Inner,
+    number: usize,
+    worker: &Rc<Worker>,
+    counted: &CounterSnapshot,
+) {
+    let (audit, [_, upstreams, clients, sweepers]) = worker.audit();
+    let connections = audit.tasks - audit.listeners_owned - sweepers;
+    if audit.sockets_owned != connections + upstreams {
         net.violation(format_args!(
-            "worker {number}: {connections} connections with {leases} leases own {} sockets",
+            "worker {number}: {connections} connections with {upstreams} leases own {} sockets",
             audit.sockets_owned
         ));
+    }
+    let ended_early = counted.refused_limit + counted.handshakes_failed;
+    let authorised = counted.handshakes_done + ended_early - counted.connections_closed;
+    if clients as u64 != authorised {
+        net.violation(format_args!(
+            "worker {number}: {authorised} clients are let in, and {clients} have leases"
+        ));
+    }
+    if sweepers == 0 && clients > 0 {
+        net.violation(format_args!("worker {number}: nobody looks after {clients} leases"));
     }
 }
 
 /// What a worker that has drained has left, and what it has counted.
 pub(super) fn drained(net: &mut Inner, number: usize, worker: &Rc<Worker>, slot: &Slot) {
     let (audit, counts) = worker.audit();
-    if audit != Audit::default() || counts != [0; 2] {
+    if audit != Audit::default() || counts != [0; 4] {
         net.violation(format_args!(
             "worker {number} has drained and holds {audit:?}, places and leases: {counts:?}"
         ));

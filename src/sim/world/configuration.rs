@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 
 use crate::config::snapshot::{
-    Balance, Cluster, ClusterOptions, Limits, Listener, LogTarget, RingOptions, Snapshot,
+    Balance, Cluster, ClusterOptions, Limits, Listener, LogTarget, RingOptions, Scopes, Snapshot,
     SocketOptions, Target,
 };
+use crate::limits::{SESSION_CACHE_BYTES_MIN, VERDICTS_DEFAULT};
 use crate::policy::Rules;
 use crate::sim::crypto::Clock;
 use crate::sim::ledger::InForce;
@@ -18,7 +20,10 @@ use crate::sim::pki::{self, Pki, Versions};
 use crate::sim::plan::Plan;
 use crate::sim::random::Random;
 use crate::tls::provider::Backend;
+use crate::tls::server::ListenerTls;
+use crate::trust::scope::{Scope, ScopeOptions};
 use crate::trust::verify::ClientAuth;
+use crate::trust::visit::{Resumption, SessionRules};
 
 /// See the module's description.
 pub(super) struct Configurations {
@@ -43,13 +48,20 @@ impl Configurations {
                 .map(|(name, balance)| Arc::new(cluster(plan, name, balance, targets)))
                 .to_vec()
         };
-        let tls =
-            |auth, anchors| pki::listener_tls(pki, provider, clock, Versions::Both, auth, anchors);
-        let listeners = |anchors| {
+        let tls = pki::listener_tls(pki, provider, clock, Versions::Both);
+        let listeners = |anchors: &Arc<RootCertStore>, rules: &Rules| {
             [ClientAuth::Require, ClientAuth::Optional]
                 .into_iter()
                 .enumerate()
-                .map(|(index, auth)| Arc::new(listener(plan, index, auth, tls(auth, anchors))))
+                .map(|(index, auth)| {
+                    let scope = Scope::new(ScopeOptions {
+                        name: format!("listener {index}").into(),
+                        verifier: pki::verifier(anchors, provider, auth),
+                        rules: rules.clone(),
+                        revocation: Arc::default(),
+                    });
+                    Arc::new(listener(plan, index, Scopes::one(scope), tls.clone()))
+                })
                 .collect::<Vec<_>>()
         };
         let first = Snapshot {
@@ -61,6 +73,8 @@ impl Configurations {
                 connections_max: plan.connections_max,
                 connections_per_worker_max: plan.connections_per_worker_max,
                 connections_per_source_max: plan.connections_per_source_max,
+                verdicts_per_worker_max: VERDICTS_DEFAULT,
+                session_cache_bytes: SESSION_CACHE_BYTES_MIN,
             },
             ring: RingOptions {
                 entries: 64,
@@ -69,20 +83,17 @@ impl Configurations {
                 napi_busy_poll_us: 0,
                 zero_copy_send: plan.zero_copy_send,
             },
-            listeners: listeners(pki.anchors()),
+            listeners: listeners(pki.anchors(), &pki::rules()),
             clusters: clusters(&targets),
         };
         let unresolved = [Target::Name { host: "app.test".into(), port: 80 }];
         let nowhere = Snapshot { clusters: clusters(&unresolved), ..first.clone() };
         let narrow = Snapshot {
-            listeners: first
-                .listeners
-                .iter()
-                .map(|it| with_rules(it, pki::narrower_rules()))
-                .collect(),
+            listeners: listeners(pki.anchors(), &pki::narrower_rules()),
             ..first.clone()
         };
-        let strange = Snapshot { listeners: listeners(pki.stranger_anchors()), ..first.clone() };
+        let strange = listeners(pki.stranger_anchors(), &pki::rules());
+        let strange = Snapshot { listeners: strange, ..first.clone() };
         let others = vec![
             (Arc::new(nowhere), InForce::Wide),
             (Arc::new(narrow), InForce::Narrow),
@@ -98,6 +109,7 @@ impl Configurations {
             connections_max: u32::MAX,
             connections_per_worker_max: u32::MAX,
             connections_per_source_max: None,
+            ..self.first.limits
         };
         Arc::new(Snapshot { limits, ..Snapshot::clone(&self.first) })
     }
@@ -120,10 +132,6 @@ impl Configurations {
     pub(super) fn listener_addresses(&self) -> Vec<String> {
         self.first.listeners.iter().map(|listener| listener.address.to_string()).collect()
     }
-}
-
-fn with_rules(listener: &Listener, rules: Rules) -> Arc<Listener> {
-    Arc::new(Listener { rules, ..listener.clone() })
 }
 
 /// The last one is a Unix socket.
@@ -153,12 +161,7 @@ fn cluster(plan: &Plan, name: &str, balance: Balance, targets: &[Target]) -> Clu
     })
 }
 
-fn listener(
-    plan: &Plan,
-    index: usize,
-    client_auth: ClientAuth,
-    tls: crate::tls::server::ListenerTls,
-) -> Listener {
+fn listener(plan: &Plan, index: usize, scopes: Scopes, tls: ListenerTls) -> Listener {
     Listener {
         name: format!("listener {index}").into(),
         address: SocketAddr::from(([10, 0, 0, 1], 8443 + index as u16)),
@@ -172,8 +175,9 @@ fn listener(
         },
         crypto: Backend::AwsLcRs,
         tls,
-        client_auth,
-        rules: pki::rules(),
+        scopes,
+        sessions: SessionRules { mode: Resumption::Off, age_max_s: 1, tickets: 0 },
+        lapse_drain: Duration::ZERO,
         cluster: index,
         handshake_timeout: plan.handshake_timeout,
         idle_timeout: plan.idle_timeout,
