@@ -148,6 +148,22 @@ impl Leases {
         self.sweeping.get()
     }
 
+    /// Who holds one: listener, server name and the certificate's SHA-256.
+    #[cfg(feature = "sim")]
+    pub fn holders(&self) -> Vec<(usize, Option<Box<str>>, Option<[u8; 32]>)> {
+        let entries = self.entries.borrow();
+        let holders = entries.iter().map(|(_, entry)| &entry.holder);
+        let certificate = |client: &Arc<Verdict>| {
+            client.identity.as_ref().ok().map(|identity| *identity.sha256())
+        };
+        holders
+            .map(|it| {
+                let client = it.client.as_ref().and_then(certificate);
+                (it.listener, it.server_name.clone(), client)
+            })
+            .collect()
+    }
+
     /// Gives a lease, judged by the configuration that is in force now.
     ///
     /// # Errors

@@ -182,6 +182,12 @@ impl Worker {
         (self.core.audit(), [self.admission.places(), self.upstreams.leases(), clients, sweepers])
     }
 
+    /// Who is let in: listener, server name and the certificate's SHA-256.
+    #[cfg(feature = "sim")]
+    pub fn held(&self) -> Vec<(usize, Option<Box<str>>, Option<[u8; 32]>)> {
+        self.leases.holders()
+    }
+
     /// A connection has ended.
     pub(super) fn closed(&self, record: Box<ConnectionRecord>) {
         self.core.counters().connections_closed.increment();
@@ -191,6 +197,7 @@ impl Worker {
     fn handle(&self, message: Message) {
         match message {
             Message::Publish(snapshot) => return self.publish(snapshot),
+            Message::ClockSet if planted(Bug::ForgetClock) => return,
             Message::ClockSet => return self.leases.recheck(),
             Message::Drain => self.draining.set(true),
             Message::CutOff(kind) => {
@@ -211,7 +218,9 @@ impl Worker {
             |(before, now): (&Arc<ListenerConfig>, &Arc<ListenerConfig>)| Arc::ptr_eq(before, now);
         if !before.listeners.iter().zip(&snapshot.listeners).all(same) {
             self.desk.verdicts().clear();
-            self.leases.recheck();
+            if !planted(Bug::ForgetLeases) {
+                self.leases.recheck();
+            }
         }
     }
 

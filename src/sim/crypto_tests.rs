@@ -124,7 +124,14 @@ fn transcript(seed: u64, versions: Versions, suite: Option<SupportedCipherSuite>
     let verifier = pki::verifier(pki.anchors(), &provider, ClientAuth::Require);
     let mut flights = Vec::new();
     for client in [Client::Allowed(0), Client::ViaIntermediate] {
-        let client = client_config(&pki, client, &provider, &clock, versions);
+        let client = client_config(
+            &pki,
+            client,
+            &provider,
+            &clock,
+            versions,
+            rustls::client::Resumption::disabled(),
+        );
         let mut pair = Pair::new(&listener, verifier.clone(), &client);
         let agreed = pair.shake().expect("an allowed client");
         assert!(suite.is_none_or(|suite| suite == agreed.suite));

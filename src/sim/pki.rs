@@ -12,6 +12,8 @@
 //! number are digests of the name, and Ed25519 signs without random numbers (RFC 8032). So nobody
 //! outside a simulation may trust these roots: everyone has their keys.
 
+mod lists;
+
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -26,6 +28,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, Serve
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use time::OffsetDateTime;
+
+pub use lists::Lists;
 
 use super::crypto::Clock;
 use crate::error::Refusal;
@@ -46,6 +50,8 @@ pub const EXPIRED_AT_UNIX_S: i64 = EPOCH_UNIX_S - DAY_S;
 pub const NOT_YET_VALID_UNTIL_UNIX_S: i64 = EPOCH_UNIX_S + YEAR_S;
 /// The name that the gateway's certificate has.
 pub const SERVER_NAME: &str = "gateway.test";
+/// Another name that it has, of which a listener may have demands of its own.
+pub const OTHER_NAME: &str = "other.test";
 /// How many clients [`Client::Allowed`] tells apart.
 pub const ALLOWED_CLIENTS: usize = 4;
 
@@ -65,9 +71,10 @@ const ALLOWED_NAMES: [(Option<&str>, Option<&str>); ALLOWED_CLIENTS] = [
 const GOOD_NAMES: (Option<&str>, Option<&str>) = (Some("spiffe://sim.test/client/other"), None);
 
 /// Who a client is, or pretends to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Client {
     /// Presents no certificate.
+    #[default]
     Nobody,
     /// Is allowed. The number, modulo [`ALLOWED_CLIENTS`], says which one it is; [`narrower_rules`]
     /// allow number 0 only.
@@ -144,15 +151,6 @@ impl Client {
         }
     }
 
-    /// The same where the gateway trusts [`Pki::stranger_anchors`] instead.
-    pub fn stranger_verdict(self, now_unix_s: i64) -> Verdict {
-        match (self, self.verdict(now_unix_s)) {
-            (Self::Stranger, _) => Verdict::Allowed,
-            (_, Verdict::Allowed | Verdict::Denied) => Verdict::Refused(Refusal::UnknownAnchor),
-            (_, verdict) => verdict,
-        }
-    }
-
     /// The same under [`narrower_rules`].
     pub fn narrower_verdict(self, now_unix_s: i64) -> Verdict {
         match self.verdict(now_unix_s) {
@@ -161,7 +159,8 @@ impl Client {
         }
     }
 
-    fn is_first(self) -> bool {
+    /// Whether [`narrower_rules`] allow it.
+    pub fn is_first(self) -> bool {
         matches!(self, Self::Allowed(number) if number % ALLOWED_CLIENTS == 0)
     }
 
@@ -220,6 +219,8 @@ pub struct Pki(Arc<Material>);
 
 struct Material {
     root: Authority,
+    issuing: Authority,
+    stranger: Authority,
     anchors: Arc<RootCertStore>,
     stranger_anchors: Arc<RootCertStore>,
     server: Credentials,
@@ -242,6 +243,13 @@ impl Pki {
     /// The root of [`Client::Stranger`], for a gateway that trusts no other.
     pub fn stranger_anchors(&self) -> &Arc<RootCertStore> {
         &self.0.stranger_anchors
+    }
+
+    /// Both roots.
+    pub fn both_anchors(&self) -> RootCertStore {
+        let mut both = RootCertStore::clone(self.anchors());
+        both.roots.extend_from_slice(&self.stranger_anchors().roots);
+        both
     }
 
     /// The gateway's certificate.
@@ -307,7 +315,8 @@ impl Material {
         let clients = Client::LASTING.map(|client| Some(issuer(client)?.issue_client(client)));
         let server = issuing.issue_server();
         let (anchors, stranger_anchors) = (anchors_of(&root), anchors_of(&stranger));
-        Self { root, anchors, stranger_anchors, server, clients: clients.into() }
+        let clients = clients.into();
+        Self { root, issuing, stranger, anchors, stranger_anchors, server, clients }
     }
 }
 
@@ -341,6 +350,7 @@ impl Authority {
     fn issue_server(&self) -> Credentials {
         let mut params = params(SERVER_NAME, (VALID_SINCE_UNIX_S, VALID_UNTIL_UNIX_S));
         params.subject_alt_names = sans((None, Some(SERVER_NAME)));
+        params.subject_alt_names.extend(sans((None, Some(OTHER_NAME))));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.issue(SERVER_NAME, params)
     }
@@ -406,11 +416,14 @@ fn params(name: &str, (not_before, not_after): (i64, i64)) -> CertificateParams 
     params.distinguished_name.push(DnType::CommonName, name);
     params.not_before = moment(not_before);
     params.not_after = moment(not_after);
-    // RFC 5280, 4.1.2.2: positive, and without a zero byte in front.
-    let [first, rest @ ..] = digest_of("serial number", name);
-    let serial = [&[first & 0x7f | 0x40], &rest[..7]].concat();
-    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.serial_number = Some(SerialNumber::from_slice(&serial_of(name)));
     params
+}
+
+/// RFC 5280, 4.1.2.2: positive, and without a zero byte in front.
+fn serial_of(name: &str) -> Vec<u8> {
+    let [first, rest @ ..] = digest_of("serial number", name);
+    [&[first & 0x7f | 0x40], &rest[..7]].concat()
 }
 
 fn moment(unix_s: i64) -> OffsetDateTime {
@@ -490,7 +503,7 @@ pub fn verifier(
     Some(Arc::new(ClientVerifier::new(options).expect("a verifier")))
 }
 
-/// The configuration of rustls' own client, which trusts the root and resumes nothing.
+/// The configuration of rustls' own client, which trusts the root and keeps sessions as it is told.
 ///
 /// `provider` is that of [`super::crypto::provider`].
 pub fn client_config(
@@ -499,6 +512,7 @@ pub fn client_config(
     provider: &Arc<CryptoProvider>,
     clock: &Clock,
     versions: Versions,
+    resumption: Resumption,
 ) -> Arc<ClientConfig> {
     let time = Arc::new(clock.clone());
     let builder = ClientConfig::builder_with_details(Arc::clone(provider), time)
@@ -514,7 +528,7 @@ pub fn client_config(
             config.expect("the client's certificate is in order")
         }
     };
-    config.resumption = Resumption::disabled();
+    config.resumption = resumption;
     Arc::new(config)
 }
 
@@ -522,6 +536,12 @@ pub fn client_config(
 pub fn server_name() -> ServerName<'static> {
     // invariant: SERVER_NAME is a DNS name
     ServerName::try_from(SERVER_NAME).expect("a DNS name")
+}
+
+/// The other name that a client may ask the gateway for.
+pub fn other_server_name() -> ServerName<'static> {
+    // invariant: OTHER_NAME is a DNS name
+    ServerName::try_from(OTHER_NAME).expect("a DNS name")
 }
 
 /// Rules that allow whom [`Client::verdict`] does.

@@ -12,7 +12,14 @@ fn observed(client: Client, versions: Versions, now_unix_s: i64, rules: &Rules) 
     let (pki, provider, clock) = (Pki::new(), provider(1), Clock::new(EPOCH_UNIX_S));
     let listener = listener_tls(&pki, &provider, &clock, versions);
     let verifier = verifier(pki.anchors(), &provider, ClientAuth::Require);
-    let config = client_config(&pki, client, &provider, &clock, versions);
+    let config = client_config(
+        &pki,
+        client,
+        &provider,
+        &clock,
+        versions,
+        rustls::client::Resumption::disabled(),
+    );
     let mut pair = Pair::new(&listener, verifier, &config);
     clock.set(now_unix_s);
     let agreed = match pair.shake() {
@@ -116,7 +123,14 @@ fn clients_without_a_certificate_pass_where_it_is_optional_or_off() {
         for versions in [Versions::Tls13, Versions::Tls12] {
             let listener = listener_tls(&pki, &provider, &clock, versions);
             for (client, shown) in [(Client::Nobody, false), (Client::Allowed(1), true)] {
-                let config = client_config(&pki, client, &provider, &clock, versions);
+                let config = client_config(
+                    &pki,
+                    client,
+                    &provider,
+                    &clock,
+                    versions,
+                    rustls::client::Resumption::disabled(),
+                );
                 let verifier = verifier(pki.anchors(), &provider, auth);
                 let mut pair = Pair::new(&listener, verifier, &config);
                 let agreed = pair.shake().expect("it passes");

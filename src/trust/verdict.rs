@@ -20,6 +20,7 @@ use super::session::BoundClient;
 use super::verify::{ClientVerifier, Refused, VerifiedChain};
 use crate::identity::{Identity, IdentityError};
 use crate::limits::{REFUSAL_TTL_S, REFUSALS_MAX};
+use crate::planted::{Bug, planted};
 
 /// What is known of a client whose chain was verified.
 #[derive(Debug)]
@@ -94,7 +95,7 @@ impl VerdictCache {
     ) -> (Result<Arc<Verdict>, Error>, Found) {
         let key = key_of(scope, leaf, intermediates);
         if let Some(known) = self.accepted.get(&key)
-            && check_now(scope, &known.chain, now).is_ok()
+            && (planted(Bug::VerdictForever) || check_now(scope, &known.chain, now).is_ok())
         {
             return (Ok(Arc::clone(known)), Found::Hit);
         }
@@ -182,7 +183,9 @@ impl From<Revoked> for Refused {
 
 fn key_of(scope: &Scope, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Hash {
     let mut digest = Context::new(&SHA256);
-    digest.update(scope.trust());
+    if !planted(Bug::VerdictOfAnyScope) {
+        digest.update(scope.trust());
+    }
     for certificate in [leaf].into_iter().chain(intermediates) {
         // DER says its own length, but what is no DER must not run into the next either.
         digest.update(&(certificate.len() as u64).to_be_bytes());
