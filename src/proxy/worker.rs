@@ -182,9 +182,9 @@ impl Worker {
         (self.core.audit(), [self.admission.places(), self.upstreams.leases(), clients, sweepers])
     }
 
-    /// Who is let in: listener, server name and the certificate's SHA-256.
+    /// Who is let in.
     #[cfg(feature = "sim")]
-    pub fn held(&self) -> Vec<(usize, Option<Box<str>>, Option<[u8; 32]>)> {
+    pub fn held(&self) -> Vec<super::leases::Held> {
         self.leases.holders()
     }
 
@@ -198,7 +198,11 @@ impl Worker {
         match message {
             Message::Publish(snapshot) => return self.publish(snapshot),
             Message::ClockSet if planted(Bug::ForgetClock) => return,
-            Message::ClockSet => return self.leases.recheck(),
+            Message::ClockSet => {
+                // A refusal is kept for a while of the clock that was.
+                self.desk.verdicts().clear();
+                return self.leases.recheck();
+            }
             Message::Drain => self.draining.set(true),
             Message::CutOff(kind) => {
                 self.draining.set(true);

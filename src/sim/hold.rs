@@ -10,15 +10,13 @@ use super::net::Inner;
 use super::pki::{self, Client as Certificate, Verdict};
 use super::plan::{MS, Plan, S, Sessions};
 use crate::error::Refusal;
-use crate::limits::{LEASE_SWEEP_MS_MAX, SESSION_SKEW_S_MAX};
+use crate::limits::{CRL_FUTURE_S_MAX, LEASE_SWEEP_MS_MAX, SESSION_SKEW_S_MAX};
+use crate::proxy::leases::Held;
 
 /// Nanoseconds by which a worker may see a change later than the ledger, or earlier: a turn.
 const TURN_NS: u64 = 20 * MS;
 /// Nanoseconds that tasks may take in all, where they are slow, until all leases are judged.
 const SLOW_NS: u64 = 500 * MS;
-
-/// Who is connected, as a worker says it: the listener, the server name, the certificate's SHA-256.
-pub type Held = (usize, Option<Box<str>>, Option<[u8; 32]>);
 
 impl Ledger {
     /// The wall clock is `offset_s` ahead of the epoch from `now` on.
@@ -62,9 +60,12 @@ impl Ledger {
         let mut verdicts = Vec::new();
         for (demand, index) in self.demands(facts, from, to) {
             let lists = self.in_force[index].1.lists.as_deref();
-            // What time changes it changes once: a list begins, or something expires.
-            let begun = lists.map_or(earliest, |lists| lists.this_update.clamp(earliest, latest));
-            for wall in [earliest, begun, latest] {
+            // What time changes: a list begins or is too old, or the certificate expires.
+            let edges = lists.map(|it| [it.this_update - CRL_FUTURE_S_MAX, it.next_update]);
+            let edges = edges.into_iter().flatten().chain([facts.certificate.expires()]);
+            let edges = edges.flat_map(|edge| [edge, edge + 1]);
+            let within = edges.filter(|edge| (earliest..=latest).contains(edge));
+            for wall in within.chain([earliest, latest]) {
                 let verdict = demand.verdict(facts.certificate, lists, wall);
                 if !verdicts.contains(&verdict) {
                     verdicts.push(verdict);
@@ -89,7 +90,7 @@ impl Ledger {
         if jumped || net.now < longest {
             return;
         }
-        for (listener, server_name, certificate) in held {
+        for Held { listener, server_name, certificate, term } in held {
             let certificate = certificate.and_then(|it| self.certificates.get(&it).copied());
             let facts = ClientFacts {
                 certificate: certificate.unwrap_or(Certificate::Nobody),
@@ -104,7 +105,7 @@ impl Ledger {
             if is_revoked || !since(longest).contains(&Verdict::Allowed) {
                 net.violation(format_args!(
                     "worker {number}: {:?} is still connected to listener {listener} as {:?}, and \
-                     was for {} ms one of {:?}",
+                     was for {} ms one of {:?}; the lease says {term}",
                     facts.certificate,
                     server_name,
                     longest / MS,

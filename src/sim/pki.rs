@@ -174,6 +174,11 @@ impl Client {
         }
     }
 
+    /// Last second of its certificate's validity, in seconds since 1970.
+    pub fn expires(self) -> i64 {
+        self.validity().1
+    }
+
     /// SPIFFE ID and DNS name of its certificate.
     fn names(self) -> (Option<&'static str>, Option<&'static str>) {
         match self {

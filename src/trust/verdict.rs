@@ -7,14 +7,14 @@
 //! refusals are kept for [`REFUSAL_TTL_S`] only.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use lru::LruCache;
 use rustls::Error;
 use rustls::pki_types::{CertificateDer, UnixTime};
 
-use super::crl::Revoked;
+use super::crl::{Revocation, Revoked};
 use super::scope::{Hash, Scope};
 use super::session::BoundClient;
 use super::verify::{ClientVerifier, Refused, VerifiedChain};
@@ -38,6 +38,8 @@ pub struct Verdict {
 struct Refusal {
     error: Error,
     until: u64,
+    /// The lists that it was found by: a handshake that began before others came may end after.
+    lists: Weak<Revocation>,
 }
 
 /// The verdicts of one worker.
@@ -101,6 +103,7 @@ impl VerdictCache {
         }
         if let Some(refusal) = self.refused.get(&key)
             && now.as_secs() < refusal.until
+            && Weak::ptr_eq(&refusal.lists, &Arc::downgrade(scope.revocation()))
         {
             return (Err(refusal.error.clone()), Found::Hit);
         }
@@ -113,7 +116,8 @@ impl VerdictCache {
             Err(error) => {
                 self.accepted.pop(&key);
                 let until = now.as_secs().saturating_add(REFUSAL_TTL_S);
-                self.refused.put(key, Refusal { error: error.clone(), until });
+                let lists = Arc::downgrade(scope.revocation());
+                self.refused.put(key, Refusal { error: error.clone(), until, lists });
             }
         }
         (judged, Found::Miss)
@@ -141,7 +145,7 @@ pub fn judge(
     Ok(Verdict { key, chain, bounds: *scope.bounds(), identity })
 }
 
-/// Whether a path that was in order is so now. Returns until when, in seconds since 1970.
+/// Whether a path that was in order is so now. Returns the last second of it, since 1970.
 ///
 /// # Errors
 /// It has expired, or one of its certificates was revoked, or may have been.
@@ -154,7 +158,9 @@ pub fn check_now(scope: &Scope, chain: &VerifiedChain, now: UnixTime) -> Result<
         return Err(Lapsed::NotYetValid);
     }
     let lists = scope.revocation().check(&chain.links, now_unix_s).map_err(Lapsed::Revocation)?;
-    Ok(lists.map_or(chain.not_after_unix_s, |until| until.min(chain.not_after_unix_s)))
+    // At nextUpdate a list is too old; at notAfter a certificate is still valid.
+    let last = lists.map(|until| until.saturating_sub(1));
+    Ok(last.map_or(chain.not_after_unix_s, |last| last.min(chain.not_after_unix_s)))
 }
 
 /// Why a path that was in order is so no more.

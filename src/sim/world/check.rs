@@ -196,15 +196,18 @@ impl World {
             let in_time = self.drains_at.is_none_or(|at| facts.since + IN_TIME_NS < at);
             let is_asked = healthy && in_time && self.plan.has_room() && client.is_good();
             let is_probe = self.probes.contains(actor);
-            let verdicts = self.ledger.verdicts(facts, facts.since, client.closed_at());
-            if is_asked {
+            let is_closed = matches!(state, State::Closed { .. });
+            let until = if is_closed { client.closed_at() } else { net.now };
+            let verdicts = self.ledger.verdicts(facts, facts.since, until);
+            // Who idles may be put out by the end.
+            if is_asked && is_closed {
                 check_refused(&mut net, client, &verdicts);
             }
             if is_probe && client.closed_at() > facts.since + PROBE_NS_MAX {
                 net.violation(format_args!("client {} was served late", client.number));
             }
-            let is_allowed = verdicts == [Verdict::Allowed]
-                && !self.ledger.was_nowhere(facts.since, client.closed_at());
+            let is_allowed =
+                verdicts == [Verdict::Allowed] && !self.ledger.was_nowhere(facts.since, until);
             if (is_probe || is_asked && is_allowed) && !was_served && !client.idles() {
                 net.violation(format_args!(
                     "client {}, with which nothing was wrong, is {state:?}",
