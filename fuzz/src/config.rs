@@ -18,11 +18,13 @@ use ringfort::limits::{
     BACKLOG_MAX, CONFIG_BYTES_MAX, CONFIG_ERRORS_MAX, CONNECTIONS_MAX, CPUS_MAX,
     DRAIN_TIMEOUT_MS_MAX, ENDPOINTS_MAX, FDS_PER_CONNECTION, LISTENERS_MAX, NAME_BYTES_MAX,
     NAPI_BUSY_POLL_US_MAX, RECV_BUFFERS_MIN, RESOLVE_INTERVAL_MS_MAX, RESOLVE_INTERVAL_MS_MIN,
-    RING_ENTRIES_MAX, RING_ENTRIES_MIN, SETUP_TIMEOUT_MS_MAX, SOCKET_BUFFER_BYTES_MAX,
-    SOCKET_BUFFER_BYTES_MIN, SQPOLL_IDLE_MS_MAX, TIMEOUT_MS_MAX, UNIX_PATH_BYTES_MAX,
-    UPSTREAMS_MAX, WORKERS_MAX, WORKERS_MIN,
+    RING_ENTRIES_MAX, RING_ENTRIES_MIN, SESSION_AGE_MAX_S_MAX, SESSION_TICKETS_MAX,
+    SETUP_TIMEOUT_MS_MAX, SOCKET_BUFFER_BYTES_MAX, SOCKET_BUFFER_BYTES_MIN, SQPOLL_IDLE_MS_MAX,
+    TICKET_SECRET_BYTES_MIN, TIMEOUT_MS_MAX, UNIX_PATH_BYTES_MAX, UPSTREAMS_MAX, WORKERS_MAX,
+    WORKERS_MIN,
 };
-use ringfort::tls::server::KeyLogWriter;
+use ringfort::tls::server::{Hooks, KeyLogWriter};
+use ringfort::trust::tickets::TicketSecret;
 use rustls::KeyLog;
 
 use crate::pki::{NOW_UNIX_S, pki};
@@ -61,8 +63,14 @@ pub fn config(data: &[u8]) {
 
 fn read(text: &str, files: &Files<'_>) -> Result<Snapshot, Vec<ConfigError>> {
     let model: Model = model::parse(text, "r.toml").map_err(|error| vec![error])?;
-    let context =
-        Context { files, now_unix_s: NOW_UNIX_S, fds_max: FDS_MAX, cpus: 4, observer: None };
+    let context = Context {
+        files,
+        now_unix_s: NOW_UNIX_S,
+        fds_max: FDS_MAX,
+        cpus: 4,
+        observer: None,
+        ticket_secret: TicketSecret::new(&[0; TICKET_SECRET_BYTES_MIN]).expect("long enough"),
+    };
     resolve(&model, &context)
 }
 
@@ -165,7 +173,9 @@ fn summary(snapshot: &Snapshot) -> String {
         .listeners
         .iter()
         .map(|it| {
-            format!("{} {} {:?} {:?} {}", it.name, it.address, it.socket, it.rules, it.cluster)
+            // Its hash stands for mode, anchors, bounds and rules.
+            let hash = it.scopes.default.hash();
+            format!("{} {} {:?} {hash:?} {}", it.name, it.address, it.socket, it.cluster)
         })
         .collect();
     format!("{:?} {:?} {:?} {listeners:?}", snapshot.clusters, snapshot.limits, snapshot.ring)
@@ -226,7 +236,9 @@ fn check_listener(listener: &Listener, clusters: usize) {
     assert!(socket.send_buffer_bytes.is_none_or(|bytes| buffer.contains(&bytes)));
     assert!(socket.recv_buffer_bytes.is_none_or(|bytes| buffer.contains(&bytes)));
     assert!(socket.keepalive.is_none_or(|silence| silence.as_secs() > 0));
-    assert!(!listener.tls.configs().is_empty(), "a certificate");
+    assert!(listener.tls.config(0, Hooks::none()).is_ok(), "a certificate");
+    assert!((1..=SESSION_AGE_MAX_S_MAX).contains(&listener.sessions.age_max_s));
+    assert!(listener.sessions.tickets <= SESSION_TICKETS_MAX as usize);
 }
 
 fn check_cluster(cluster: &Cluster) {

@@ -173,10 +173,19 @@ impl Worker {
         self.core.wake();
     }
 
-    /// What this worker holds now: of its core, and places and leases.
+    /// What this worker holds now: of its core, and places, upstreams' leases and clients' leases,
+    /// and whether (1) or not (0) a task looks after these.
     #[cfg(feature = "sim")]
-    pub fn audit(&self) -> (crate::rt::audit::Audit, [usize; 2]) {
-        (self.core.audit(), [self.admission.places(), self.upstreams.leases()])
+    pub fn audit(&self) -> (crate::rt::audit::Audit, [usize; 4]) {
+        let leases = [self.leases.len(), usize::from(self.leases.is_swept())];
+        let [clients, sweepers] = leases;
+        (self.core.audit(), [self.admission.places(), self.upstreams.leases(), clients, sweepers])
+    }
+
+    /// Who is let in.
+    #[cfg(feature = "sim")]
+    pub fn held(&self) -> Vec<super::leases::Held> {
+        self.leases.holders()
     }
 
     /// A connection has ended.
@@ -188,7 +197,12 @@ impl Worker {
     fn handle(&self, message: Message) {
         match message {
             Message::Publish(snapshot) => return self.publish(snapshot),
-            Message::ClockSet => return self.leases.recheck(),
+            Message::ClockSet if planted(Bug::ForgetClock) => return,
+            Message::ClockSet => {
+                // A refusal is kept for a while of the clock that was.
+                self.desk.verdicts().clear();
+                return self.leases.recheck();
+            }
             Message::Drain => self.draining.set(true),
             Message::CutOff(kind) => {
                 self.draining.set(true);
@@ -209,7 +223,9 @@ impl Worker {
             |(before, now): (&Arc<ListenerConfig>, &Arc<ListenerConfig>)| Arc::ptr_eq(before, now);
         if !before.listeners.iter().zip(&snapshot.listeners).all(same) {
             self.desk.verdicts().clear();
-            self.leases.recheck();
+            if !planted(Bug::ForgetLeases) {
+                self.leases.recheck();
+            }
         }
     }
 

@@ -7,18 +7,19 @@
 //! refusals are kept for [`REFUSAL_TTL_S`] only.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use lru::LruCache;
 use rustls::pki_types::{CertificateDer, UnixTime};
 
-use super::crl::Revoked;
+use super::crl::{Revocation, Revoked};
 use super::scope::{Hash, Scope};
 use super::session::BoundClient;
 use super::verify::{ClientVerifier, Refused, VerifiedChain};
 use crate::identity::{Identity, IdentityError};
 use crate::limits::{REFUSAL_TTL_S, REFUSALS_MAX};
+use crate::planted::{Bug, planted};
 
 /// What is known of a client whose chain was verified.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct Verdict {
 struct Refusal {
     refused: Refused,
     until: u64,
+    /// The lists that it was found by: a handshake that began before others came may end after.
+    lists: Weak<Revocation>,
 }
 
 /// The verdicts of one worker.
@@ -93,13 +96,14 @@ impl VerdictCache {
     ) -> (Result<Arc<Verdict>, Refused>, Found) {
         let key = key_of(scope, leaf, intermediates);
         if let Some(known) = self.accepted.get(&key)
-            && check_now(scope, &known.chain, now).is_ok()
+            && (planted(Bug::VerdictForever) || check_now(scope, &known.chain, now).is_ok())
         {
             return (Ok(Arc::clone(known)), Found::Hit);
         }
         if let Some(refusal) = self.refused.get(&key)
             // Nor for longer where the clock was set back.
             && (1..=REFUSAL_TTL_S).contains(&refusal.until.saturating_sub(now.as_secs()))
+            && Weak::ptr_eq(&refusal.lists, &Arc::downgrade(scope.revocation()))
         {
             return (Err(refusal.refused.clone()), Found::Hit);
         }
@@ -112,7 +116,8 @@ impl VerdictCache {
             Err(refused) => {
                 self.accepted.pop(&key);
                 let until = now.as_secs().saturating_add(REFUSAL_TTL_S);
-                self.refused.put(key, Refusal { refused: refused.clone(), until });
+                let lists = Arc::downgrade(scope.revocation());
+                self.refused.put(key, Refusal { refused: refused.clone(), until, lists });
             }
         }
         (judged, Found::Miss)
@@ -190,7 +195,9 @@ impl Verdict {
 
 fn key_of(scope: &Scope, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Hash {
     let mut digest = Context::new(&SHA256);
-    digest.update(scope.trust());
+    if !planted(Bug::VerdictOfAnyScope) {
+        digest.update(scope.trust());
+    }
     for certificate in [leaf].into_iter().chain(intermediates) {
         // DER says its own length, but what is no DER must not run into the next either.
         digest.update(&(certificate.len() as u64).to_be_bytes());
