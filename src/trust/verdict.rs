@@ -103,7 +103,7 @@ impl VerdictCache {
         {
             return (Err(refusal.error.clone()), Found::Hit);
         }
-        let judged = judge(scope, verifier, leaf, intermediates, now).map(Arc::new);
+        let judged = judge_as(key, scope, verifier, (leaf, intermediates), now).map(Arc::new);
         match &judged {
             Ok(verdict) => {
                 self.refused.pop(&key);
@@ -130,12 +130,23 @@ pub fn judge(
     intermediates: &[CertificateDer<'_>],
     now: UnixTime,
 ) -> Result<Verdict, Error> {
+    let key = key_of(scope, leaf, intermediates);
+    judge_as(key, scope, verifier, (leaf, intermediates), now)
+}
+
+/// The digest of the chain is known already.
+fn judge_as(
+    key: Hash,
+    scope: &Scope,
+    verifier: &ClientVerifier,
+    (leaf, intermediates): (&CertificateDer<'_>, &[CertificateDer<'_>]),
+    now: UnixTime,
+) -> Result<Verdict, Error> {
     let now_unix_s = unix_s(now);
     let check = |chain: &VerifiedChain| {
         scope.revocation().check(&chain.links, now_unix_s).map(drop).map_err(Refused::from)
     };
     let chain = verifier.verify(leaf, intermediates, now, &check)?;
-    let key = key_of(scope, leaf, intermediates);
     let identity = Identity::from_der(leaf).map(Arc::new);
     Ok(Verdict { key, chain, bounds: *scope.bounds(), identity })
 }
