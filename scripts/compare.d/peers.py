@@ -16,6 +16,8 @@ from processes import Failure, Processes, free_port, wait_listening
 from workloads import Workload
 
 HERE = Path(__file__).resolve().parent
+# An authority that has a list has to be known, though clients present it.
+LISTS = 'client_intermediates = "@CERTS@/intermediate.pem"\nclient_crl = "@CERTS@/lists.pem"'
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ def _configure(peer: Peer, tools: Tools, folder: Path, port: int, origin: int, w
         "HITCH_USER": 'user = "_hitch"' if os.geteuid() == 0 else "",
         "RESUMPTION": workload.sessions,
         "VERDICTS": str(workload.verdicts),
-        "LISTS": f'client_crl = "{tools.certificates}/lists.pem"' if workload.with_lists else "",
+        "LISTS": LISTS.replace("@CERTS@", str(tools.certificates)) if workload.with_lists else "",
     } | peer.sessions.get(workload.sessions, {})
     text = (HERE / str(peer.template)).read_text()
     for name, value in values.items():

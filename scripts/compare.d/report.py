@@ -7,7 +7,7 @@ from typing import Any
 
 import budgets
 from figures import OURS, Cell, Sample
-from workloads import CLIENTS, IDLE_CONNECTIONS, MESSAGE_BYTES, REVOKED, SUITE, Workload
+from workloads import CLIENTS, IDLE_CONNECTIONS, MESSAGE_BYTES, REVOKED, SUITE, WARMUP_S, Workload
 
 Row = dict[str, Any]
 
@@ -137,7 +137,7 @@ def page(result: dict[str, Any]) -> str:
         **{key: result[key] for key in ["date", "command", "kernel", "cpu", "cpus", "commit", "idle_rounds"]},
         budgets="\n".join(map(_line, _budgets(result))),
         rows=rows, subjects=subjects, short=short, failed=failed, suite=SUITE, http=HTTP,
-        message=MESSAGE_BYTES, idle=IDLE_CONNECTIONS, clients=CLIENTS, revoked=REVOKED,
+        message=MESSAGE_BYTES, idle=IDLE_CONNECTIONS, clients=CLIENTS, warmup=WARMUP_S, revoked=REVOKED,
     )  # fmt: skip
 
 
@@ -201,7 +201,7 @@ The floors of 268, 161 and 105 us, of 8.3 us and of 0.39 ns per byte are the pla
   in these workloads only. A floor of rustls does the same: it resumes, or takes a chain that it has
   verified once for good. It does not ask whether that has expired or was revoked since, and for whom.
 - Where the chain is new, {clients:,} clients take turns, made for each run, and ringfort remembers 64 chains.
-  In rotation it remembers all of them, after a warm-up of 6 s. Where the chain was seen, one client
+  In rotation it remembers all of them, after a warm-up of {warmup:g} s. Where the chain was seen, one client
   comes again and again; the peers verify its chain each time.
 - The lists of revocation have {revoked:,} entries of the root, and as many of the intermediate; each
   certificate of the path is looked up.

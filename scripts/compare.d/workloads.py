@@ -10,6 +10,8 @@ MESSAGE_BYTES = 128
 IDLE_CONNECTIONS = 2000
 # Clients that take turns, each with a certificate of its own; every run makes new ones.
 CLIENTS = 10_000
+# For as long until all of them have come once.
+WARMUP_S = 16.0
 # What the lists of the rows "with lists" have: of the root, and of the intermediate.
 REVOKED = 100_000
 
@@ -63,7 +65,7 @@ ALL = [
     Workload("new", "full handshake, chain new: clients that never come back", _HANDSHAKE, "echo", floor="new",
              peers=("ringfort", "envoy"), clients=CLIENTS, verdicts=64),
     Workload("rotation", f"full handshake, {CLIENTS:,} clients in rotation, all seen before", _HANDSHAKE, "echo",
-             peers=("ringfort",), clients=CLIENTS, warmup_s=6.0),
+             peers=("ringfort",), clients=CLIENTS, warmup_s=WARMUP_S),
     Workload("lists", "full handshake, chain seen before, lists of revocation", _HANDSHAKE, "echo", floor="seen",
              peers=("ringfort",), with_lists=True),
     Workload("mlkem", "full handshake, X25519MLKEM768", _HANDSHAKE, "echo", group=MLKEM),
