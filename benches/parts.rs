@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput};
-use memory::{Ends, client_leaf};
+use memory::{Ends, Sessions, client_leaf};
 use ringfort::error::{CloseKind, CloseReason};
 use ringfort::identity::Identity;
 use ringfort::log::{ClockPair, ConnectionRecord, Negotiated};
@@ -104,13 +104,13 @@ fn records(criterion: &mut Criterion) {
 
 /// What a session does with a record that is echoed: decrypted, and encrypted again.
 fn pump(criterion: &mut Criterion) {
-    let ends = Ends::new(provider(Backend::ALL[0], &[], &[]).expect("all"), false);
+    let ends = Ends::new(provider(Backend::ALL[0], &[], &[]).expect("all"), Sessions::Off);
     let mut group = criterion.benchmark_group("pump, the preferred suite");
     for bytes in RECORD_BYTES {
         let content = vec![3; bytes];
         group.throughput(Throughput::Bytes(bytes as u64));
         let mut client = ends.client();
-        let mut session = Session::new(Arc::clone(&ends.server)).expect("a session");
+        let mut session = Session::new(ends.serve(None, &[]).1).expect("a session");
         memory::shake(&mut client, |flight, out| {
             session.handshake(flight, out).expect("a good client");
         });
@@ -131,7 +131,7 @@ fn pump(criterion: &mut Criterion) {
 }
 
 fn client_hello(criterion: &mut Criterion) {
-    let ends = Ends::new(provider(Backend::ALL[0], &[], &[]).expect("all"), false);
+    let ends = Ends::new(provider(Backend::ALL[0], &[], &[]).expect("all"), Sessions::Off);
     let hello = memory::flight(&mut ends.client());
     assert!(matches!(hello::parse(&hello), Ok(Progress::Complete(_))));
     criterion.bench_function("ClientHello", |bencher| {
@@ -249,7 +249,7 @@ fn log_line(criterion: &mut Criterion) {
     record.server_name = Some("localhost".into());
     record.negotiated =
         Some(Negotiated { version: 0x0304, suite: 0x1301, group: Some(0x001d), resumed: false });
-    record.identity = Some(Box::new(Identity::from_der(&client_leaf()).expect("an identity")));
+    record.identity = Some(Arc::new(Identity::from_der(&client_leaf()).expect("an identity")));
     record.upstream = Some("127.0.0.1:8080".into());
     record.handshake = Some(Duration::from_micros(700));
     record.reason = CloseReason::downstream(CloseKind::Finished);

@@ -107,7 +107,7 @@ impl VerdictCache {
         {
             return (Err(refusal.refused.clone()), Found::Hit);
         }
-        let judged = judge(scope, verifier, leaf, intermediates, now).map(Arc::new);
+        let judged = judge_as(key, scope, verifier, (leaf, intermediates), now).map(Arc::new);
         match &judged {
             Ok(verdict) => {
                 self.refused.pop(&key);
@@ -135,6 +135,18 @@ pub fn judge(
     intermediates: &[CertificateDer<'_>],
     now: UnixTime,
 ) -> Result<Verdict, Refused> {
+    let key = key_of(scope, leaf, intermediates);
+    judge_as(key, scope, verifier, (leaf, intermediates), now)
+}
+
+/// The digest of the chain is known already.
+fn judge_as(
+    key: Hash,
+    scope: &Scope,
+    verifier: &ClientVerifier,
+    (leaf, intermediates): (&CertificateDer<'_>, &[CertificateDer<'_>]),
+    now: UnixTime,
+) -> Result<Verdict, Refused> {
     let now_unix_s = unix_s(now);
     let check = |chain: &VerifiedChain| {
         let lists = scope.revocation();
@@ -152,7 +164,6 @@ pub fn judge(
             None => refused,
         }
     })?;
-    let key = key_of(scope, leaf, intermediates);
     let identity = Identity::from_der(leaf).map(Arc::new);
     Ok(Verdict { key, chain, bounds: *scope.bounds(), identity })
 }

@@ -311,14 +311,14 @@ impl ClientVerifier {
         let all: Vec<CertificateDer<'_>> =
             intermediates.iter().map(borrowed).chain(mine.iter().map(borrowed)).collect();
         let leaf_certificate = EndEntityCert::try_from(leaf).map_err(refused::from_webpki)?;
-        // The last path that led to an anchor and was refused here: it says more than webpki.
-        let refused_path: RefCell<Option<Refused>> = RefCell::new(None);
+        // Of the last path that led to an anchor: a refusal says more than webpki, and what was
+        // accepted here is what webpki returns.
+        let judged: RefCell<Option<Result<VerifiedChain, Refused>>> = RefCell::new(None);
         let verify_path = |path: &VerifiedPath<'_>| {
-            let judged = self.judge(path, domain.as_deref(), check);
-            judged.map(drop).map_err(|refused| {
-                *refused_path.borrow_mut() = Some(refused);
-                webpki::Error::CertRevoked
-            })
+            let result = self.judge(path, domain.as_deref(), check);
+            let is_accepted = result.is_ok();
+            *judged.borrow_mut() = Some(result);
+            if is_accepted { Ok(()) } else { Err(webpki::Error::CertRevoked) }
         };
         let path = leaf_certificate.verify_for_usage(
             &self.chain_algorithms,
@@ -329,10 +329,12 @@ impl ClientVerifier {
             None,
             Some(&verify_path),
         );
-        match (path, refused_path.take()) {
-            (Ok(path), _) => self.describe(&path),
-            (Err(_), Some(refused)) => Err(refused),
-            (Err(error), None) => Err(self.explain(refused::from_webpki(error), leaf).into()),
+        match (path, judged.take()) {
+            (Ok(_), Some(Ok(chain))) => Ok(chain),
+            // Not described yet: nobody was asked about it.
+            (Ok(path), _) => self.judge(&path, domain.as_deref(), check),
+            (Err(_), Some(Err(refused))) => Err(refused),
+            (Err(error), _) => Err(self.explain(refused::from_webpki(error), leaf).into()),
         }
     }
 
@@ -350,7 +352,7 @@ impl ClientVerifier {
         path: &VerifiedPath<'_>,
         domain: Option<&str>,
         check: PathCheck<'_>,
-    ) -> Result<(), Refused> {
+    ) -> Result<VerifiedChain, Refused> {
         let anchors = &self.options.anchors;
         // webpki lends the anchor from the slice that it was given.
         let index = anchors.roots.iter().position(|root| std::ptr::eq(root, path.anchor()));
@@ -363,7 +365,9 @@ impl ClientVerifier {
                 },
             ));
         }
-        check(&self.describe(path)?)
+        let chain = self.describe(path)?;
+        check(&chain)?;
+        Ok(chain)
     }
 
     fn describe(&self, path: &VerifiedPath<'_>) -> Result<VerifiedChain, Refused> {
