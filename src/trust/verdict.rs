@@ -16,7 +16,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use super::crl::Revoked;
 use super::scope::{Hash, Scope};
 use super::session::BoundClient;
-use super::verify::{ClientVerifier, Refused, VerifiedChain};
+use super::verify::{ClientVerifier, Refused, VerifiedChain, Witness, nobody};
 use crate::identity::{Identity, IdentityError};
 use crate::limits::{REFUSAL_TTL_S, REFUSALS_MAX};
 
@@ -129,6 +129,21 @@ pub fn judge(
     intermediates: &[CertificateDer<'_>],
     now: UnixTime,
 ) -> Result<Verdict, Refused> {
+    judge_witnessed(scope, verifier, leaf, intermediates, now, &nobody)
+}
+
+/// The same as [`judge`], told to `witness` step by step.
+///
+/// # Errors
+/// As [`judge`].
+pub fn judge_witnessed(
+    scope: &Scope,
+    verifier: &ClientVerifier,
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+    witness: Witness<'_>,
+) -> Result<Verdict, Refused> {
     let now_unix_s = unix_s(now);
     let check = |chain: &VerifiedChain| {
         let lists = scope.revocation();
@@ -136,7 +151,7 @@ pub fn judge(
             Refused::new(revoked.refusal(), lists.say(revoked, &chain.links, now_unix_s))
         })
     };
-    let verified = verifier.verify(leaf, intermediates, now, &check);
+    let verified = verifier.verify_witnessed(leaf, intermediates, now, &check, witness);
     let chain = verified.map_err(|refused| {
         let presented: Vec<CertificateDer<'_>> =
             [leaf].into_iter().chain(intermediates).cloned().collect();
