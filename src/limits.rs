@@ -326,6 +326,20 @@ pub const PROBE_DETAILS_CHARS_MAX: usize = 1024;
 /// Lines of a probe's timeline.
 pub const PROBE_ROWS_MAX: usize = 64;
 
+/// Bytes of the PEM file that `explain` reads a client's chain from: a handshake in base64, and as
+/// much again of other sections and comments.
+pub const EXPLAIN_PEM_BYTES_MAX: usize = 1024 * 1024;
+const _: () = assert!(EXPLAIN_PEM_BYTES_MAX > 4 * HANDSHAKE_BYTES_MAX);
+
+/// Certificates that `explain` describes; how many there were is said.
+pub const EXPLAIN_CERTIFICATES_MAX: usize = 2 * CHAIN_CERTIFICATES_MAX;
+
+/// Patterns of a list that `explain` prints as text; those that match come first.
+pub const EXPLAIN_PATTERNS_MAX: usize = 32;
+
+/// Bytes of one message of `explain` about its arguments or the configuration.
+pub const EXPLAIN_MESSAGE_BYTES_MAX: usize = 4096;
+
 /// Bytes of a request's head that the demo's origin reads.
 pub const DEMO_HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of a request's body that the demo's origin reads, and throws away.

@@ -119,11 +119,7 @@ impl ConnectionRecord {
     /// Says what there is to say beyond the reason, in [`DETAIL_BYTES_MAX`] at the most: it may
     /// hold what the peer sent.
     pub fn set_detail(&mut self, what: impl fmt::Display) {
-        let mut text = Bounded(String::new());
-        if write!(text, "{what}").is_err() {
-            text.0.push_str(CUT_MARK);
-        }
-        self.detail = Some(text.0.into_boxed_str());
+        self.detail = Some(bounded_detail(what));
     }
 
     /// The record as one line of JSON, with its newline.
@@ -132,6 +128,15 @@ impl ConnectionRecord {
         line.push('\n');
         line
     }
+}
+
+/// What is logged as `detail`, within its bound.
+pub fn bounded_detail(what: impl fmt::Display) -> Box<str> {
+    let mut text = Bounded(String::new());
+    if write!(text, "{what}").is_err() {
+        text.0.push_str(CUT_MARK);
+    }
+    text.0.into_boxed_str()
 }
 
 /// Seconds of a day.

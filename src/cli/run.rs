@@ -197,6 +197,15 @@ impl RunArgs {
         load::load(&self.configuration())
     }
 
+    /// The same without asking for the addresses of upstreams.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong.
+    pub fn load_unresolved(&self) -> Result<Loaded, Vec<ConfigError>> {
+        load::load_unresolved(&self.configuration())
+    }
+
     /// What is read again at a reload.
     fn configuration(&self) -> Configuration {
         match &self.config {

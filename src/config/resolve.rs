@@ -26,10 +26,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::KeyLog;
+use rustls::pki_types::CertificateDer;
 
 use self::bounds::Bound;
 use self::errors::Errors;
-use super::error::{ConfigError, nearest};
+use super::error::{ConfigError, Place, nearest};
 use super::model::{Model, Number, Text, Texts};
 use super::snapshot::{Limits, LogTarget, RingOptions, Snapshot};
 use crate::limits::{
@@ -118,6 +119,18 @@ impl Complaint {
     fn new(found: impl Into<String>, expected: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { found: found.into(), expected: expected.into(), fix: fix.into() }
     }
+}
+
+/// The certificates of a PEM file that no key names, in its order; other sections are skipped.
+///
+/// # Errors
+///
+/// What is wrong with `bytes`, told of `file`.
+pub fn certificates(file: &str, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+    pem::certificates(bytes).map_err(|Complaint { found, expected, fix }| {
+        let place = Place::File(file.to_owned());
+        ConfigError { place, found, expected, fix }
+    })
 }
 
 struct Resolver<'a> {

@@ -120,6 +120,19 @@ pub fn load(configuration: &Configuration) -> Result<Loaded, Vec<ConfigError>> {
     Ok(Loaded { snapshot, warnings, inputs: files.inputs.into_inner() })
 }
 
+/// The same without the resolver: names of upstreams have no address, and nothing is asked.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_unresolved(configuration: &Configuration) -> Result<Loaded, Vec<ConfigError>> {
+    let files = DiskFiles::default();
+    let model = configuration.model(&files).map_err(|error| vec![error])?;
+    let snapshot = resolve_from(&files, &model, None)?;
+    let warnings = files.warnings.take();
+    Ok(Loaded { snapshot, warnings, inputs: files.inputs.into_inner() })
+}
+
 /// Loads it again, while a gateway runs with the upstreams `clusters`.
 ///
 /// Names that `clusters` has an answer for are not asked for: the resolver's thread does that in
@@ -211,6 +224,22 @@ fn load_from(
     observer: Option<Arc<dyn VerifyObserver>>,
     known: &[Arc<Cluster>],
 ) -> Result<(Snapshot, Vec<Warning>), Vec<ConfigError>> {
+    let mut snapshot = resolve_from(files, model, observer)?;
+    let mut warnings = files.warnings.take();
+    snapshot.clusters = carry_answers(&snapshot.clusters, known);
+    for cluster in &mut snapshot.clusters {
+        let (resolved, mut unresolved) = ask(cluster, cluster.unanswered_names());
+        *cluster = Arc::new(resolved);
+        warnings.append(&mut unresolved);
+    }
+    Ok((snapshot, warnings))
+}
+
+fn resolve_from(
+    files: &DiskFiles,
+    model: &Model,
+    observer: Option<Arc<dyn VerifyObserver>>,
+) -> Result<Snapshot, Vec<ConfigError>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let context = Context {
         files,
@@ -220,15 +249,7 @@ fn load_from(
         observer,
         ticket_secret: process_secret(),
     };
-    let mut snapshot = resolve(model, &context)?;
-    let mut warnings = files.warnings.take();
-    snapshot.clusters = carry_answers(&snapshot.clusters, known);
-    for cluster in &mut snapshot.clusters {
-        let (resolved, mut unresolved) = ask(cluster, cluster.unanswered_names());
-        *cluster = Arc::new(resolved);
-        warnings.append(&mut unresolved);
-    }
-    Ok((snapshot, warnings))
+    resolve(model, &context)
 }
 
 /// Asks the resolver for the names of a cluster; blocks.

@@ -16,7 +16,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use super::crl::{Revocation, Revoked};
 use super::scope::{Hash, Scope};
 use super::session::BoundClient;
-use super::verify::{ClientVerifier, Refused, VerifiedChain};
+use super::verify::{ClientVerifier, Refused, VerifiedChain, Witness, nobody};
 use crate::identity::{Identity, IdentityError};
 use crate::limits::{REFUSAL_TTL_S, REFUSALS_MAX};
 use crate::planted::{Bug, planted};
@@ -107,7 +107,8 @@ impl VerdictCache {
         {
             return (Err(refusal.refused.clone()), Found::Hit);
         }
-        let judged = judge_as(key, scope, verifier, (leaf, intermediates), now).map(Arc::new);
+        let judged =
+            judge_as(key, scope, verifier, (leaf, intermediates), now, &nobody).map(Arc::new);
         match &judged {
             Ok(verdict) => {
                 self.refused.pop(&key);
@@ -135,8 +136,23 @@ pub fn judge(
     intermediates: &[CertificateDer<'_>],
     now: UnixTime,
 ) -> Result<Verdict, Refused> {
+    judge_witnessed(scope, verifier, leaf, intermediates, now, &nobody)
+}
+
+/// The same as [`judge`], told to `witness` step by step.
+///
+/// # Errors
+/// As [`judge`].
+pub fn judge_witnessed(
+    scope: &Scope,
+    verifier: &ClientVerifier,
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+    witness: Witness<'_>,
+) -> Result<Verdict, Refused> {
     let key = key_of(scope, leaf, intermediates);
-    judge_as(key, scope, verifier, (leaf, intermediates), now)
+    judge_as(key, scope, verifier, (leaf, intermediates), now, witness)
 }
 
 /// The digest of the chain is known already.
@@ -146,6 +162,7 @@ fn judge_as(
     verifier: &ClientVerifier,
     (leaf, intermediates): (&CertificateDer<'_>, &[CertificateDer<'_>]),
     now: UnixTime,
+    witness: Witness<'_>,
 ) -> Result<Verdict, Refused> {
     let now_unix_s = unix_s(now);
     let check = |chain: &VerifiedChain| {
@@ -154,7 +171,7 @@ fn judge_as(
             Refused::new(revoked.refusal(), lists.say(revoked, &chain.links, now_unix_s))
         })
     };
-    let verified = verifier.verify(leaf, intermediates, now, &check);
+    let verified = verifier.verify_witnessed(leaf, intermediates, now, &check, witness);
     let chain = verified.map_err(|refused| {
         let presented: Vec<CertificateDer<'_>> =
             [leaf].into_iter().chain(intermediates).cloned().collect();

@@ -31,9 +31,11 @@ use crate::identity::{Identity, PublicKey, name_from_der};
 use crate::limits::CHAIN_CERTIFICATES_MAX;
 
 mod refused;
+mod step;
 
 use refused::{ChainRefused, outcome, refusal_of_certificate};
 pub use refused::{Refused, refusal_of};
+pub use step::{FoundPath, Step, Witness, nobody};
 
 /// Whether a listener asks its clients for a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -280,11 +282,27 @@ impl ClientVerifier {
         now: UnixTime,
         check: PathCheck<'_>,
     ) -> Result<VerifiedChain, Refused> {
+        self.verify_witnessed(leaf, intermediates, now, check, &nobody)
+    }
+
+    /// The same, told to `witness` step by step.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::verify`].
+    pub fn verify_witnessed(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        check: PathCheck<'_>,
+        witness: Witness<'_>,
+    ) -> Result<VerifiedChain, Refused> {
         let Some(observer) = &self.observer else {
-            return self.verify_chain(leaf, intermediates, now, check);
+            return self.verify_chain(leaf, intermediates, now, check, witness);
         };
         observer.verification_started();
-        let result = self.verify_chain(leaf, intermediates, now, check);
+        let result = self.verify_chain(leaf, intermediates, now, check, witness);
         observer.verification_finished(result.as_ref().map(|_| ()).map_err(|it| it.refusal));
         result
     }
@@ -295,6 +313,7 @@ impl ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
         check: PathCheck<'_>,
+        witness: Witness<'_>,
     ) -> Result<VerifiedChain, Refused> {
         let certificates = intermediates.len() + 1;
         let certificates_max = self.options.chain_certificates_max;
@@ -302,8 +321,10 @@ impl ClientVerifier {
             let too_long = ChainRefused::TooLong { certificates, certificates_max };
             return Err(Error::from(too_long).into());
         }
+        witness(Step::Counted { certificates, certificates_max });
         for (position, certificate) in [leaf].into_iter().chain(intermediates).enumerate() {
-            self.check_key(certificate, position)?;
+            let is_anchors = self.check_key(certificate, position)?;
+            witness(Step::KeyAccepted { position, is_anchors });
         }
         let domain = self.trust_domain(leaf);
         let mine = &self.options.intermediates;
@@ -315,8 +336,11 @@ impl ClientVerifier {
         // accepted here is what webpki returns.
         let judged: RefCell<Option<Result<VerifiedChain, Refused>>> = RefCell::new(None);
         let verify_path = |path: &VerifiedPath<'_>| {
-            let result = self.judge(path, domain.as_deref(), check);
+            let result = self.judge(path, domain.as_deref(), check, witness);
             let is_accepted = result.is_ok();
+            if !is_accepted {
+                witness(Step::PathRefused);
+            }
             *judged.borrow_mut() = Some(result);
             if is_accepted { Ok(()) } else { Err(webpki::Error::CertRevoked) }
         };
@@ -332,7 +356,7 @@ impl ClientVerifier {
         match (path, judged.take()) {
             (Ok(_), Some(Ok(chain))) => Ok(chain),
             // Not described yet: nobody was asked about it.
-            (Ok(path), _) => self.judge(&path, domain.as_deref(), check),
+            (Ok(path), _) => self.judge(&path, domain.as_deref(), check, witness),
             (Err(_), Some(Err(refused))) => Err(refused),
             (Err(error), _) => Err(self.explain(refused::from_webpki(error), leaf).into()),
         }
@@ -352,10 +376,12 @@ impl ClientVerifier {
         path: &VerifiedPath<'_>,
         domain: Option<&str>,
         check: PathCheck<'_>,
+        witness: Witness<'_>,
     ) -> Result<VerifiedChain, Refused> {
         let anchors = &self.options.anchors;
         // webpki lends the anchor from the slice that it was given.
         let index = anchors.roots.iter().position(|root| std::ptr::eq(root, path.anchor()));
+        witness(Step::PathFound(FoundPath::new(path, anchors, index)));
         if !index.is_some_and(|index| anchors.vouches(index, domain)) {
             return Err(Refused::new(
                 Refusal::TrustDomainMismatch,
@@ -365,7 +391,9 @@ impl ClientVerifier {
                 },
             ));
         }
+        witness(Step::DomainAccepted { domain });
         let chain = self.describe(path)?;
+        witness(Step::Described(&chain));
         check(&chain)?;
         Ok(chain)
     }
@@ -404,7 +432,8 @@ impl ClientVerifier {
         Ok(chain)
     }
 
-    fn check_key(&self, certificate: &CertificateDer<'_>, position: usize) -> Result<(), Error> {
+    /// Whether the key is accepted only because it is an anchor's.
+    fn check_key(&self, certificate: &CertificateDer<'_>, position: usize) -> Result<bool, Error> {
         let spki = subject_public_key_info(certificate)?;
         let keys = &self.options.keys;
         let key = PublicKey::from_spki_der(&spki);
@@ -416,11 +445,11 @@ impl ClientVerifier {
             Some(key) if key.key_type == KeyType::Rsa && key.bits < keys.rsa_bits_min => {
                 ChainRefused::KeyTooSmall { position, bits: key.bits, bits_min: keys.rsa_bits_min }
             }
-            Some(_) => return Ok(()),
+            Some(_) => return Ok(false),
         };
         // Many clients send their root along. The operator chose it as an anchor, key and all.
         if position > 0 && self.is_anchor_key(&spki) {
-            return Ok(());
+            return Ok(true);
         }
         Err(refused.into())
     }

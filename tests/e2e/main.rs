@@ -13,6 +13,7 @@ mod clients_with_a_certificate_reach_the_upstream;
 mod each_bad_chain_is_refused_with_its_code;
 mod every_crypto_backend_serves;
 mod every_option_has_its_effect;
+mod explain_says_what_the_gateway_does;
 mod it_refuses_to_start_without_io_uring;
 mod many_bytes_and_many_connections_arrive;
 mod only_allowed_identities_pass;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::{IssuerId, Link, RevocationList, Scope};
 use crate::error::Refusal;
-use crate::limits::CRL_FUTURE_S_MAX;
 
 /// Which certificates of a path are looked up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,6 +75,17 @@ impl Revoked {
     }
 }
 
+/// What the lists say of one certificate of a path.
+#[derive(Clone, Copy, Debug)]
+pub struct Consulted<'a> {
+    /// Which certificate; 0 is the client's own.
+    pub position: usize,
+    /// The list of its issuer that rules, whatever its dates are; `None` where there is none.
+    pub list: Option<&'a RevocationList>,
+    /// Until when it may pass, in seconds since 1970, where time alone ends it; or why not.
+    pub answer: Result<Option<i64>, Revoked>,
+}
+
 /// The lists of one issuer that rule: for each kind of certificate the newest that speaks of it.
 #[derive(Clone, Debug, Default)]
 struct Ruling {
@@ -128,19 +138,31 @@ impl Revocation {
     ///
     /// The first certificate that may not pass, and why.
     pub fn check(&self, links: &[Link], now_unix_s: i64) -> Result<Option<i64>, Revoked> {
-        if !self.is_on {
-            return Ok(None);
-        }
-        let looked_up = match self.check {
-            CrlCheck::Leaf => 1,
-            CrlCheck::Chain => links.len(),
-        };
         let mut until = None;
-        for (position, link) in links.iter().enumerate().take(looked_up) {
-            let ends = self.check_link(position, link, now_unix_s)?;
-            until = [until, ends].into_iter().flatten().min();
+        for consulted in self.consult(links, now_unix_s) {
+            until = [until, consulted.answer?].into_iter().flatten().min();
         }
         Ok(until)
+    }
+
+    /// What the lists say of each certificate that is looked up, as [`Self::check`] concludes from
+    /// it; nothing where nothing is checked.
+    pub fn consult<'a>(
+        &'a self,
+        links: &'a [Link],
+        now_unix_s: i64,
+    ) -> impl Iterator<Item = Consulted<'a>> {
+        let looked_up = match (self.is_on, self.check) {
+            (false, _) => 0,
+            (true, CrlCheck::Leaf) => 1,
+            (true, CrlCheck::Chain) => links.len(),
+        };
+        let looked_up = links.iter().enumerate().take(looked_up);
+        looked_up.map(move |(position, link)| {
+            let list = self.list_for(position, link);
+            let answer = self.check_link(position, link, list, now_unix_s);
+            Consulted { position, list, answer }
+        })
     }
 
     /// What there is to say about a path that is refused, for the log: whose list, and since when.
@@ -167,25 +189,34 @@ impl Revocation {
         }
     }
 
-    fn check_link(&self, position: usize, link: &Link, now: i64) -> Result<Option<i64>, Revoked> {
+    fn list_for(&self, position: usize, link: &Link) -> Option<&RevocationList> {
+        let ruling = self.rulings.get(&link.issuer)?;
+        let list = match position {
+            0 => ruling.users.as_ref(),
+            _ => ruling.authorities.as_ref(),
+        };
+        list.map(|list| &**list)
+    }
+
+    fn check_link(
+        &self,
+        position: usize,
+        link: &Link,
+        list: Option<&RevocationList>,
+        now: i64,
+    ) -> Result<Option<i64>, Revoked> {
         let missing = |until| match self.missing {
             Missing::Reject => Err(Revoked::Missing { position }),
             Missing::Accept => Ok(until),
         };
-        let ruling = self.rulings.get(&link.issuer);
-        let list = ruling.and_then(|ruling| match position {
-            0 => ruling.users.as_ref(),
-            _ => ruling.authorities.as_ref(),
-        });
         let Some(list) = list else {
             return missing(None);
         };
         if let Some(when) = list.revoked_at(&link.serial) {
             return Err(Revoked::Revoked { position, when });
         }
-        let begins = list.this_update().saturating_sub(CRL_FUTURE_S_MAX);
-        if now < begins {
-            return missing(Some(begins));
+        if !list.has_begun(now) {
+            return missing(Some(list.begins()));
         }
         match self.ends(list) {
             Some(ends) if now >= ends => {
@@ -193,6 +224,11 @@ impl Revocation {
             }
             ends => Ok(ends),
         }
+    }
+
+    /// Whether anything is checked.
+    pub fn is_on(&self) -> bool {
+        self.is_on
     }
 
     fn ends(&self, list: &RevocationList) -> Option<i64> {

@@ -1,0 +1,1 @@
+//! Tests of `explain` within the process; `tests/e2e` holds it against a gateway.
