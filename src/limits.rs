@@ -44,6 +44,19 @@ pub const CQ_ENTRIES_PER_SQ_ENTRY: u32 = 4;
 /// at again; the task that exceeds it ends its poll.
 pub const TASK_TIME_PER_TURN_US_MAX: u64 = 1_000;
 
+/// The part of a core's time that costly tasks, handshakes above all, have while urgent ones leave
+/// none: one in so many. Established connections then keep the other seven.
+pub const COSTLY_SHARE_DIVISOR: u64 = 8;
+/// Microseconds that costly tasks may run in one turn while urgent ones run too: about one poll of a
+/// handshake, which is what a request then waits for at most.
+pub const COSTLY_TIME_PER_TURN_US_MAX: u64 = 100;
+/// Microseconds that costly tasks may save up.
+pub const COSTLY_CREDIT_US_MAX: u64 = 500;
+/// Microseconds that costly tasks may be made to pay back; eight times as long they wait at most.
+pub const COSTLY_DEBT_US_MAX: u64 = 2_000;
+/// Microseconds after an urgent task ran for which more of them are expected.
+pub const URGENT_RECENT_US: u64 = 1_000;
+
 /// Bytes of a ClientHello, its record headers included. RFC 8446 allows 16 MiB; browsers send 2
 /// KiB.
 pub const CLIENT_HELLO_BYTES_MAX: usize = 16 * 1024;
@@ -227,6 +240,8 @@ pub const DEMO_LINES_MAX: usize = 10;
 
 const _: () = assert!(RECV_BUFFERS_DEFAULT.is_power_of_two());
 const _: () = assert!(RECV_BUFFERS_MIN as usize >= 2 * RECV_QUEUE_BUFFERS_MAX);
+const _: () = assert!(COSTLY_TIME_PER_TURN_US_MAX <= TASK_TIME_PER_TURN_US_MAX);
+const _: () = assert!(COSTLY_TIME_PER_TURN_US_MAX <= COSTLY_CREDIT_US_MAX);
 const _: () = assert!(CLIENT_HELLO_BYTES_MAX <= HANDSHAKE_BYTES_MAX);
 const _: () = assert!(TLS_RECORD_BYTES_MAX <= HANDSHAKE_BYTES_MAX);
 const _: () = assert!(TLS_RECORD_BYTES_MAX <= RECV_BUFFER_BYTES);
