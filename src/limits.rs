@@ -22,6 +22,37 @@ pub const SOURCE_CELLS_PER_ROW: usize = 1 << 16;
 /// Times that a connection competes with others of its source for the last place.
 pub const SOURCE_ACQUIRE_TRIES_MAX: usize = 16;
 
+/// Handshakes in progress on one worker, by default. A core makes some 4,000 a second, and a client's
+/// answer takes up to a quarter of a second to come: more would not make a core busier.
+pub const HANDSHAKES_PER_WORKER_MAX_DEFAULT: u32 = 1024;
+/// Handshakes in progress on one worker, at most: rustls keeps some 20 KiB for each.
+pub const HANDSHAKES_MAX: u32 = 1 << 20;
+/// The part of a worker's handshakes that one source may have by default: one in so many, so that no
+/// source has all, and a load balancer that all clients come through has enough.
+pub const HANDSHAKES_PER_SOURCE_DIVISOR_DEFAULT: u32 = 2;
+/// Milliseconds that a handshake waits for its place, by default: twice what a full queue takes.
+pub const HANDSHAKE_QUEUE_MS_DEFAULT: u64 = 500;
+/// Milliseconds that a handshake waits for its place, at most.
+pub const HANDSHAKE_QUEUE_MS_MAX: u64 = 10_000;
+/// Handshakes of one worker that may wait for a place.
+pub const HANDSHAKES_WAITING_MAX: usize = 1024;
+/// Of these, those of sources whose handshakes keep failing.
+pub const HANDSHAKES_WAITING_FAILING_MAX: usize = HANDSHAKES_WAITING_MAX / 4;
+/// Milliseconds after which a handshake in progress loses its place while others wait.
+pub const HANDSHAKE_STALE_MS: u64 = 1_000;
+/// Cells in each of the two rows that remember failed handshakes by source, 8 bytes each.
+pub const FAILURE_CELLS_PER_ROW: usize = 1 << 12;
+/// Milliseconds that halve what is remembered of a source's failures.
+pub const FAILURE_HALF_LIFE_MS: u64 = 4_000;
+/// Failures, less successes, from which a source counts as failing: two a second for some seconds.
+pub const FAILURES_OF_SOURCE_MIN: u32 = 8;
+/// Failures that are remembered of a source: it is forgiven after five half-lives.
+pub const FAILURE_SCORE_MAX: u32 = 255;
+/// Milliseconds that halve what is remembered of all sources together: a flood is forgotten sooner.
+pub const FLOOD_HALF_LIFE_MS: u64 = 500;
+/// Failures of all sources in a half-life from which they may be a flood.
+pub const FAILURES_FLOOD_MIN: u32 = 64;
+
 /// Bytes from which a send is worth sending without a copy, where `ring.zero_copy_send` is on.
 pub const ZERO_COPY_BYTES_MIN: usize = 16 * 1024;
 /// Bytes that are thrown away from a socket that is being closed, before it is cut off.
@@ -240,6 +271,12 @@ pub const DEMO_LINES_MAX: usize = 10;
 
 const _: () = assert!(RECV_BUFFERS_DEFAULT.is_power_of_two());
 const _: () = assert!(RECV_BUFFERS_MIN as usize >= 2 * RECV_QUEUE_BUFFERS_MAX);
+const _: () = assert!(HANDSHAKES_PER_WORKER_MAX_DEFAULT <= HANDSHAKES_MAX);
+const _: () = assert!(HANDSHAKES_WAITING_FAILING_MAX < HANDSHAKES_WAITING_MAX);
+const _: () = assert!(HANDSHAKE_QUEUE_MS_DEFAULT <= HANDSHAKE_QUEUE_MS_MAX);
+const _: () = assert!(HANDSHAKE_QUEUE_MS_DEFAULT <= HANDSHAKE_STALE_MS);
+const _: () = assert!(FAILURE_CELLS_PER_ROW <= 1 << 32 && FAILURE_CELLS_PER_ROW.is_power_of_two());
+const _: () = assert!(FAILURES_OF_SOURCE_MIN < FAILURE_SCORE_MAX);
 const _: () = assert!(COSTLY_TIME_PER_TURN_US_MAX <= TASK_TIME_PER_TURN_US_MAX);
 const _: () = assert!(COSTLY_TIME_PER_TURN_US_MAX <= COSTLY_CREDIT_US_MAX);
 const _: () = assert!(CLIENT_HELLO_BYTES_MAX <= HANDSHAKE_BYTES_MAX);

@@ -20,12 +20,17 @@ SOURCES = 500
 CONNECTIONS = 64
 # A flood runs so long before the requests are measured, and as long after.
 LEAD_S = 0.7
-# Above builds and the like, where that is permitted: they are no part of what is measured.
-GATEWAY_FIRST = ["nice", "-n", "-10"]
-# The flood shares its CPU with the generator and the origin of the requests, which do not wait for
-# it: what is measured is the gateway, not who gets the other CPU. While the gateway lets requests
-# wait, all of that CPU is the flood's.
-REQUESTS_FIRST = ["chrt", "--fifo", "1"]
+# The gateway, the generator of the requests and its origin come before builds and the like, which
+# are no part of what is measured, and before the flood: what is measured is the gateway, not who
+# gets the other CPU. While the gateway lets requests wait, all of that CPU is the flood's. Only a
+# process group's own priority counts where the kernel groups processes by session (sched(7),
+# autogroup). Where it is not permitted, nothing comes first, and the figures are worse.
+AT_PRIORITY = (
+    'p=$1; shift; echo "$p" 2>/dev/null >/proc/self/autogroup; '
+    'renice -n "$p" -p $$ >/dev/null 2>&1; exec "$@"'
+)
+FIRST = ["sh", "-c", AT_PRIORITY, "sh", "-15"]
+LAST = ["sh", "-c", f"sleep 0.5; {AT_PRIORITY}", "sh", "0"]
 FLOODS = ["refused", "replay", "garbage"]
 
 CONFIGURATION = """\
@@ -71,11 +76,6 @@ class Sample:
     gateway_us_per_s: float
 
 
-def first(words: list[str]) -> list[str]:
-    """The words that run a command before others, where that is permitted."""
-    return words if os.geteuid() == 0 else []
-
-
 def make_certificates(ringfort: Path, run: Path) -> None:
     """One authority that the gateway trusts, and a client of another."""
     for words in (
@@ -108,7 +108,7 @@ def requests(setup: Setup, processes: Processes, connections: int) -> Sample:
         "--warmup", f"{LEAD_S + 0.5}s", "--duration", f"{setup.duration_s}s",
         "--json", str(report), "--watch-pid", str(setup.pid),
     ]  # fmt: skip
-    command = [*first(REQUESTS_FIRST), *generator(setup, mode, "client")]
+    command = [*FIRST, *generator(setup, mode, "client")]
     process = processes.start(command, log)
     try:
         process.wait(setup.duration_s + 30)
@@ -144,8 +144,7 @@ def flooded(
             kind, str(setup.port), str(SOURCES), str(duration_s),
         ]  # fmt: skip
     # The connections of the requests are there first: the generator's warm-up is longer.
-    delayed = ["sh", "-c", 'sleep 0.5; exec "$@"', "sh", *command]
-    flood = processes.start(delayed, log)
+    flood = processes.start([*LAST, *command], log)
     try:
         sample = requests(setup, processes, connections)
         flood.wait(duration_s + 30)
@@ -229,12 +228,12 @@ def main(words: list[str]) -> int:
         text = CONFIGURATION.format(cpu=cpus[0], run=run, port=port, origin=origin, limits=limits)
         (run / "ringfort.toml").write_text(text)
         try:
-            pinned = [*first(REQUESTS_FIRST), "taskset", "--cpu-list", str(cpus[-1])]
+            pinned = [*FIRST, "taskset", "--cpu-list", str(cpus[-1])]
             listen = ["origin", "--listen", f"127.0.0.1:{origin}", "--cpu", str(cpus[-1])]
             log = run / "origin.log"
             wait_listening(origin, processes.start([*pinned, str(given.loadgen), *listen], log), "the origin", log)
             log = run / "gateway.log"
-            command = [*first(GATEWAY_FIRST), str(given.ringfort), "run", "--config", str(run / "ringfort.toml")]
+            command = [*FIRST, str(given.ringfort), "run", "--config", str(run / "ringfort.toml")]
             gateway = processes.start(command, log)
             wait_listening(port, gateway, "ringfort", log)
             setup = Setup(

@@ -56,6 +56,12 @@ pub struct Limits {
     pub connections_per_worker_max: u32,
     /// Connections of one source address; `None` = unbounded.
     pub connections_per_source_max: Option<u32>,
+    /// Handshakes in progress on one worker; not 0.
+    pub handshakes_per_worker_max: u32,
+    /// Of these, those of one source; not 0, at most as many.
+    pub handshakes_per_source_max: u32,
+    /// How long a handshake waits for its place; zero = it is refused at once.
+    pub handshake_queue: Duration,
 }
 
 /// The io_uring of each worker.

@@ -1,15 +1,15 @@
 //! Runs a gateway until a signal or a failure ends it.
 //!
 //! The first SIGTERM or SIGINT drains: accept nothing more, let connections end, cut off what is
-//! left at the deadline. The second ends what is left at once. Signals are looked at every
-//! `TICK`, as the log is.
+//! left at the deadline. The second ends what is left at once. SIGUSR1 writes what was counted so
+//! far to the log, at any time. Signals are looked at every `TICK`, as the log is.
 
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use serde_json::{Map, Value, json};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::resolver::Resolver;
@@ -56,12 +56,12 @@ impl Ended {
     }
 }
 
-/// SIGTERM and SIGINT, caught from now on.
+/// SIGTERM, SIGINT and SIGUSR1, caught from now on.
 ///
 /// # Errors
 /// What sigaction(2) reports.
 pub fn catch() -> io::Result<Signals> {
-    Signals::new([SIGTERM, SIGINT])
+    Signals::new([SIGTERM, SIGINT, SIGUSR1])
 }
 
 /// Runs `gateway` until it ends, one way or the other.
@@ -70,7 +70,7 @@ pub fn catch() -> io::Result<Signals> {
 /// A thread for the resolver could not be started.
 pub fn supervise(mut gateway: Gateway, signals: &mut Signals) -> io::Result<Ended> {
     let resolver = Resolver::start(&gateway.snapshot().clusters)?;
-    while signals.pending().next().is_none() {
+    while !is_told_to_end(&mut gateway, signals) {
         if gateway.has_lost_worker() {
             return Ok(fail(gateway));
         }
@@ -94,8 +94,9 @@ fn drain(mut gateway: Gateway, signals: &mut Signals) -> Ended {
     let mut ended = Ended::Drained;
     let mut give_up = None;
     while !gateway.is_finished() {
+        let is_told = is_told_to_end(&mut gateway, signals);
         if give_up.is_none() {
-            if signals.pending().next().is_some() {
+            if is_told {
                 ended = Ended::Stopped;
                 gateway.cut_off(CloseKind::Stopped);
             } else if Instant::now() >= deadline {
@@ -121,13 +122,41 @@ fn finish(mut gateway: Gateway, mut ended: Ended) -> Ended {
         ended = Ended::Failed;
     }
     gateway.write_log();
-    let counters = gateway.counters();
-    let lost_lines = gateway.log().lost();
-    let event = json!({
-        "ended": ended.as_str(), "counters": counters, "log_lines_lost": lost_lines,
-    });
-    gateway.log().event("stop", &event);
+    let mut event = Map::new();
+    event.insert("ended".into(), ended.as_str().into());
+    event.append(&mut statistics(&mut gateway));
+    gateway.log().event("stop", &Value::Object(event));
     ended
+}
+
+/// Looks at the signals that came: those that end the gateway, and those that ask it something.
+fn is_told_to_end(gateway: &mut Gateway, signals: &mut Signals) -> bool {
+    let mut ends = false;
+    for signal in signals.pending() {
+        if signal == SIGUSR1 {
+            let mut event = Map::new();
+            event.insert("connections".into(), live_connections(gateway).into());
+            event.append(&mut statistics(gateway));
+            gateway.log().event("stats", &Value::Object(event));
+        } else {
+            ends = true;
+        }
+    }
+    ends
+}
+
+/// What was counted and timed so far.
+fn statistics(gateway: &mut Gateway) -> Map<String, Value> {
+    let phases: Map<String, Value> = gateway
+        .phases()
+        .into_iter()
+        .map(|(listener, phases)| (listener.to_string(), json!(phases)))
+        .collect();
+    let mut event = Map::new();
+    event.insert("counters".into(), json!(gateway.counters()));
+    event.insert("log_lines_lost".into(), gateway.log().lost().into());
+    event.insert("handshake_phases".into(), Value::Object(phases));
+    event
 }
 
 /// A worker is gone, and its share of the connections with it: the others end too, for a gateway

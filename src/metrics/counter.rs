@@ -112,6 +112,8 @@ worker_counters! {
     handshakes_done: Counter,
     /// TLS handshakes with clients that failed, by timeout or a close in the middle too.
     handshakes_failed: Counter,
+    /// TLS handshakes that were refused because too many were in progress; they failed, too.
+    handshakes_refused: Counter,
     /// Connections whose client the rules did not allow.
     denied: Counter,
     /// Accepted connections that have ended, for whatever reason.
@@ -140,6 +142,10 @@ worker_counters! {
     cq_overflows: Counter,
     /// Log records dropped because the worker's log buffer was full.
     log_lost: Counter,
+    /// Handshakes in progress now, from a complete ClientHello on.
+    handshakes_live: Gauge,
+    /// Handshakes that wait now until they may begin.
+    handshakes_waiting: Gauge,
     /// Tasks alive now.
     tasks_live: Gauge,
     /// Sockets of clients and upstreams that are not closed yet.
@@ -215,7 +221,7 @@ mod tests {
         assert_eq!(json["accepted"], 7);
         assert_eq!(json["log_lost"], 1);
         assert_eq!(json["sockets_live"], 9);
-        assert_eq!(json.as_object().map(serde_json::Map::len), Some(20));
+        assert_eq!(json.as_object().map(serde_json::Map::len), Some(23));
         let back: CounterSnapshot = serde_json::from_value(json).expect("the same fields");
         assert_eq!(back, snapshot);
     }

@@ -1,6 +1,6 @@
 //! The life of one connection, top to bottom.
 //!
-//! Accepted; ClientHello; handshake; who is it; may it; upstream; relay; close; log. Invariant: no
+//! Accepted; ClientHello; its turn; handshake; who is it; may it; upstream; relay; close; log. Invariant: no
 //! byte of a client reaches an upstream, and no upstream is even connected to, before the client
 //! was authenticated and authorised.
 
@@ -13,18 +13,20 @@ use std::task::Poll;
 use rustls::pki_types::CertificateDer;
 use rustls::{AlertDescription, SignatureScheme};
 
+use super::gate::Asking;
 use super::relay::{Deadlines, Relay};
 use super::worker::Worker;
 use crate::config::snapshot::{Cluster, Listener};
 use crate::error::{CloseKind, CloseReason, Source};
 use crate::identity::Identity;
 use crate::log::{ConnectionRecord, Negotiated};
+use crate::metrics::phases::{Phase, Phases};
 use crate::planted::{Bug, planted};
 use crate::policy::{Decision, decide};
 use crate::rt::stream::{Errno, Stream};
 use crate::tls::hello::HelloError;
 use crate::tls::session::Session;
-use crate::tls::stream::{HandshakeError, TlsStream, handshake, read_hello};
+use crate::tls::stream::{HandshakeError, HandshakeTimes, TlsStream, handshake, read_hello};
 use crate::tls::verify::refusal_of;
 
 /// Serves one accepted connection to its end.
@@ -34,16 +36,25 @@ pub(super) async fn serve(
     cluster: Arc<Cluster>,
     stream: Stream,
     mut record: Box<ConnectionRecord>,
+    phases: Arc<Phases>,
 ) {
-    let reason = match authenticate(&worker, &listener, stream, &mut record).await {
+    let reason = match authenticate(&worker, &listener, stream, &mut record, &phases).await {
         Ok((client, certificate)) => {
             // Not in a release build, whose tasks would have room for it.
             #[cfg(feature = "sim")]
             if planted(Bug::AuthoriseAfterConnect) {
                 drop(worker.upstreams().connect(worker.core(), &cluster).await);
             }
-            match authorise(&listener, certificate, &mut record) {
-                Ok(()) => forward(&worker, &listener, &cluster, client, &mut record).await,
+            let began = worker.core().clock();
+            let decision = authorise(&listener, certificate, &mut record);
+            phases.record(Phase::Policy, worker.core().clock() - began);
+            drop(phases);
+            worker.settle(&record, decision.is_ok());
+            match decision {
+                Ok(()) => {
+                    worker.core().make_urgent();
+                    forward(&worker, &listener, &cluster, client, &mut record).await
+                }
                 Err(reason) => {
                     worker.core().counters().denied.increment();
                     client.refuse(AlertDescription::AccessDenied);
@@ -67,13 +78,14 @@ async fn authenticate(
     listener: &Listener,
     stream: Stream,
     record: &mut ConnectionRecord,
+    phases: &Phases,
 ) -> Result<(TlsStream, Option<CertificateDer<'static>>), CloseReason> {
     let core = worker.core();
     let counters = core.counters();
     let deadline = record.opened + listener.handshake_timeout;
     // Boxed: its state is large, and is gone when the connection idles.
     let shaken = {
-        let shaking = Box::pin(shake_hands(listener, &stream, record));
+        let shaking = Box::pin(shake_hands(worker, listener, &stream, record, phases));
         worker.unless_cut_off(core.timeout_at(deadline, shaking)).await
     };
     let failed = match shaken {
@@ -82,27 +94,70 @@ async fn authenticate(
             counters.handshakes_done.increment();
             return Ok((TlsStream::new(stream, session), certificate));
         }
-        Ok(Ok(Err(error))) => reason_of(&error, record),
+        Ok(Ok(Err(Unshaken::Failed(error)))) => reason_of(&error, record),
+        Ok(Ok(Err(Unshaken::Overload))) => {
+            counters.handshakes_failed.increment();
+            // Dropped, not closed: RST is one packet and frees the descriptor and the place now.
+            // TLS has no alert that says "later", and one would have to be sent, acknowledged and
+            // waited for, while the reason to refuse is that there is too much to do.
+            return Err(CloseReason::downstream(CloseKind::HandshakeOverload));
+        }
         Ok(Err(_)) => CloseReason::downstream(CloseKind::HandshakeTimeout),
         Err(cut_off) => cut_off,
     };
     counters.handshakes_failed.increment();
+    if failed.source == Source::Downstream {
+        worker.settle(record, false);
+    }
     stream.close();
     Err(failed)
 }
 
+/// Why there was no handshake.
+enum Unshaken {
+    /// It failed.
+    Failed(HandshakeError),
+    /// Too many others were in progress.
+    Overload,
+}
+
+impl From<HandshakeError> for Unshaken {
+    fn from(error: HandshakeError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 async fn shake_hands(
+    worker: &Worker,
     listener: &Listener,
     stream: &Stream,
     record: &mut ConnectionRecord,
-) -> Result<(Session, Option<CertificateDer<'static>>), HandshakeError> {
-    let (hello, received) = read_hello(stream).await?;
+    phases: &Phases,
+) -> Result<(Session, Option<CertificateDer<'static>>), Unshaken> {
+    let (hello, mut received) = read_hello(stream).await?;
+    let arrived = stream.clock();
+    phases.record(Phase::HelloWait, arrived - record.opened);
+    let source = record.peer.map(|peer| peer.ip());
+    let who = Asking { source, resumes: hello.offers_session() };
+    let pass = worker.arrive(who).ok_or(Unshaken::Overload)?;
+    if !pass.is_in() {
+        // It would hold a buffer of the ring while it waits.
+        received.spill();
+        let is_in = pass.granted(worker.core(), worker.handshake_queue()).await;
+        phases.record(Phase::Queue, stream.clock() - arrived);
+        if !is_in {
+            return Err(Unshaken::Overload);
+        }
+    }
     let schemes: Vec<_> =
         hello.signature_schemes.iter().copied().map(SignatureScheme::from).collect();
     let config = listener.tls.select(hello.server_name.as_deref(), &schemes);
     record.server_name = hello.server_name.map(String::into_boxed_str);
     let mut session = Session::new(Arc::clone(config)).map_err(HandshakeError::Session)?;
-    let agreed = handshake(stream, &mut session, received).await?;
+    let mut times = HandshakeTimes::default();
+    let shaken = pass.hold(handshake(stream, &mut session, received, &mut times)).await;
+    record_times(phases, &times);
+    let agreed = shaken.ok_or(Unshaken::Overload)??;
     record.negotiated = Some(Negotiated {
         version: agreed.version.into(),
         suite: agreed.suite.suite().into(),
@@ -111,6 +166,17 @@ async fn shake_hands(
     });
     record.alpn = agreed.alpn;
     Ok((session, agreed.peer_certificate))
+}
+
+/// The phases that the handshake came to.
+fn record_times(phases: &Phases, times: &HandshakeTimes) {
+    if times.wait.is_zero() {
+        phases.record(Phase::ServerFlight, times.check);
+        return;
+    }
+    phases.record(Phase::ServerFlight, times.flight);
+    phases.record(Phase::ClientFlightWait, times.wait);
+    phases.record(Phase::ChainVerification, times.check);
 }
 
 /// Who is it, and may it? No byte has gone anywhere yet.

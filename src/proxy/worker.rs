@@ -10,14 +10,17 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use super::admission::{Admission, SharedAdmission};
 use super::connection::serve;
+use super::gate::{Asking, Gate, Pass};
 use super::upstream::Upstreams;
 use crate::config::snapshot::Snapshot;
 use crate::error::{CloseKind, CloseReason};
 use crate::log::{ConnectionRecord, LogSender};
 use crate::metrics::counter::WorkerCounters;
+use crate::metrics::phases::Phases;
 use crate::planted::{Bug, planted};
 use crate::rt::core::{Core, CoreOptions};
 use crate::rt::driver::Driver;
@@ -51,6 +54,8 @@ pub struct Parts {
     pub admission: Arc<SharedAdmission>,
     /// Its counters.
     pub counters: Arc<WorkerCounters>,
+    /// How long the parts of handshakes took, of each listener, in the order of the snapshot.
+    pub phases: Vec<Arc<Phases>>,
     /// Its log buffer.
     pub log: LogSender,
 }
@@ -62,6 +67,8 @@ pub struct Worker {
     snapshot: RefCell<Arc<Snapshot>>,
     admission: Rc<Admission>,
     upstreams: Rc<Upstreams>,
+    gate: Rc<Gate>,
+    phases: Vec<Arc<Phases>>,
     log: LogSender,
     draining: Cell<bool>,
     cut_off: Cell<Option<CloseKind>>,
@@ -85,19 +92,23 @@ impl Worker {
             zero_copy_send: parts.snapshot.ring.zero_copy_send,
             tick: TICK,
         };
+        let gate = Gate::new(parts.admission.seed(), Arc::clone(&parts.counters));
         let core = Core::new(driver, &options, parts.counters);
         let worker = Rc::new(Self {
             core: core.clone(),
             snapshot: RefCell::new(parts.snapshot),
             admission: Admission::new(parts.admission),
             upstreams: Rc::default(),
+            gate,
+            phases: parts.phases,
             log: parts.log,
             draining: Cell::new(false),
             cut_off: Cell::new(None),
         });
         for (index, socket) in parts.listeners.into_iter().enumerate() {
             let listener = core.listen(socket);
-            core.spawn(accept(Rc::clone(&worker), index, listener));
+            // Accepting is the first thing that strangers can have done.
+            core.spawn_costly(accept(Rc::clone(&worker), index, listener));
         }
         worker
     }
@@ -119,6 +130,23 @@ impl Worker {
     /// The upstreams' endpoints as this worker sees them.
     pub(super) fn upstreams(&self) -> &Rc<Upstreams> {
         &self.upstreams
+    }
+
+    /// Asks for a handshake; `None` where there are too many already.
+    pub(super) fn arrive(&self, who: Asking) -> Option<Pass> {
+        self.gate.arrive(self.core.now(), who, &self.snapshot.borrow().limits)
+    }
+
+    /// How long a handshake may wait for its turn.
+    pub(super) fn handshake_queue(&self) -> Duration {
+        self.snapshot.borrow().limits.handshake_queue
+    }
+
+    /// A connection got in, or failed to.
+    pub(super) fn settle(&self, record: &ConnectionRecord, is_good: bool) {
+        let source = record.peer.map(|peer| peer.ip());
+        let is_flood = self.gate.settle(self.core.now(), source, is_good);
+        self.core.hold_costly(is_flood);
     }
 
     /// Why connections must end now, where they must.
@@ -195,7 +223,9 @@ impl Worker {
                 }
                 stream.keep(place);
                 let cluster = Arc::clone(&snapshot.clusters[listener.cluster]);
-                self.core.spawn(serve(Rc::clone(self), listener, cluster, stream, record));
+                let phases = Arc::clone(&self.phases[index]);
+                let worker = Rc::clone(self);
+                self.core.spawn_costly(serve(worker, listener, cluster, stream, record, phases));
             }
             None => {
                 counters.refused_limit.increment();

@@ -301,11 +301,10 @@ impl Core {
         let executor = &self.inner.executor;
         let enough = Duration::from_micros(TASK_TIME_PER_TURN_US_MAX);
         let with_urgent = executor.run(Class::Urgent, || self.clock() - started >= enough);
-        if with_urgent {
-            self.update_pace(|pace| pace.ran_urgent(started));
-        }
         if executor.has_ready(Class::Costly) {
             self.run_costly(with_urgent);
+        } else if with_urgent {
+            self.update_pace(|pace| pace.ran_urgent(started));
         }
         self.inner.counters.tasks_live.set(executor.tasks() as u64);
     }

@@ -240,11 +240,14 @@ mod tests {
         let polls = Rc::new(Cell::new(0));
         let kept: Rc<RefCell<Option<Waker>>> = Rc::default();
         let (count, keep) = (Rc::clone(&polls), Rc::clone(&kept));
-        executor.spawn(Class::Urgent, std::future::poll_fn(move |cx| {
-            count.set(count.get() + 1);
-            *keep.borrow_mut() = Some(cx.waker().clone());
-            if count.get() < 3 { Poll::Pending } else { Poll::Ready(()) }
-        }));
+        executor.spawn(
+            Class::Urgent,
+            std::future::poll_fn(move |cx| {
+                count.set(count.get() + 1);
+                *keep.borrow_mut() = Some(cx.waker().clone());
+                if count.get() < 3 { Poll::Pending } else { Poll::Ready(()) }
+            }),
+        );
         executor.run(Class::Urgent, || false);
         assert_eq!(polls.get(), 1, "not polled again before it is woken");
         for _ in 0..2 {
@@ -265,11 +268,14 @@ mod tests {
         let executor = Executor::new(1);
         let polls = Rc::new(Cell::new(0));
         let count = Rc::clone(&polls);
-        executor.spawn(Class::Urgent, std::future::poll_fn(move |cx| {
-            count.set(count.get() + 1);
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        }));
+        executor.spawn(
+            Class::Urgent,
+            std::future::poll_fn(move |cx| {
+                count.set(count.get() + 1);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }),
+        );
         executor.run(Class::Urgent, || polls.get() == 5);
         assert_eq!(polls.get(), 5);
         assert!(executor.has_ready(Class::Urgent));

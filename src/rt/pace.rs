@@ -42,7 +42,7 @@ impl Pace {
         self.holding = holding;
     }
 
-    /// Urgent tasks ran in the turn that began at `now`.
+    /// Urgent tasks ran in the turn that began at `now`, and no costly one wants to.
     pub(super) fn ran_urgent(&mut self, now: Instant) {
         self.urgent_at = Some(now);
     }
@@ -51,6 +51,10 @@ impl Pace {
     /// not at all. The poll that exceeds it ends.
     pub(super) fn allowance(&mut self, now: Instant, with_urgent: bool) -> Duration {
         self.count(now);
+        if with_urgent {
+            // They may have run for long: this is when they ended.
+            self.urgent_at = Some(now);
+        }
         if !self.is_urgent_recent(now) {
             return Duration::from_micros(TASK_TIME_PER_TURN_US_MAX);
         }
@@ -87,8 +91,7 @@ impl Pace {
     fn count(&mut self, now: Instant) {
         let passed = u64::try_from((now - self.counted).as_nanos()).unwrap_or(u64::MAX);
         let earned = i64::try_from(passed / COSTLY_SHARE_DIVISOR).unwrap_or(i64::MAX);
-        self.credit_ns =
-            self.credit_ns.saturating_add(earned).min(micros(COSTLY_CREDIT_US_MAX));
+        self.credit_ns = self.credit_ns.saturating_add(earned).min(micros(COSTLY_CREDIT_US_MAX));
         self.counted = now;
     }
 }
@@ -171,8 +174,8 @@ mod tests {
         pace.ran_urgent(at(300));
         let wait = pace.wait(at(300));
         assert!(wait > us(50 * COSTLY_SHARE_DIVISOR - 301) && wait < us(URGENT_RECENT_US));
-        assert_eq!(pace.allowance(at(300) + wait - us(1), true), Duration::ZERO);
-        assert_ne!(pace.allowance(at(300) + wait + us(1), true), Duration::ZERO);
+        assert_eq!(pace.allowance(at(299) + wait, true), Duration::ZERO);
+        assert_ne!(pace.allowance(at(301) + wait, true), Duration::ZERO);
     }
 
     #[test]

@@ -86,6 +86,9 @@ pub(super) fn drained(net: &mut Inner, number: usize, worker: &Rc<Worker>, slot:
             ));
         }
     }
+    if (counted.handshakes_live, counted.handshakes_waiting) != (0, 0) {
+        net.violation(format_args!("worker {number} has drained amid handshakes: {counted:?}"));
+    }
     if counted.sockets_live != 0 {
         net.violation(format_args!("worker {number} counts {} sockets", counted.sockets_live));
     }

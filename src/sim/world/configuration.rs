@@ -61,6 +61,9 @@ impl Configurations {
                 connections_max: plan.connections_max,
                 connections_per_worker_max: plan.connections_per_worker_max,
                 connections_per_source_max: plan.connections_per_source_max,
+                handshakes_per_worker_max: plan.handshakes_max,
+                handshakes_per_source_max: plan.handshakes_max,
+                handshake_queue: plan.handshake_queue,
             },
             ring: RingOptions {
                 entries: 64,
@@ -98,6 +101,9 @@ impl Configurations {
             connections_max: u32::MAX,
             connections_per_worker_max: u32::MAX,
             connections_per_source_max: None,
+            handshakes_per_worker_max: u32::MAX,
+            handshakes_per_source_max: u32::MAX,
+            handshake_queue: Duration::ZERO,
         };
         Arc::new(Snapshot { limits, ..Snapshot::clone(&self.first) })
     }
