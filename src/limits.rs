@@ -78,11 +78,11 @@ pub const TASK_TIME_PER_TURN_US_MAX: u64 = 1_000;
 /// The part of a core's time that costly tasks, handshakes above all, have while urgent ones leave
 /// none: one in so many. Established connections then keep the other seven.
 pub const COSTLY_SHARE_DIVISOR: u64 = 8;
-/// Microseconds that costly tasks may run in one turn while urgent ones run too: about one poll of a
-/// handshake, which is what a request then waits for at most.
+/// Microseconds that costly tasks may run in a turn that urgent ones leave to them: about one poll of
+/// a handshake, which is what a request then waits for at most.
 pub const COSTLY_TIME_PER_TURN_US_MAX: u64 = 100;
-/// Microseconds that costly tasks may save up.
-pub const COSTLY_CREDIT_US_MAX: u64 = 500;
+/// Microseconds that costly tasks may save up, and run in a turn in which urgent ones ran too.
+pub const COSTLY_CREDIT_US_MAX: u64 = 200;
 /// Microseconds that costly tasks may be made to pay back; eight times as long they wait at most.
 pub const COSTLY_DEBT_US_MAX: u64 = 2_000;
 /// Microseconds after an urgent task ran for which more of them are expected.
@@ -278,7 +278,8 @@ const _: () = assert!(HANDSHAKE_QUEUE_MS_DEFAULT <= HANDSHAKE_STALE_MS);
 const _: () = assert!(FAILURE_CELLS_PER_ROW <= 1 << 32 && FAILURE_CELLS_PER_ROW.is_power_of_two());
 const _: () = assert!(FAILURES_OF_SOURCE_MIN < FAILURE_SCORE_MAX);
 const _: () = assert!(COSTLY_TIME_PER_TURN_US_MAX <= TASK_TIME_PER_TURN_US_MAX);
-const _: () = assert!(COSTLY_TIME_PER_TURN_US_MAX <= COSTLY_CREDIT_US_MAX);
+// What a full turn earns must fit, or the share would be smaller.
+const _: () = assert!(TASK_TIME_PER_TURN_US_MAX / (COSTLY_SHARE_DIVISOR - 1) <= COSTLY_CREDIT_US_MAX);
 const _: () = assert!(CLIENT_HELLO_BYTES_MAX <= HANDSHAKE_BYTES_MAX);
 const _: () = assert!(TLS_RECORD_BYTES_MAX <= HANDSHAKE_BYTES_MAX);
 const _: () = assert!(TLS_RECORD_BYTES_MAX <= RECV_BUFFER_BYTES);

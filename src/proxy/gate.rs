@@ -89,7 +89,14 @@ struct Entry {
 struct Of {
     /// Places, and entries in the queues: at most as many as the source may have places.
     charged: u32,
-    parked: VecDeque<usize>,
+    /// First who resumes, then the others.
+    parked: [VecDeque<usize>; 2],
+}
+
+impl Of {
+    fn parked(&self) -> usize {
+        self.parked.iter().map(VecDeque::len).sum()
+    }
 }
 
 #[derive(Debug)]
@@ -251,7 +258,7 @@ impl State {
         self.waiting += 1;
         self.waiting_failing += usize::from(class == Class::Failing);
         let of = self.sources.entry(source).or_default();
-        of.parked.push_back(key);
+        of.parked[row(class)].push_back(key);
         self.unpark(source);
         self.grant();
         Some(key)
@@ -259,7 +266,7 @@ impl State {
 
     /// Whether one more may wait; where the queue is full, somebody of the last class makes room.
     fn has_room(&mut self, source: Source, class: Class) -> bool {
-        let parked = self.sources.get(&source).map_or(0, |of| of.parked.len());
+        let parked = self.sources.get(&source).map_or(0, Of::parked);
         // As many again as may have places: a source alone does not fill the queue.
         if parked >= self.per_source_max as usize {
             return false;
@@ -279,8 +286,11 @@ impl State {
     /// Moves what is parked to the queues, as far as its source may have places.
     fn unpark(&mut self, source: Source) {
         let Some(of) = self.sources.get_mut(&source) else { return };
+        // As between classes, so that within a source nobody is put off for ever either.
+        let first = row(TURNS[(self.granted % TURNS.len() as u64) as usize]);
         while of.charged < self.per_source_max
-            && let Some(key) = of.parked.pop_front()
+            && let Some(key) =
+                of.parked[first].pop_front().or_else(|| of.parked[1 - first].pop_front())
         {
             of.charged += 1;
             let entry = &mut self.entries[key];
@@ -339,7 +349,7 @@ impl State {
         let Some(of) = self.sources.get_mut(&source) else { return };
         match was {
             Stage::Out => return,
-            Stage::Parked => remove(&mut of.parked, key),
+            Stage::Parked => remove(&mut of.parked[row(class)], key),
             Stage::Queued => {
                 remove(&mut self.queues[class as usize], key);
                 of.charged -= 1;
@@ -354,11 +364,16 @@ impl State {
             self.waiting_failing -= usize::from(class == Class::Failing);
         }
         self.unpark(source);
-        if self.sources.get(&source).is_some_and(|of| of.charged == 0 && of.parked.is_empty()) {
+        if self.sources.get(&source).is_some_and(|of| of.charged == 0 && of.parked() == 0) {
             self.sources.remove(&source);
         }
         self.grant();
     }
+}
+
+/// Where a source keeps those of a class that are parked.
+fn row(class: Class) -> usize {
+    usize::from(class != Class::Resuming)
 }
 
 /// Most often it is the first, which has waited for longest.

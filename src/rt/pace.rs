@@ -58,11 +58,10 @@ impl Pace {
         if !self.is_urgent_recent(now) {
             return Duration::from_micros(TASK_TIME_PER_TURN_US_MAX);
         }
-        let most = Duration::from_micros(COSTLY_TIME_PER_TURN_US_MAX);
         if !with_urgent && !self.holding {
-            return most;
+            return Duration::from_micros(COSTLY_TIME_PER_TURN_US_MAX);
         }
-        Duration::from_nanos(u64::try_from(self.credit_ns).unwrap_or(0)).min(most)
+        Duration::from_nanos(u64::try_from(self.credit_ns).unwrap_or(0))
     }
 
     /// Costly tasks ran for so long.
@@ -160,7 +159,7 @@ mod tests {
         pace.hold(true);
         assert_eq!(pace.allowance(at(50), false), Duration::ZERO);
         // Whichever comes first: the credit, or that nothing urgent ran for a while.
-        assert_eq!(pace.wait(at(50)), us(URGENT_RECENT_US - 50));
+        assert_eq!(pace.wait(at(60)), us(URGENT_RECENT_US - 10));
         let wait = pace.wait(at(50));
         assert_ne!(pace.allowance(at(50) + wait, false), Duration::ZERO);
     }

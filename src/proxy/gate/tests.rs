@@ -98,6 +98,22 @@ fn beyond_its_own_limit_a_source_waits_for_itself_and_holds_up_nobody() {
     assert_empty(&gate);
 }
 
+#[test]
+fn within_a_source_who_resumes_overtakes_too() {
+    let (gate, limits) = (gate(), limits(10, 3));
+    let inside: Vec<_> = (0..3).map(|_| gate.arrive(at(0), new(1), &limits)).collect();
+    let [later, resuming] = [new(1), resuming(1)].map(|who| gate.arrive(at(0), who, &limits));
+    let (later, resuming) = (later.expect("it may wait"), resuming.expect("it may wait"));
+    // Three grants were, and the fourth is the turn of who does not.
+    let other = gate.arrive(at(0), new(2), &limits);
+    drop(inside);
+    assert!(resuming.is_in() && later.is_in());
+    let order = [&resuming, &later].map(|pass| gate.state.borrow().entries[pass.key].number);
+    assert!(order.is_sorted());
+    drop((later, resuming, other));
+    assert_empty(&gate);
+}
+
 /// Lets in one after the other, and tells in which order.
 fn order(gate: &Rc<Gate>, limits: &Limits, groups: &[(&str, Vec<Asking>)]) -> Vec<String> {
     let mut current = gate.arrive(at(0), new(9_999), limits);
@@ -270,10 +286,10 @@ fn check(gate: &Gate, limits: &Limits) -> Result<(), TestCaseError> {
         let queued = count(source, |stage| matches!(stage, Stage::Queued));
         prop_assert_eq!(of.charged as usize, inside + queued);
         prop_assert!(of.charged <= limits.handshakes_per_source_max);
-        prop_assert_eq!(of.parked.len(), count(source, |stage| matches!(stage, Stage::Parked)));
-        prop_assert!(of.parked.is_empty() || of.charged == limits.handshakes_per_source_max);
-        prop_assert!(of.charged > 0 || !of.parked.is_empty(), "a source that has nothing");
-        waiting += queued + of.parked.len();
+        prop_assert_eq!(of.parked(), count(source, |stage| matches!(stage, Stage::Parked)));
+        prop_assert!(of.parked() == 0 || of.charged == limits.handshakes_per_source_max);
+        prop_assert!(of.charged > 0 || of.parked() > 0, "a source that has nothing");
+        waiting += queued + of.parked();
     }
     prop_assert_eq!(state.waiting, waiting);
     let queued: usize = state.queues.iter().map(VecDeque::len).sum();
