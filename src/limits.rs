@@ -279,7 +279,8 @@ const _: () = assert!(FAILURE_CELLS_PER_ROW <= 1 << 32 && FAILURE_CELLS_PER_ROW.
 const _: () = assert!(FAILURES_OF_SOURCE_MIN < FAILURE_SCORE_MAX);
 const _: () = assert!(COSTLY_TIME_PER_TURN_US_MAX <= TASK_TIME_PER_TURN_US_MAX);
 // What a full turn earns must fit, or the share would be smaller.
-const _: () = assert!(TASK_TIME_PER_TURN_US_MAX / (COSTLY_SHARE_DIVISOR - 1) <= COSTLY_CREDIT_US_MAX);
+const _: () =
+    assert!(TASK_TIME_PER_TURN_US_MAX / (COSTLY_SHARE_DIVISOR - 1) <= COSTLY_CREDIT_US_MAX);
 const _: () = assert!(CLIENT_HELLO_BYTES_MAX <= HANDSHAKE_BYTES_MAX);
 const _: () = assert!(TLS_RECORD_BYTES_MAX <= HANDSHAKE_BYTES_MAX);
 const _: () = assert!(TLS_RECORD_BYTES_MAX <= RECV_BUFFER_BYTES);

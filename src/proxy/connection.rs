@@ -149,6 +149,10 @@ async fn shake_hands(
             return Err(Unshaken::Overload);
         }
     }
+    // It cannot complete a handshake any more, so none is computed for it.
+    if stream.has_ended() {
+        return Err(HandshakeError::Eof.into());
+    }
     let schemes: Vec<_> =
         hello.signature_schemes.iter().copied().map(SignatureScheme::from).collect();
     let config = listener.tls.select(hello.server_name.as_deref(), &schemes);

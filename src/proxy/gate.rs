@@ -16,8 +16,8 @@
 //!
 //! # Who stays too long
 //!
-//! Places could be taken by sending a ClientHello and nothing more. While others wait, whoever has
-//! had a place for longer than [`HANDSHAKE_STALE_MS`] loses it to the next.
+//! Places could be taken by sending a ClientHello and nothing more. So with each that comes and has
+//! to wait, whoever has had a place for longest, and longer than [`HANDSHAKE_STALE_MS`], loses it.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -245,7 +245,8 @@ impl State {
         };
         let of_source = self.sources.get(&source).map_or(0, |of| of.charged);
         let has_turn = of_source < self.per_source_max;
-        if has_turn && self.inside.len() >= self.per_worker_max {
+        let is_wanted = has_turn || self.queues.iter().any(|queue| !queue.is_empty());
+        if is_wanted && self.inside.len() >= self.per_worker_max {
             self.put_out_stale(now);
         }
         let is_free = has_turn && self.waiting == 0 && self.inside.len() < self.per_worker_max;

@@ -45,6 +45,14 @@ impl Stream {
         self.core.clock()
     }
 
+    /// Whether the peer has ended its side or reset the connection, and nothing is left to take. It
+    /// is known only while receiving is armed.
+    pub fn has_ended(&self) -> bool {
+        let mut state = self.core.state();
+        let socket = state.socket(self.key);
+        socket.queue.is_empty() && socket.ended.is_some()
+    }
+
     /// The next received bytes; `None` once the peer has sent FIN.
     ///
     /// Receiving is armed when somebody waits here, and stops when nobody takes what comes.

@@ -185,5 +185,8 @@ fn a_client_that_leaves_while_it_waits_leaves_nothing_behind() {
     first.end();
     let stopped = gateway.terminate();
     stopped.assert_nothing_left();
+    // Nothing was computed for who was gone when its turn came, or was put out before.
+    let flights = &stopped.event["handshake_phases"]["main"]["server_flight"]["count"];
+    assert_eq!(*flights, 1, "{}", stopped.event);
     assert_eq!((stopped.counter("handshakes_live"), stopped.counter("handshakes_waiting")), (0, 0));
 }

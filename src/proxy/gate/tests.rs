@@ -183,10 +183,17 @@ fn who_stays_too_long_loses_its_place_once_another_waits() {
     let late = gate.arrive(at(HANDSHAKE_STALE_MS), new(4), &limits).expect("it may wait");
     let is_in = [&held[0], &held[1], &early, &late].map(Pass::is_in);
     assert_eq!(is_in, [false, true, true, false]);
+    // It is the queue's, whoever comes.
+    drop(late);
+    let late = gate.arrive(at(HANDSHAKE_STALE_MS), new(4), &limits).expect("it may wait");
+    let same = gate.arrive(at(3 * HANDSHAKE_STALE_MS), new(4), &limits).expect("it may wait");
+    assert!(!held[1].is_in() && late.is_in() && !same.is_in());
+    drop((late, same));
+    let held = [gate.arrive(at(3 * HANDSHAKE_STALE_MS), new(2), &limits).expect("a place")];
     // A source that is at its own limit puts nobody out.
     let again = gate.arrive(at(9 * HANDSHAKE_STALE_MS), new(2), &limits).expect("it may wait");
-    assert!(held[1].is_in() && !again.is_in());
-    drop((held, early, late, again));
+    assert!(held[0].is_in() && early.is_in() && !again.is_in());
+    drop((held, early, again));
     assert_empty(&gate);
 }
 
