@@ -152,8 +152,7 @@ impl Gate {
     /// Takes a place at `now`, or one in the queue; `None` where there is neither.
     pub fn arrive(self: &Rc<Self>, now: Instant, who: Asking, limits: &Limits) -> Option<Pass> {
         let mut state = self.state.borrow_mut();
-        state.per_worker_max = limits.handshakes_per_worker_max as usize;
-        state.per_source_max = limits.handshakes_per_source_max;
+        state.set_limits(limits);
         let may_wait = !limits.handshake_queue.is_zero();
         let key = state.arrive(now, who, may_wait);
         self.count(&state);
@@ -235,6 +234,18 @@ impl Drop for Pass {
 }
 
 impl State {
+    /// Another configuration may have other limits; who waits gets what it gives.
+    fn set_limits(&mut self, limits: &Limits) {
+        let new = (limits.handshakes_per_worker_max as usize, limits.handshakes_per_source_max);
+        if new == (self.per_worker_max, self.per_source_max) {
+            return;
+        }
+        (self.per_worker_max, self.per_source_max) = new;
+        let sources: Vec<Source> = self.sources.keys().copied().collect();
+        sources.into_iter().for_each(|source| self.unpark(source));
+        self.grant();
+    }
+
     fn arrive(&mut self, now: Instant, who: Asking, may_wait: bool) -> Option<usize> {
         self.now = now;
         let source = source_of(who.source);
@@ -249,7 +260,8 @@ impl State {
         if is_wanted && self.inside.len() >= self.per_worker_max {
             self.put_out_stale(now);
         }
-        let is_free = has_turn && self.waiting == 0 && self.inside.len() < self.per_worker_max;
+        // Where there is a free place, nobody who has a turn waits.
+        let is_free = has_turn && self.inside.len() < self.per_worker_max;
         if !is_free && !(may_wait && self.has_room(source, class)) {
             return None;
         }

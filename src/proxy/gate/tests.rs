@@ -114,6 +114,19 @@ fn within_a_source_who_resumes_overtakes_too() {
     assert_empty(&gate);
 }
 
+#[test]
+fn limits_that_are_raised_let_in_who_waits() {
+    let (gate, few) = (gate(), limits(1, 1));
+    let held = gate.arrive(at(0), new(1), &few).expect("a place");
+    let [same, other] = [1, 2].map(|source| gate.arrive(at(0), new(source), &few));
+    let (same, other) = (same.expect("it may wait"), other.expect("it may wait"));
+    let more = Limits { handshake_queue: Duration::ZERO, ..limits(4, 2) };
+    let late = gate.arrive(at(0), new(3), &more).expect("a place");
+    assert!([&held, &same, &other, &late].into_iter().all(Pass::is_in));
+    drop((held, same, other, late));
+    assert_empty(&gate);
+}
+
 /// Lets in one after the other, and tells in which order.
 fn order(gate: &Rc<Gate>, limits: &Limits, groups: &[(&str, Vec<Asking>)]) -> Vec<String> {
     let mut current = gate.arrive(at(0), new(9_999), limits);
