@@ -262,7 +262,8 @@ impl State {
         }
         // Where there is a free place, nobody who has a turn waits.
         let is_free = has_turn && self.inside.len() < self.per_worker_max;
-        if !is_free && !(may_wait && self.has_room(source, class)) {
+        let is_taken = is_free || (may_wait && self.has_room(source, class));
+        if !is_taken {
             return None;
         }
         let stage = Stage::Parked;
