@@ -30,7 +30,7 @@ AT_PRIORITY = (
     'renice -n "$p" -p $$ >/dev/null 2>&1; exec "$@"'
 )
 FIRST = ["sh", "-c", AT_PRIORITY, "sh", "-15"]
-LAST = ["sh", "-c", f"sleep 0.5; {AT_PRIORITY}", "sh", "0"]
+LAST = ["sh", "-c", f"sleep 0.5; {AT_PRIORITY}", "sh", "-5"]
 FLOODS = ["refused", "replay", "garbage"]
 
 CONFIGURATION = """\
