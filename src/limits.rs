@@ -22,13 +22,13 @@ pub const SOURCE_CELLS_PER_ROW: usize = 1 << 16;
 /// Times that a connection competes with others of its source for the last place.
 pub const SOURCE_ACQUIRE_TRIES_MAX: usize = 16;
 
-/// Handshakes in progress on one worker, by default. A core makes some 4,000 a second, and a client's
-/// answer takes up to a quarter of a second to come: more would not make a core busier.
+/// Handshakes in progress on one worker, by default. A core makes some 4,000 a second, and a
+/// client's answer takes up to a quarter of a second: more would not make a core busier.
 pub const HANDSHAKES_PER_WORKER_MAX_DEFAULT: u32 = 1024;
 /// Handshakes in progress on one worker, at most: rustls keeps some 20 KiB for each.
 pub const HANDSHAKES_MAX: u32 = 1 << 20;
-/// The part of a worker's handshakes that one source may have by default: one in so many, so that no
-/// source has all, and a load balancer that all clients come through has enough.
+/// The part of a worker's handshakes that one source may have by default: one in so many, so that
+/// no source has all, and a load balancer that all clients come through has enough.
 pub const HANDSHAKES_PER_SOURCE_DIVISOR_DEFAULT: u32 = 2;
 /// Milliseconds that a handshake waits for its place, by default: twice what a full queue takes.
 pub const HANDSHAKE_QUEUE_MS_DEFAULT: u64 = 500;
@@ -78,8 +78,8 @@ pub const TASK_TIME_PER_TURN_US_MAX: u64 = 1_000;
 /// The part of a core's time that costly tasks, handshakes above all, have while urgent ones leave
 /// none: one in so many. Established connections then keep the other seven.
 pub const COSTLY_SHARE_DIVISOR: u64 = 8;
-/// Microseconds that costly tasks may run in a turn that urgent ones leave to them: about one poll of
-/// a handshake, which is what a request then waits for at most.
+/// Microseconds that costly tasks may run in a turn that urgent ones leave to them: about one poll
+/// of a handshake, which is what a request then waits for at most.
 pub const COSTLY_TIME_PER_TURN_US_MAX: u64 = 100;
 /// Microseconds that costly tasks may save up, and run in a turn in which urgent ones ran too.
 pub const COSTLY_CREDIT_US_MAX: u64 = 200;

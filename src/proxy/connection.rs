@@ -1,8 +1,8 @@
 //! The life of one connection, top to bottom.
 //!
-//! Accepted; ClientHello; its turn; handshake; who is it; may it; upstream; relay; close; log. Invariant: no
-//! byte of a client reaches an upstream, and no upstream is even connected to, before the client
-//! was authenticated and authorised.
+//! Accepted; ClientHello; its turn; handshake; who is it; may it; upstream; relay; close; log.
+//! Invariant: no byte of a client reaches an upstream, and no upstream is even connected to, before
+//! the client was authenticated and authorised.
 
 use std::fmt::Display;
 use std::future::poll_fn;

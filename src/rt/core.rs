@@ -1,9 +1,9 @@
 //! The core: one worker's executor, timers, sockets and driver, and the loop that turns them.
 //!
 //! The handle is passed explicitly and never leaves its thread. One turn of the loop: messages,
-//! ready tasks (bounded, the urgent before the costly), timers, starved sockets, one call into the kernel, completions. There
-//! are no callbacks inside the completion loop: a completion changes its owner's state and wakes
-//! a task.
+//! ready tasks (bounded, the urgent before the costly), timers, starved sockets, one call into the
+//! kernel, completions. There are no callbacks inside the completion loop: a completion changes its
+//! owner's state and wakes a task.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::VecDeque;

@@ -8,8 +8,8 @@
 //!
 //! A poll cannot be interrupted, so a costly one that began in a short gap makes the urgent tasks
 //! wait that become ready during it: few clients that ask one thing after the other lose most of
-//! their rate to such gaps. [`Pace::hold`] closes the gaps too, while urgent tasks run now and then:
-//! costly ones then live on their share alone.
+//! their rate to such gaps. [`Pace::hold`] closes the gaps too, while urgent tasks run now and
+//! then: costly ones then live on their share alone.
 
 use std::time::Duration;
 

@@ -69,7 +69,8 @@ fn what_is_written_is_in_the_snapshot() {
     let top = "workers = 2\ncpus = \"4,0-1\"\ndrain_timeout_ms = 0\n[log]\ntarget = \"./a.log\"\n\
                [limits]\nconnections_max = 100\nconnections_per_worker_max = 60\n\
                connections_per_source_max = 7\nhandshakes_per_worker_max = 9\n\
-               handshakes_per_source_max = 8\nhandshake_queue_ms = 0\n[ring]\nentries = 64\nrecv_buffers = 8\n\
+               handshakes_per_source_max = 8\nhandshake_queue_ms = 0\n\
+               [ring]\nentries = 64\nrecv_buffers = 8\n\
                sqpoll_idle_ms = 10\nnapi_busy_poll_us = 20\nzero_copy_send = true\n";
     let listener = "protocol = \"tcp\"\nclient_auth = \"optional\"\n\
                     allow = [\"dns:a.test\", \"any\"]\nhandshake_timeout_ms = 1\n\
