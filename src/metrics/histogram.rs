@@ -2,9 +2,9 @@
 //!
 //! It must not know what is timed. Log-linear buckets: each power of two has
 //! [`BUCKETS_PER_OCTAVE`], so a percentile is off by less than one part in so many, and the price
-//! of a recording is that of three plain stores. Invariants: each cell has one writing thread, as with
-//! [`Counter`](super::counter::Counter); a value is in exactly one bucket, and the buckets are in
-//! the order of their values.
+//! of a recording is that of three plain stores. Invariants: each cell has one writing thread, as
+//! with [`Counter`](super::counter::Counter); a value is in exactly one bucket, and the buckets are
+//! in the order of their values.
 
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU64, Ordering};
