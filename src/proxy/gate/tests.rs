@@ -201,7 +201,7 @@ fn who_stays_too_long_loses_its_place_once_another_waits() {
     let late = gate.arrive(at(HANDSHAKE_STALE_MS), new(4), &limits).expect("it may wait");
     let same = gate.arrive(at(3 * HANDSHAKE_STALE_MS), new(4), &limits).expect("it may wait");
     assert!(!held[1].is_in() && late.is_in() && !same.is_in());
-    drop((late, same));
+    drop((held, late, same));
     let held = [gate.arrive(at(3 * HANDSHAKE_STALE_MS), new(2), &limits).expect("a place")];
     // A source that is at its own limit puts nobody out.
     let again = gate.arrive(at(9 * HANDSHAKE_STALE_MS), new(2), &limits).expect("it may wait");
