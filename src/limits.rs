@@ -76,14 +76,14 @@ pub const CQ_ENTRIES_PER_SQ_ENTRY: u32 = 4;
 pub const TASK_TIME_PER_TURN_US_MAX: u64 = 1_000;
 
 /// The part of a core's time that costly tasks, handshakes above all, have while urgent ones leave
-/// none: one in so many. Established connections then keep the other seven.
-pub const COSTLY_SHARE_DIVISOR: u64 = 8;
+/// none: one in so many. What a flood costs in the kernel comes on top, which no share bounds.
+pub const COSTLY_SHARE_DIVISOR: u64 = 12;
 /// Microseconds that costly tasks may run in a turn that urgent ones leave to them: about one poll
 /// of a handshake, which is what a request then waits for at most.
 pub const COSTLY_TIME_PER_TURN_US_MAX: u64 = 100;
 /// Microseconds that costly tasks may save up, and run in a turn in which urgent ones ran too.
 pub const COSTLY_CREDIT_US_MAX: u64 = 200;
-/// Microseconds that costly tasks may be made to pay back; eight times as long they wait at most.
+/// Microseconds that costly tasks may be made to pay back; twelve times as long they wait at most.
 pub const COSTLY_DEBT_US_MAX: u64 = 2_000;
 /// Microseconds after an urgent task ran for which more of them are expected.
 pub const URGENT_RECENT_US: u64 = 1_000;
