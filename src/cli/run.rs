@@ -107,7 +107,7 @@ pub struct RunArgs {
 
 /// Runs the gateway until a signal ends it; the exit status tells how it ended.
 pub fn run(args: &RunArgs) -> ExitCode {
-    let mut signals = match signals::catch_hangup() {
+    let mut signals = match signals::catch_requests() {
         Ok(signals) => signals,
         Err(error) => return fail(&StartError::Resources(error)),
     };

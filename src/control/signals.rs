@@ -2,20 +2,20 @@
 //!
 //! The first SIGTERM or SIGINT drains: accept nothing more, let connections end, cut off what is
 //! left at the deadline. The second ends what is left at once. SIGHUP loads the configuration
-//! again and opens the log anew. Signals are looked at every `TICK`, as the log and what was
-//! reloaded are.
+//! again and opens the log anew; SIGUSR1 writes what was counted so far to the log. Signals are
+//! looked at every `TICK`, as the log and what was reloaded are.
 
 use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde_json::json;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use serde_json::{Map, Value, json};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::clock::ClockWatch;
-use super::lists::ListWatch;
+use super::lists::{self, ListWatch};
 use super::load::Warning;
 use super::reload::{Outcome, Reloader};
 use super::resolver::Resolver;
@@ -62,20 +62,20 @@ impl Ended {
     }
 }
 
-/// SIGTERM and SIGINT, caught from now on.
+/// SIGTERM, SIGINT and SIGUSR1, caught from now on.
 ///
 /// # Errors
 /// What sigaction(2) reports.
 pub fn catch() -> io::Result<Signals> {
-    Signals::new([SIGTERM, SIGINT])
+    Signals::new([SIGTERM, SIGINT, SIGUSR1])
 }
 
-/// SIGHUP, caught from now on: one that comes while the gateway starts must not end it.
+/// SIGHUP and SIGUSR1, caught from now on: one that comes while the gateway starts must not end it.
 ///
 /// # Errors
 /// What sigaction(2) reports.
-pub fn catch_hangup() -> io::Result<Signals> {
-    Signals::new([SIGHUP])
+pub fn catch_requests() -> io::Result<Signals> {
+    Signals::new([SIGHUP, SIGUSR1])
 }
 
 /// SIGTERM and SIGINT too, from now on.
@@ -87,7 +87,7 @@ pub fn catch_ends(signals: &Signals) -> io::Result<()> {
 }
 
 /// Runs `gateway` until it ends, one way or the other. With a `reloader`, SIGHUP makes it load and
-/// opens the log anew; without one every signal that `signals` catches ends it.
+/// opens the log anew; without one SIGHUP ends it too, where `signals` catches that.
 ///
 /// # Errors
 /// A thread for the resolver could not be started.
@@ -134,6 +134,7 @@ impl Life {
                     self.reopen_log();
                     self.reloader.iter().for_each(Reloader::load_now);
                 }
+                Some(Told::Stats) => self.write_stats(),
                 None => {}
             }
             if self.gateway.has_lost_worker() {
@@ -150,7 +151,11 @@ impl Life {
 
     fn next_signal(&self, signals: &mut Signals) -> Option<Told> {
         let signal = signals.pending().next()?;
-        Some(if signal == SIGHUP && self.reloader.is_some() { Told::Reload } else { Told::End })
+        Some(match signal {
+            SIGHUP if self.reloader.is_some() => Told::Reload,
+            SIGUSR1 => Told::Stats,
+            _ => Told::End,
+        })
     }
 
     /// What passes, or ends, with the time alone.
@@ -165,9 +170,7 @@ impl Life {
             return;
         }
         self.lists_looked = Some(monotonic);
-        let now = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_unix_s = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        for (event, fields) in self.lists.look(self.gateway.snapshot(), now_unix_s) {
+        for (event, fields) in self.lists.look(self.gateway.snapshot(), unix_s(wall)) {
             self.gateway.log().event(event, &fields);
         }
     }
@@ -225,9 +228,11 @@ impl Life {
         let mut give_up = None;
         while !self.gateway.is_finished() {
             let told = self.next_signal(signals);
-            if told == Some(Told::Reload) {
+            match told {
                 // Nobody new comes, so there is nothing to load for.
-                self.reopen_log();
+                Some(Told::Reload) => self.reopen_log(),
+                Some(Told::Stats) => self.write_stats(),
+                Some(Told::End) | None => {}
             }
             if give_up.is_none() {
                 if told == Some(Told::End) {
@@ -257,17 +262,34 @@ impl Life {
             ended = Ended::Failed;
         }
         gateway.write_log();
-        let counters = gateway.counters();
-        let lost_lines = gateway.log().lost();
-        let event = json!({
-            "ended": ended.as_str(),
-            "counters": counters,
-            "reloads": self.reloads,
-            "reloads_failed": self.reloads_failed,
-            "log_lines_lost": lost_lines,
-        });
-        gateway.log().event("stop", &event);
+        let mut event = Map::new();
+        event.insert("ended".into(), ended.as_str().into());
+        event.append(&mut self.statistics());
+        self.gateway.log().event("stop", &Value::Object(event));
         ended
+    }
+
+    fn write_stats(&mut self) {
+        let mut event = Map::new();
+        event.insert("connections".into(), live_connections(&self.gateway).into());
+        event.append(&mut self.statistics());
+        self.gateway.log().event("stats", &Value::Object(event));
+    }
+
+    /// What was counted and timed so far.
+    fn statistics(&mut self) -> Map<String, Value> {
+        let gateway = &mut self.gateway;
+        let phases = gateway.phases().into_iter();
+        let phases = phases.map(|(listener, phases)| (listener.to_string(), json!(phases)));
+        let lists = lists::states(gateway.snapshot(), unix_s(SystemTime::now()));
+        let mut fields = Map::new();
+        fields.insert("counters".into(), json!(gateway.counters()));
+        fields.insert("reloads".into(), self.reloads.into());
+        fields.insert("reloads_failed".into(), self.reloads_failed.into());
+        fields.insert("log_lines_lost".into(), gateway.log().lost().into());
+        fields.insert("revocation_lists".into(), json!(lists));
+        fields.insert("handshake_phases".into(), Value::Object(phases.collect()));
+        fields
     }
 
     /// A worker is gone, and its share of the connections with it: the others end too, for a
@@ -295,6 +317,13 @@ fn with_addresses(snapshot: &Snapshot, resolved: &[Arc<Cluster>]) -> Option<Snap
 enum Told {
     End,
     Reload,
+    Stats,
+}
+
+/// Seconds since 1970.
+fn unix_s(wall: SystemTime) -> i64 {
+    let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn live_connections(gateway: &Gateway) -> u64 {

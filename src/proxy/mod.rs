@@ -6,6 +6,8 @@
 pub mod admission;
 pub mod connection;
 pub mod leases;
+mod failures;
+pub mod gate;
 pub mod relay;
 pub mod sources;
 pub mod upstream;

@@ -10,15 +10,18 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use super::admission::{Admission, SharedAdmission};
 use super::connection::serve;
 use super::leases::Leases;
+use super::gate::{Asking, Gate, Pass};
 use super::upstream::Upstreams;
 use crate::config::snapshot::{Listener as ListenerConfig, Snapshot};
 use crate::error::{CloseKind, CloseReason};
 use crate::log::{ConnectionRecord, LogSender};
 use crate::metrics::counter::WorkerCounters;
+use crate::metrics::phases::Phases;
 use crate::planted::{Bug, planted};
 use crate::rt::core::{Core, CoreOptions};
 use crate::rt::driver::Driver;
@@ -58,6 +61,8 @@ pub struct Parts {
     pub sessions: Arc<SessionStore>,
     /// Its counters.
     pub counters: Arc<WorkerCounters>,
+    /// How long the parts of handshakes took, of each listener, in the order of the snapshot.
+    pub phases: Vec<Arc<Phases>>,
     /// Its log buffer.
     pub log: LogSender,
 }
@@ -71,6 +76,8 @@ pub struct Worker {
     upstreams: Rc<Upstreams>,
     leases: Rc<Leases>,
     desk: Arc<Desk>,
+    gate: Rc<Gate>,
+    phases: Vec<Arc<Phases>>,
     log: LogSender,
     draining: Cell<bool>,
     cut_off: Cell<Option<CloseKind>>,
@@ -96,6 +103,7 @@ impl Worker {
         };
         let verdicts_max = parts.snapshot.limits.verdicts_per_worker_max as usize;
         let desk = Desk::new(verdicts_max, parts.sessions, Arc::clone(&parts.counters));
+        let gate = Gate::new(parts.admission.seed(), Arc::clone(&parts.counters));
         let core = Core::new(driver, &options, parts.counters);
         let worker = Rc::new(Self {
             core: core.clone(),
@@ -104,13 +112,16 @@ impl Worker {
             upstreams: Rc::default(),
             leases: Rc::default(),
             desk,
+            gate,
+            phases: parts.phases,
             log: parts.log,
             draining: Cell::new(false),
             cut_off: Cell::new(None),
         });
         for (index, socket) in parts.listeners.into_iter().enumerate() {
             let listener = core.listen(socket);
-            core.spawn(accept(Rc::clone(&worker), index, listener));
+            // Accepting is the first thing that strangers can have done.
+            core.spawn_costly(accept(Rc::clone(&worker), index, listener));
         }
         worker
     }
@@ -147,6 +158,23 @@ impl Worker {
     /// What it keeps for all its handshakes.
     pub(super) fn desk(&self) -> &Arc<Desk> {
         &self.desk
+    }
+
+    /// Asks for a handshake; `None` where there are too many already.
+    pub(super) fn arrive(&self, who: Asking) -> Option<Pass> {
+        self.gate.arrive(self.core.now(), who, &self.snapshot.borrow().limits)
+    }
+
+    /// How long a handshake may wait for its turn.
+    pub(super) fn handshake_queue(&self) -> Duration {
+        self.snapshot.borrow().limits.handshake_queue
+    }
+
+    /// A connection got in, or failed to.
+    pub(super) fn settle(&self, record: &ConnectionRecord, is_good: bool) {
+        let source = record.peer.map(|peer| peer.ip());
+        let is_flood = self.gate.settle(self.core.now(), source, is_good);
+        self.core.hold_costly(is_flood);
     }
 
     /// Why connections must end now, where they must.
@@ -249,7 +277,8 @@ impl Worker {
                     std::mem::forget(Rc::clone(&place));
                 }
                 stream.keep(place);
-                self.core.spawn(serve(Rc::clone(self), index, stream, record));
+                let phases = Arc::clone(&self.phases[index]);
+                self.core.spawn_costly(serve(Rc::clone(self), index, stream, record, phases));
             }
             None => {
                 counters.refused_limit.increment();

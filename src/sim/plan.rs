@@ -114,6 +114,10 @@ pub struct Plan {
     pub connections_per_worker_max: u32,
     /// Connections that a source may have.
     pub connections_per_source_max: Option<u32>,
+    /// Handshakes in progress of a worker, and of a source.
+    pub handshakes_max: u32,
+    /// How long a handshake waits for its place.
+    pub handshake_queue: Duration,
     /// See the configuration.
     pub handshake_timeout: Duration,
     /// See the configuration.
@@ -202,6 +206,9 @@ impl Plan {
             first_upstream_is_down: r.chance(300),
             bytes_max,
             actions,
+            // Last, so that what was drawn before does not depend on them.
+            handshakes_max: if !healthy && r.chance(300) { r.range(1..=3) as u32 } else { ROOM },
+            handshake_queue: millis(r, &[0, 20, 500]),
         }
     }
 }
@@ -209,7 +216,8 @@ impl Plan {
 impl Plan {
     /// Whether nobody has to wait for a place, a descriptor or its turn.
     pub fn has_room(&self) -> bool {
-        self.connections_max == ROOM && self.shape.worker_files_max == FILES_ENOUGH
+        let has_places = self.connections_max == ROOM && self.handshakes_max == ROOM;
+        has_places && self.shape.worker_files_max == FILES_ENOUGH
     }
 }
 

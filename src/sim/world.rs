@@ -29,6 +29,7 @@ use crate::identity::Identity;
 use crate::limits::{CLOSE_FLUSH_TIMEOUT_MS, CLOSE_TIMEOUT_MS, EXIT_TIMEOUT_MS};
 use crate::log::{self, LogReceiver};
 use crate::metrics::counter::WorkerCounters;
+use crate::metrics::phases::Phases;
 use crate::proxy::admission::SharedAdmission;
 use crate::proxy::worker::{Message, Parts, Worker};
 use crate::rt::driver::Driver;
@@ -186,6 +187,7 @@ impl World {
             admission: Arc::clone(&self.admission),
             sessions: Arc::clone(&self.sessions),
             counters: Arc::clone(&counters),
+            phases: snapshot.listeners.iter().map(|_| Phases::new()).collect(),
             log: sender,
         };
         let (buffers, bytes) = (self.plan.recv_buffers, self.plan.recv_buffer_bytes);

@@ -112,6 +112,9 @@ pub(super) fn drained(net: &mut Inner, number: usize, worker: &Rc<Worker>, slot:
             ));
         }
     }
+    if (counted.handshakes_live, counted.handshakes_waiting) != (0, 0) {
+        net.violation(format_args!("worker {number} has drained amid handshakes: {counted:?}"));
+    }
     if counted.sockets_live != 0 {
         net.violation(format_args!("worker {number} counts {} sockets", counted.sockets_live));
     }
@@ -145,7 +148,8 @@ fn check_refused(net: &mut Inner, client: &Client, verdicts: &[Verdict]) {
 }
 
 impl World {
-    /// Nobody gets more places than the limits have, of all workers, of one, or of a source.
+    /// Nobody gets more places than the limits have, of all workers, of one, or of a source; nor
+    /// more handshakes.
     ///
     /// Each listener may go beyond the first two by one: what was accepted when the last place was
     /// taken waits, and gets its place when one is free or, with a drain, at once.
@@ -165,6 +169,10 @@ impl World {
                 "worker {number} has {of_worker} connections, all have {in_all}; {worker_max} and \
                  {all_max} are allowed"
             ));
+        }
+        let handshakes = self.slots[number].counters.handshakes_live.get();
+        if handshakes > u64::from(self.plan.handshakes_max) {
+            net.violation(format_args!("worker {number} has {handshakes} handshakes in progress"));
         }
         let Some(source_max) = self.plan.connections_per_source_max else { return };
         for source in (1..=SOURCES).map(source) {

@@ -77,6 +77,9 @@ impl Configurations {
                 connections_per_source_max: plan.connections_per_source_max,
                 verdicts_per_worker_max: plan.verdicts_max.unwrap_or(VERDICTS_DEFAULT),
                 session_cache_bytes: plan.session_cache_bytes,
+                handshakes_per_worker_max: plan.handshakes_max,
+                handshakes_per_source_max: plan.handshakes_max,
+                handshake_queue: plan.handshake_queue,
             },
             ring: RingOptions {
                 entries: 64,
@@ -116,6 +119,9 @@ impl Configurations {
             connections_per_worker_max: u32::MAX,
             connections_per_source_max: None,
             ..snapshot.limits
+            handshakes_per_worker_max: u32::MAX,
+            handshakes_per_source_max: u32::MAX,
+            handshake_queue: Duration::ZERO,
         };
         self.current.0 = Arc::new(Snapshot { limits, ..Snapshot::clone(&snapshot) });
         (Arc::clone(&self.current.0), in_force)
