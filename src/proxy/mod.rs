@@ -5,9 +5,9 @@
 
 pub mod admission;
 pub mod connection;
-pub mod leases;
 mod failures;
 pub mod gate;
+pub mod leases;
 pub mod relay;
 pub mod sources;
 pub mod upstream;

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use super::admission::{Admission, SharedAdmission};
 use super::connection::serve;
-use super::leases::Leases;
 use super::gate::{Asking, Gate, Pass};
+use super::leases::Leases;
 use super::upstream::Upstreams;
 use crate::config::snapshot::{Listener as ListenerConfig, Snapshot};
 use crate::error::{CloseKind, CloseReason};

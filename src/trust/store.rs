@@ -86,11 +86,14 @@ impl SessionStore {
     }
 
     fn shard(&self, id: &[u8]) -> MutexGuard<'_, Shard> {
-        // What is kept is kept under ids that rustls drew at random, so nobody can fill one shard.
-        let folded =
-            id.iter().fold(0_usize, |folded, byte| folded * 31 % (1 << 24) + usize::from(*byte));
-        lock(&self.shards[folded % SESSION_SHARDS])
+        lock(&self.shards[shard_of(id)])
     }
+}
+
+/// What is kept is kept under ids that rustls drew at random, so nobody can fill one shard.
+fn shard_of(id: &[u8]) -> usize {
+    let fold = |folded: usize, byte: &u8| folded * 31 % (1 << 24) + usize::from(*byte);
+    id.iter().fold(0, fold) % SESSION_SHARDS
 }
 
 impl fmt::Debug for SessionStore {

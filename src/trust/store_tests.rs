@@ -58,10 +58,7 @@ fn a_session_that_is_too_long_is_not_kept() {
 fn the_least_recently_used_goes_first() {
     let store = SessionStore::new(BYTES_MAX);
     // Two that share a shard with what drives them out.
-    let mut beside = (0..u16::MAX).filter(|number| {
-        let shard = |number| store.hasher.hash_one(&id(number)[..]) as usize % SESSION_SHARDS;
-        shard(*number) == shard(0)
-    });
+    let mut beside = (0..u16::MAX).filter(|number| shard_of(&id(*number)) == shard_of(&id(0)));
     let mut next = || beside.next().expect("a 64th of them");
     let (old, used) = (next(), next());
     store.put(id(old), stored(1, 10_000, 0));

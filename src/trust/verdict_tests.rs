@@ -6,7 +6,7 @@ use super::*;
 use crate::error::Refusal;
 use crate::policy::Rules;
 use crate::trust::kit::{Ca, Count, Demands, HALF, at, patterns, revocation};
-use crate::trust::verify::{ClientAuth, refusal_of};
+use crate::trust::verify::ClientAuth;
 
 struct Stage {
     ca: Ca,
@@ -35,7 +35,7 @@ impl Stage {
         let scope = demands.scope();
         let verifier = scope.verifier().expect("clients are asked");
         let (judged, found) = self.cache.judge(&scope, verifier, leaf, &[], at(seconds));
-        let judged = judged.map_err(|error| refusal_of(&error).expect("a refusal"));
+        let judged = judged.map_err(|refused| refused.refusal);
         (judged, found, self.count.get() - before)
     }
 

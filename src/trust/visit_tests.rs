@@ -262,7 +262,7 @@ fn a_chain_that_is_refused_is_there_for_the_log() {
     let error = visit.verify_client_cert(&leaf, &more, stage.now()).expect_err("unknown");
     let refused = visit.take_refused().expect("it is kept");
     assert_eq!(refused.chain, [leaf, stage.ca.certificate.clone()]);
-    assert_eq!(refused.error, error);
+    assert_eq!(*refused.refused.error(), error);
     assert!(visit.take_refused().is_none(), "once");
 }
 

@@ -25,6 +25,8 @@ fn limits(per_worker: u32, per_source: u32) -> Limits {
         handshakes_per_worker_max: per_worker,
         handshakes_per_source_max: per_source,
         handshake_queue: Duration::from_millis(500),
+        verdicts_per_worker_max: 1,
+        session_cache_bytes: 0,
     }
 }
 

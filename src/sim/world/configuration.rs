@@ -118,10 +118,10 @@ impl Configurations {
             connections_max: u32::MAX,
             connections_per_worker_max: u32::MAX,
             connections_per_source_max: None,
-            ..snapshot.limits
             handshakes_per_worker_max: u32::MAX,
             handshakes_per_source_max: u32::MAX,
             handshake_queue: Duration::ZERO,
+            ..snapshot.limits
         };
         self.current.0 = Arc::new(Snapshot { limits, ..Snapshot::clone(&snapshot) });
         (Arc::clone(&self.current.0), in_force)

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use ringfort::control::load::load;
+use ringfort::control::load::{Configuration, load};
 use ringfort::control::supervisor;
 use ringfort::metrics::counter::CounterSnapshot;
 use ringfort::{CloseKind, config::snapshot::Snapshot};
@@ -85,5 +85,5 @@ impl Drop for Live {
 
 fn snapshot(setup: &Setup, log: &Path) -> Snapshot {
     let file = setup.write_with(&format!("workers = 1\n[log]\ntarget = {log:?}\n"));
-    load(&file).unwrap_or_else(|errors| panic!("{errors:#?}")).snapshot
+    load(&Configuration::File(file)).unwrap_or_else(|errors| panic!("{errors:#?}")).snapshot
 }
