@@ -11,6 +11,7 @@ use crate::harness::chaos::{Ca, file, unix_time};
 use crate::harness::client::alert_of;
 use crate::harness::live::Live;
 use crate::harness::pki::SERVER_NAME;
+use crate::harness::returning::{Returning, VERSIONS, Visit};
 use crate::harness::{Client, ClientOptions, Credentials, Origin, Setup, pki};
 
 /// Within which it must be over.
@@ -201,6 +202,37 @@ fn who_has_no_certificate_once_one_is_required() {
         known.echo(b"hello");
         known.end();
         assert!(world.origin.next_served().orderly);
+    }
+}
+
+#[test]
+fn a_client_that_came_back_with_its_session_is_known_as_well() {
+    let world = World::new();
+    let client = world.client(7);
+    for mode in ["cache", "tickets"] {
+        let base = world.setup.clone().listener(&format!("resumption = {mode:?}"));
+        for version in VERSIONS {
+            for (changed, alert, reason) in [
+                (world.crls(&[7], 600), Alert::CertificateRevoked, "revoked"),
+                (r#"deny = ["any"]"#.into(), Alert::AccessDenied, "no_longer_allowed"),
+            ] {
+                let mut live = Live::start(&base);
+                let returning = Returning::new(&version.of(ClientOptions::with(&client)));
+                assert_eq!(returning.visit(live.address()), Visit::Full);
+                assert!(world.origin.next_served().orderly);
+                let (mut client, visit) = returning.stay(live.address()).expect("let in");
+                assert_eq!(visit, Visit::Resumed);
+                let at = live.publish(&base.clone().listener(&changed));
+                let (came, when) = ended(&mut client);
+                assert_eq!(came, alert, "{mode} {version:?}");
+                assert!(when.duration_since(at) < SOON);
+                let record = live.record_of(client.local_address());
+                assert_eq!(record["resumed"], true, "{record}");
+                assert_eq!(record["identity"]["dns"][0], "client7.test", "{record}");
+                assert_record(&record, reason);
+                assert!(!world.origin.next_served().orderly);
+            }
+        }
     }
 }
 
