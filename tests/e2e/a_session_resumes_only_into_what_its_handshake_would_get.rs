@@ -276,6 +276,9 @@ fn where_the_listener_or_the_table_is_another() {
                     let visit = second.visit(to);
                     let what = format!("{mode:?} {version:?}: {from_name} at {from}");
                     assert_eq!(visit, due, "{what} at {to_name} at {to}");
+                    // What it gets there is bound to there, whatever it had offered.
+                    let again = second.visit(to);
+                    assert_eq!(again, Visit::Resumed, "{what} at {to_name} at {to}: again");
                 }
             }
         }
@@ -464,7 +467,7 @@ fn a_ticket_that_is_not_one_of_ours_makes_a_full_handshake() {
 
 type Edit = fn(Vec<u8>) -> Vec<u8>;
 
-fn odd_tickets() -> [(&'static str, Edit); 7] {
+fn odd_tickets() -> [(&'static str, Edit); 8] {
     [
         ("as it was", |ticket| ticket),
         ("another last byte", |mut ticket| {
@@ -483,6 +486,7 @@ fn odd_tickets() -> [(&'static str, Edit); 7] {
             ticket.pop();
             ticket
         }),
+        ("empty", |_| Vec::new()),
         ("one byte", |_| vec![1]),
         ("of another server", |_| [0x5a, 0xa5].repeat(96)),
         ("as long as a ClientHello allows", |_| vec![1; 15_000]),

@@ -10,8 +10,10 @@ use serde_json::Value;
 use crate::harness::chaos::{Ca, file, unix_time};
 use crate::harness::client::alert_of;
 use crate::harness::live::Live;
+use crate::harness::origin::Hanging;
 use crate::harness::pki::SERVER_NAME;
-use crate::harness::{Client, ClientOptions, Credentials, Origin, Setup, pki};
+use crate::harness::returning::{Returning, VERSIONS, Visit};
+use crate::harness::{Client, ClientOptions, Credentials, Origin, Setup, pki, wait_until};
 
 /// Within which it must be over.
 const SOON: Duration = Duration::from_secs(1);
@@ -205,6 +207,37 @@ fn who_has_no_certificate_once_one_is_required() {
 }
 
 #[test]
+fn a_client_that_came_back_with_its_session_is_known_as_well() {
+    let world = World::new();
+    let client = world.client(7);
+    for mode in ["cache", "tickets"] {
+        let base = world.setup.clone().listener(&format!("resumption = {mode:?}"));
+        for version in VERSIONS {
+            for (changed, alert, reason) in [
+                (world.crls(&[7], 600), Alert::CertificateRevoked, "revoked"),
+                (r#"deny = ["any"]"#.into(), Alert::AccessDenied, "no_longer_allowed"),
+            ] {
+                let mut live = Live::start(&base);
+                let returning = Returning::new(&version.of(ClientOptions::with(&client)));
+                assert_eq!(returning.visit(live.address()), Visit::Full);
+                assert!(world.origin.next_served().orderly);
+                let (mut client, visit) = returning.stay(live.address()).expect("let in");
+                assert_eq!(visit, Visit::Resumed);
+                let at = live.publish(&base.clone().listener(&changed));
+                let (came, when) = ended(&mut client);
+                assert_eq!(came, alert, "{mode} {version:?}");
+                assert!(when.duration_since(at) < SOON);
+                let record = live.record_of(client.local_address());
+                assert_eq!(record["resumed"], true, "{record}");
+                assert_eq!(record["identity"]["dns"][0], "client7.test", "{record}");
+                assert_record(&record, reason);
+                assert!(!world.origin.next_served().orderly);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_change_that_concerns_nobody_ends_nobody() {
     let world = World::new();
     let mut live = Live::start(&world.setup);
@@ -288,6 +321,48 @@ fn a_client_whose_list_is_too_old() {
     // Who comes now is told the same.
     let late = ClientOptions::with(&world.client(7));
     assert_eq!(late.refused(lives[0].address()).1, Alert::CertificateUnknown);
+}
+
+#[test]
+fn a_client_whose_upstream_does_not_answer_yet() {
+    let world = World::new();
+    let hanging = Hanging::new();
+    let base = world.setup.clone().endpoints(&[hanging.address]);
+    let mut live = Live::start(&base);
+    let credentials = world.client(7);
+    let mut client = ClientOptions::with(&credentials).connect(live.address()).expect("let in");
+    wait_until("the handshake", || live.counters().handshakes_done == 1);
+    let at = live.publish(&base.clone().listener(&world.crls(&[7], 600)));
+    let (alert, when) = ended(&mut client);
+    assert_eq!(alert, Alert::CertificateRevoked);
+    assert!(when.duration_since(at) < SOON);
+    let record = live.record_of(client.local_address());
+    assert_eq!(record["close_reason"], "revoked", "{record}");
+    assert!(record["upstream"].is_null(), "{record}");
+}
+
+#[test]
+fn a_client_that_reads_nothing() {
+    let world = World::new();
+    let flood = Origin::source(vec![1; 64 * 1024], 10_000);
+    let base = world.setup.clone().endpoints(&[flood.address()]);
+    let mut live = Live::start(&base);
+    let credentials = world.client(7);
+    let client = ClientOptions::with(&credentials).connect(live.address()).expect("let in");
+    let sent = |live: &Live| live.counters().bytes_sent;
+    // Until nothing more fits into what lies between.
+    wait_until("the flood", || sent(&live) > 0);
+    let mut before = 0;
+    wait_until("a full socket", || {
+        std::thread::sleep(Duration::from_millis(100));
+        std::mem::replace(&mut before, sent(&live)) == sent(&live)
+    });
+    let at = live.publish(&base.clone().listener(&world.crls(&[7], 600)));
+    let served = flood.next_served();
+    assert!(at.elapsed() < SOON, "{:?}", at.elapsed());
+    assert!(!served.orderly, "the upstream sees a reset");
+    let record = live.record_of(client.local_address());
+    assert_eq!(record["close_reason"], "revoked", "{record}");
 }
 
 #[test]
