@@ -79,7 +79,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub crl: Vec<String>,
 
-    /// Whether and where TLS sessions are kept: cache, tickets or off [default: cache]
+    /// Whether and where TLS sessions are kept: cache, tickets or off [default: off]
     #[arg(long, value_name = "MODE")]
     pub resumption: Option<String>,
 

@@ -326,6 +326,10 @@ async fn run_relay(
     (record.bytes_up, record.bytes_down) = (relayed.bytes_up, relayed.bytes_down);
     if let Some(fault) = relay.fault() {
         record.set_detail(fault);
+    } else if CloseKind::LAPSED.contains(&reason.kind)
+        && let Some(why) = lease.say(worker)
+    {
+        record.set_detail(why);
     }
     relay.close(reason);
     reason

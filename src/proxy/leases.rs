@@ -146,6 +146,18 @@ impl Lease {
     }
 }
 
+impl Lease {
+    /// What there is to say about its end, by the configuration in force.
+    pub fn say(&self, worker: &Worker) -> Option<String> {
+        let holder = &self.entry.holder;
+        let snapshot = worker.snapshot();
+        let listener = &snapshot.listeners[holder.listener];
+        let scope = listener.scopes.select(holder.server_name.as_deref());
+        let now = listener.tls.time().current_time()?;
+        Some(lease::say(scope, holder.client.as_deref(), now))
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         self.leases.entries.borrow_mut().remove(self.key);

@@ -107,8 +107,11 @@ impl Ca {
     }
 }
 
-/// The lists in force, strictly taken.
+/// The lists in force, strictly taken; without any nothing is checked.
 pub(super) fn revocation(lists: &[&Arc<RevocationList>]) -> Arc<Revocation> {
+    if lists.is_empty() {
+        return Arc::default();
+    }
     let lists = lists.iter().map(|list| Arc::clone(list));
     Arc::new(Revocation::new(lists, CrlCheck::Chain, Missing::Reject, Stale::Reject))
 }
