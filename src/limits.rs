@@ -103,6 +103,8 @@ pub const LEASE_SWEEP_MS_MAX: u64 = 1_000;
 pub const LEASE_SLICE_US_MAX: u64 = 500;
 /// Leases that are judged between two looks at the clock.
 pub const LEASES_PER_LOOK: usize = 8;
+/// Leases that are judged in one go, whatever the clock says.
+pub const LEASES_PER_SLICE_MAX: usize = 512;
 /// Fewest bytes of the secret that ticket keys are derived from.
 pub const TICKET_SECRET_BYTES_MIN: usize = 32;
 /// Most bytes of a file with such a secret.
