@@ -151,6 +151,8 @@ pub const LEASES_PER_LOOK: usize = 8;
 pub const CRL_WARNING_S_MAX: i64 = 86_400;
 /// Seconds between two looks at how long lists of revocation are good for.
 pub const CRL_LOOK_S: u64 = 1;
+/// Leases that are judged in one go, whatever the clock says.
+pub const LEASES_PER_SLICE_MAX: usize = 512;
 /// Fewest bytes of the secret that ticket keys are derived from.
 pub const TICKET_SECRET_BYTES_MIN: usize = 32;
 /// Most bytes of a file with such a secret.

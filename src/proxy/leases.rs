@@ -4,7 +4,7 @@
 //! the configuration changes, when the wall clock jumps and when their time comes, by one task of
 //! the worker that looks at a few at a time. Invariant: who is judged not to be allowed is told so
 //! within [`LEASE_SWEEP_MS_MAX`], and no pass takes the worker for longer than [`LEASE_SLICE_US_MAX`]
-//! in one go.
+//! or for more than [`LEASES_PER_SLICE_MAX`] leases in one go.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -18,7 +18,9 @@ use slab::Slab;
 use super::worker::Worker;
 use crate::config::snapshot::Snapshot;
 use crate::error::{CloseKind, CloseReason};
-use crate::limits::{LEASE_SLICE_US_MAX, LEASE_SWEEP_MS_MAX, LEASES_PER_LOOK};
+use crate::limits::{
+    LEASE_SLICE_US_MAX, LEASE_SWEEP_MS_MAX, LEASES_PER_LOOK, LEASES_PER_SLICE_MAX,
+};
 use crate::time::Instant;
 use crate::trust::lease;
 use crate::trust::verdict::{Verdict, unix_s};
@@ -121,6 +123,9 @@ pub struct Leases {
     /// Whether all are to be judged again.
     all: Cell<bool>,
     sweeping: Cell<bool>,
+    /// Leases that passes have looked at, and the most of them in one go.
+    #[cfg(feature = "sim")]
+    judged: Cell<(usize, usize)>,
     sweeper: RefCell<Option<Waker>>,
 }
 
@@ -182,6 +187,18 @@ impl Leases {
     #[cfg(feature = "sim")]
     pub fn is_swept(&self) -> bool {
         self.sweeping.get()
+    }
+
+    /// Leases that passes have looked at, and the most of them in one go.
+    #[cfg(feature = "sim")]
+    pub fn judged(&self) -> (usize, usize) {
+        self.judged.get()
+    }
+
+    #[cfg(feature = "sim")]
+    fn count_judged(&self, count: usize) {
+        let (all, most) = self.judged.get();
+        self.judged.set((all + count, most.max(count)));
     }
 
     /// Who holds one.
@@ -288,7 +305,11 @@ async fn pass(worker: &Worker, leases: &Leases) {
     let end = leases.entries.borrow().capacity();
     while key < end {
         let slice = core.clock();
-        while key < end && (core.clock() - slice).as_micros() < u128::from(LEASE_SLICE_US_MAX) {
+        let slice_end = end.min(key + LEASES_PER_SLICE_MAX);
+        #[cfg(feature = "sim")]
+        let slice_begin = key;
+        while key < slice_end && (core.clock() - slice).as_micros() < u128::from(LEASE_SLICE_US_MAX)
+        {
             let snapshot = worker.snapshot();
             for key in key..end.min(key + LEASES_PER_LOOK) {
                 let entry = leases.entries.borrow().get(key).map(Rc::clone);
@@ -300,6 +321,8 @@ async fn pass(worker: &Worker, leases: &Leases) {
             }
             key = end.min(key + LEASES_PER_LOOK);
         }
+        #[cfg(feature = "sim")]
+        leases.count_judged(key - slice_begin);
         yield_now().await;
     }
     // Not at once again, where many are due one shortly after the other.

@@ -210,6 +210,24 @@ impl Worker {
         (self.core.audit(), [self.admission.places(), self.upstreams.leases(), clients, sweepers])
     }
 
+    /// Lets somebody in without a connection.
+    ///
+    /// # Errors
+    /// As [`Leases::grant`].
+    #[cfg(feature = "sim")]
+    pub fn hold(
+        self: &Rc<Self>,
+        holder: super::leases::Holder,
+    ) -> Result<super::leases::Lease, CloseReason> {
+        self.leases.grant(self, holder)
+    }
+
+    /// How many leases were judged in passes, and the most of them in one go.
+    #[cfg(feature = "sim")]
+    pub fn judged(&self) -> (usize, usize) {
+        self.leases.judged()
+    }
+
     /// Who is let in.
     #[cfg(feature = "sim")]
     pub fn held(&self) -> Vec<super::leases::Held> {

@@ -142,11 +142,11 @@ pub struct Faults {
 impl Faults {
     /// Chooses which faults exist and how strong they are.
     pub fn swarm(random: &mut Random) -> Self {
-        let mut random = random.fork("faults");
+        let mut random = random.fork("what fails");
         // One run in twelve is healthy.
         let density = *random.pick(&[0, 60, 60, 150, 150, 150, 300, 300, 300, 500, 500, 800]);
-        // And in one of four nothing breaks, but who may pass may change.
-        let breaks = random.chance(750);
+        // And in some nothing breaks, but who may pass may change.
+        let breaks = random.chance(850);
         let per_mille = Fault::ALL
             .iter()
             .map(|fault| {

@@ -27,10 +27,13 @@ pub struct Hellos {
 }
 
 impl Hellos {
-    /// Takes note of a first flight; returns its number.
+    /// Takes note of a first flight; returns its number. Kept are those that offer a session.
     pub fn add(&mut self, bytes: Vec<u8>, listener: usize) -> usize {
         let number = self.resumed.len();
         self.resumed.push(0);
+        if !offers_session(&bytes) {
+            return number;
+        }
         if self.kept.len() == KEPT {
             self.kept.remove(0);
         }
@@ -48,6 +51,14 @@ impl Hellos {
         self.resumed[number] += 1;
         self.resumed[number]
     }
+}
+
+/// Whether a ClientHello offers a session of TLS 1.3: pre_shared_key is its last extension.
+fn offers_session(hello: &[u8]) -> bool {
+    hello.windows(4).enumerate().any(|(at, window)| {
+        let left = u16::from_be_bytes([window[2], window[3]]);
+        window[..2] == [0, 0x29] && at + 4 + usize::from(left) == hello.len()
+    })
 }
 
 /// Whether a flight of a server begins with a ServerHello that resumes a session of TLS 1.3: one

@@ -38,6 +38,7 @@ use crate::trust::store::SessionStore;
 
 mod check;
 mod configuration;
+pub mod crowd;
 
 use configuration::{Configurations, Published};
 

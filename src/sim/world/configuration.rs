@@ -169,7 +169,7 @@ impl Configurations {
     }
 
     /// Where only upstreams are others, the listeners stay the same ones.
-    fn publish(&mut self, in_force: InForce) -> Published {
+    pub(super) fn publish(&mut self, in_force: InForce) -> Published {
         let (before, was_in_force) = &self.current;
         let clusters = if in_force.is_nowhere { &self.nowhere } else { &self.somewhere };
         let is_first = std::mem::take(&mut self.is_first);
