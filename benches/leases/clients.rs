@@ -33,11 +33,12 @@ pub fn run(gateway: SocketAddr, folder: &str) {
         match words[0] {
             "open" => {
                 let config = config(Path::new(folder), number(1));
-                groups[number(1)] = (0..number(2)).map(|_| connect(gateway, &config)).collect();
+                groups[number(1)] =
+                    (0..number(2)).map(|_| connect(gateway, &config, b'm')).collect();
                 println!("done");
             }
             "probe" => {
-                let mut tls = connect(gateway, &config(Path::new(folder), GROUPS));
+                let mut tls = connect(gateway, &config(Path::new(folder), GROUPS), PROBE);
                 let probed = Arc::clone(&probed);
                 thread::spawn(move || while let Some(()) = probe(&mut tls, &probed) {});
                 println!("done");
@@ -114,13 +115,13 @@ fn config(folder: &Path, group: usize) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-fn connect(gateway: SocketAddr, config: &Arc<ClientConfig>) -> Tls {
+fn connect(gateway: SocketAddr, config: &Arc<ClientConfig>, first: u8) -> Tls {
     let name = ServerName::try_from("localhost").expect("a name");
     let client = ClientConnection::new(Arc::clone(config), name).expect("a client");
     let socket = TcpStream::connect(gateway).expect("a listener");
     socket.set_nodelay(true).expect("an option");
     let mut tls = StreamOwned::new(client, socket);
-    let mut message = [b'm'; MESSAGE_BYTES];
+    let mut message = [first; MESSAGE_BYTES];
     tls.write_all(&message).expect("the gateway reads");
     tls.read_exact(&mut message).expect("it comes back");
     tls

@@ -128,6 +128,14 @@ impl Ends {
         let name = ServerName::try_from("localhost").expect("a name");
         ClientConnection::new(Arc::clone(&self.client), name).expect("a client")
     }
+
+    /// A client that has said nothing yet, and keeps no session.
+    pub fn forgetful_client(&self) -> ClientConnection {
+        let mut config = (*self.client).clone();
+        config.resumption = rustls::client::Resumption::disabled();
+        let name = ServerName::try_from("localhost").expect("a name");
+        ClientConnection::new(Arc::new(config), name).expect("a client")
+    }
 }
 
 /// Has the client shake hands with `serve`, which takes each of its flights and appends the answer.

@@ -342,3 +342,35 @@ async fn yield_now() {
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn who_was_judged_to_stay_is_told_when_it_must_go_after_all() {
+        let woken: Arc<Count> = Arc::default();
+        let entry = Entry {
+            holder: Holder { listener: 0, server_name: None, client: None },
+            term: Cell::new(Term::Until(None)),
+            waker: RefCell::new(Some(Waker::from(Arc::clone(&woken)))),
+        };
+        entry.set(Term::Until(None));
+        entry.set(Term::Lapsed(Instant::from_nanos(1), CloseKind::CertificateExpired));
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0, "it may stay");
+        entry.set(Term::Over(CloseKind::Revoked));
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+    }
+}
