@@ -204,3 +204,24 @@ fn patterns_are_bounded_in_the_text_and_those_that_match_come_first() {
     assert!(text.contains("allow MATCHES        dns:client.example.org"), "{text}");
     assert!(text.contains("allow and 69 patterns more"), "{text}");
 }
+
+/// What begins each line of a text that does not go on from the line before.
+fn labels(text: &str) -> Vec<&str> {
+    let starts = text.lines().filter(|line| !line.starts_with("          ") && line.len() > 16);
+    starts.map(|line| line[..16].trim()).collect()
+}
+
+#[test]
+fn the_page_shows_what_is_printed() {
+    let page = include_str!("../../../docs/refusals.md");
+    let (_, shown) = page.split_once("```text\n").expect("an example");
+    let (shown, _) = shown.split_once("```").expect("it ends");
+    let folder = Folder::new("page");
+    let report = folder.explain(kit::RIGHT, client().as_bytes(), at("2040-01-01T00:00:00Z"));
+    let text = assert_fits(&report.expect("a report"));
+    let (shown, printed) = (labels(shown), labels(&text));
+    // The example has a second certificate.
+    let second = shown.iter().position(|label| *label == "[1] subject").expect("it has two");
+    let shown = [&shown[..second], &shown[second + 7..]].concat();
+    assert_eq!(shown, printed);
+}
