@@ -9,6 +9,7 @@
 
 mod kit;
 
+use kit::floor_mode::Mode;
 use kit::load::{self, Load};
 use kit::subject::{Nginx, Ringfort, Subject};
 use kit::{Pki, floor, median, probe};
@@ -29,9 +30,9 @@ const LOADS: [Load; 6] = [
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [_, floor::SERVE, address, folder] => return floor::serve(address, folder, None),
-        [_, floor::SERVE, address, folder, upstream] => {
-            return floor::serve(address, folder, Some(upstream));
+        [_, floor::SERVE, address, folder, mode, upstream @ ..] if upstream.len() <= 1 => {
+            let mode = Mode::of(mode).expect("one of new, seen, cache, tickets");
+            return floor::serve(address, folder, mode, upstream.first().copied());
         }
         [_, probe::PRINT] => return println!("{}", probe::cache_line_ns()),
         _ => {}

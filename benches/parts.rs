@@ -17,14 +17,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput};
-use memory::{Ends, client_leaf};
+use memory::{Ends, Sessions, client_leaf};
 use ringfort::error::{CloseKind, CloseReason};
 use ringfort::identity::Identity;
 use ringfort::log::{ClockPair, ConnectionRecord, Negotiated};
+use ringfort::metrics::phases::{Phase, Phases};
 use ringfort::policy::{Decision, Rules, decide};
 use ringfort::rt::op::{Kind, OpSlots};
 use ringfort::rt::pool::SendPool;
 use ringfort::rt::timer::Wheel;
+use ringfort::rt::uring::Uring;
 use ringfort::sys::ops::{Completion, Op, Payload, SendBuf};
 use ringfort::sys::ring::{Ring, RingOptions, Wait};
 use ringfort::time::Instant;
@@ -54,6 +56,7 @@ fn main() {
     op_slots(&mut criterion);
     receive_buffers(&mut criterion);
     send_storage(&mut criterion);
+    phases(&mut criterion);
     log_line(&mut criterion);
     criterion.final_summary();
 }
@@ -104,13 +107,13 @@ fn records(criterion: &mut Criterion) {
 
 /// What a session does with a record that is echoed: decrypted, and encrypted again.
 fn pump(criterion: &mut Criterion) {
-    let ends = Ends::new(provider(Backend::ALL[0], &[], &[]).expect("all"), false);
+    let ends = Ends::new(provider(Backend::ALL[0], &[], &[]).expect("all"), Sessions::Off);
     let mut group = criterion.benchmark_group("pump, the preferred suite");
     for bytes in RECORD_BYTES {
         let content = vec![3; bytes];
         group.throughput(Throughput::Bytes(bytes as u64));
         let mut client = ends.client();
-        let mut session = Session::new(Arc::clone(&ends.server)).expect("a session");
+        let mut session = Session::new(ends.serve(None, &[]).1).expect("a session");
         memory::shake(&mut client, |flight, out| {
             session.handshake(flight, out).expect("a good client");
         });
@@ -131,7 +134,7 @@ fn pump(criterion: &mut Criterion) {
 }
 
 fn client_hello(criterion: &mut Criterion) {
-    let ends = Ends::new(provider(Backend::ALL[0], &[], &[]).expect("all"), false);
+    let ends = Ends::new(provider(Backend::ALL[0], &[], &[]).expect("all"), Sessions::Off);
     let hello = memory::flight(&mut ends.client());
     assert!(matches!(hello::parse(&hello), Ok(Progress::Complete(_))));
     criterion.bench_function("ClientHello", |bencher| {
@@ -240,6 +243,29 @@ fn send_storage(criterion: &mut Criterion) {
     }
 }
 
+/// What timing the phases of one handshake takes: looks at the clock, and recordings.
+fn phases(criterion: &mut Criterion) {
+    let phases = Phases::new();
+    let all = [
+        Phase::HelloWait,
+        Phase::ServerFlight,
+        Phase::ClientFlightWait,
+        Phase::ChainVerification,
+        Phase::Policy,
+    ];
+    criterion.bench_function("phases of a handshake", |bencher| {
+        bencher.iter(|| {
+            // Two more looks than phases: where the handshake and the policy begin.
+            let mut last = (Uring::clock(), Uring::clock()).1;
+            for phase in all {
+                let now = Uring::clock();
+                phases.record(phase, now - last);
+                last = now;
+            }
+        });
+    });
+}
+
 fn log_line(criterion: &mut Criterion) {
     let opened = Instant::from_nanos(1_000_000_000);
     let listener: Arc<str> = "public".into();
@@ -249,7 +275,7 @@ fn log_line(criterion: &mut Criterion) {
     record.server_name = Some("localhost".into());
     record.negotiated =
         Some(Negotiated { version: 0x0304, suite: 0x1301, group: Some(0x001d), resumed: false });
-    record.identity = Some(Box::new(Identity::from_der(&client_leaf()).expect("an identity")));
+    record.identity = Some(Arc::new(Identity::from_der(&client_leaf()).expect("an identity")));
     record.upstream = Some("127.0.0.1:8080".into());
     record.handshake = Some(Duration::from_micros(700));
     record.reason = CloseReason::downstream(CloseKind::Finished);

@@ -226,6 +226,8 @@ pub enum CloseKind {
     HandshakeAborted,
     /// The handshake was not complete in time.
     HandshakeTimeout,
+    /// Too many handshakes were in progress, on the worker or of the source address.
+    HandshakeOverload,
     /// TLS could not be agreed on, or its rules were broken.
     TlsFailed,
     /// The peer ended the connection by this alert.
@@ -305,6 +307,7 @@ impl CloseKind {
             Self::HelloMalformed => "hello_malformed",
             Self::HandshakeAborted => "handshake_aborted",
             Self::HandshakeTimeout => "handshake_timeout",
+            Self::HandshakeOverload => "handshake_overload",
             Self::TlsFailed => "tls_failed",
             Self::AlertReceived => "alert_received",
             Self::CertificateRefused(_) => "certificate_refused",

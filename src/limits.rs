@@ -22,6 +22,37 @@ pub const SOURCE_CELLS_PER_ROW: usize = 1 << 16;
 /// Times that a connection competes with others of its source for the last place.
 pub const SOURCE_ACQUIRE_TRIES_MAX: usize = 16;
 
+/// Handshakes in progress on one worker, by default. A core makes some 4,000 a second, and a
+/// client's answer takes up to a quarter of a second: more would not make a core busier.
+pub const HANDSHAKES_PER_WORKER_MAX_DEFAULT: u32 = 1024;
+/// Handshakes in progress on one worker, at most: rustls keeps some 20 KiB for each.
+pub const HANDSHAKES_MAX: u32 = 1 << 20;
+/// The part of a worker's handshakes that one source may have by default: one in so many, so that
+/// no source has all, and a load balancer that all clients come through has enough.
+pub const HANDSHAKES_PER_SOURCE_DIVISOR_DEFAULT: u32 = 2;
+/// Milliseconds that a handshake waits for its place, by default: twice what a full queue takes.
+pub const HANDSHAKE_QUEUE_MS_DEFAULT: u64 = 500;
+/// Milliseconds that a handshake waits for its place, at most.
+pub const HANDSHAKE_QUEUE_MS_MAX: u64 = 10_000;
+/// Handshakes of one worker that may wait for a place.
+pub const HANDSHAKES_WAITING_MAX: usize = 1024;
+/// Of these, those of sources whose handshakes keep failing.
+pub const HANDSHAKES_WAITING_FAILING_MAX: usize = HANDSHAKES_WAITING_MAX / 4;
+/// Milliseconds after which a handshake in progress loses its place while others wait.
+pub const HANDSHAKE_STALE_MS: u64 = 1_000;
+/// Cells in each of the two rows that remember failed handshakes by source, 8 bytes each.
+pub const FAILURE_CELLS_PER_ROW: usize = 1 << 12;
+/// Milliseconds that halve what is remembered of a source's failures.
+pub const FAILURE_HALF_LIFE_MS: u64 = 4_000;
+/// Failures, less successes, from which a source counts as failing: two a second for some seconds.
+pub const FAILURES_OF_SOURCE_MIN: u32 = 8;
+/// Failures that are remembered of a source: it is forgiven after five half-lives.
+pub const FAILURE_SCORE_MAX: u32 = 255;
+/// Milliseconds that halve what is remembered of all sources together: a flood is forgotten sooner.
+pub const FLOOD_HALF_LIFE_MS: u64 = 500;
+/// Failures of all sources in a half-life from which they may be a flood.
+pub const FAILURES_FLOOD_MIN: u32 = 64;
+
 /// Bytes from which a send is worth sending without a copy, where `ring.zero_copy_send` is on.
 pub const ZERO_COPY_BYTES_MIN: usize = 16 * 1024;
 /// Bytes that are thrown away from a socket that is being closed, before it is cut off.
@@ -43,6 +74,19 @@ pub const CQ_ENTRIES_PER_SQ_ENTRY: u32 = 4;
 /// Microseconds that tasks may run in one turn of a worker's loop before completions are looked
 /// at again; the task that exceeds it ends its poll.
 pub const TASK_TIME_PER_TURN_US_MAX: u64 = 1_000;
+
+/// The part of a core's time that costly tasks, handshakes above all, have while urgent ones leave
+/// none: one in so many. What a flood costs in the kernel comes on top, which no share bounds.
+pub const COSTLY_SHARE_DIVISOR: u64 = 12;
+/// Microseconds that costly tasks may run in a turn that urgent ones leave to them: about one poll
+/// of a handshake, which is what a request then waits for at most.
+pub const COSTLY_TIME_PER_TURN_US_MAX: u64 = 100;
+/// Microseconds that costly tasks may save up, and run in a turn in which urgent ones ran too.
+pub const COSTLY_CREDIT_US_MAX: u64 = 200;
+/// Microseconds that costly tasks may be made to pay back; twelve times as long they wait at most.
+pub const COSTLY_DEBT_US_MAX: u64 = 2_000;
+/// Microseconds after an urgent task ran for which more of them are expected.
+pub const URGENT_RECENT_US: u64 = 1_000;
 
 /// Bytes of a ClientHello, its record headers included. RFC 8446 allows 16 MiB; browsers send 2
 /// KiB.
@@ -103,6 +147,10 @@ pub const LEASE_SWEEP_MS_MAX: u64 = 1_000;
 pub const LEASE_SLICE_US_MAX: u64 = 500;
 /// Leases that are judged between two looks at the clock.
 pub const LEASES_PER_LOOK: usize = 8;
+/// Seconds before its nextUpdate from which a list of revocation is warned of, at most.
+pub const CRL_WARNING_S_MAX: i64 = 86_400;
+/// Seconds between two looks at how long lists of revocation are good for.
+pub const CRL_LOOK_S: u64 = 1;
 /// Fewest bytes of the secret that ticket keys are derived from.
 pub const TICKET_SECRET_BYTES_MIN: usize = 32;
 /// Most bytes of a file with such a secret.
@@ -354,6 +402,16 @@ pub const DEMO_LINES_MAX: usize = 10;
 
 const _: () = assert!(RECV_BUFFERS_DEFAULT.is_power_of_two());
 const _: () = assert!(RECV_BUFFERS_MIN as usize >= 2 * RECV_QUEUE_BUFFERS_MAX);
+const _: () = assert!(HANDSHAKES_PER_WORKER_MAX_DEFAULT <= HANDSHAKES_MAX);
+const _: () = assert!(HANDSHAKES_WAITING_FAILING_MAX < HANDSHAKES_WAITING_MAX);
+const _: () = assert!(HANDSHAKE_QUEUE_MS_DEFAULT <= HANDSHAKE_QUEUE_MS_MAX);
+const _: () = assert!(HANDSHAKE_QUEUE_MS_DEFAULT <= HANDSHAKE_STALE_MS);
+const _: () = assert!(FAILURE_CELLS_PER_ROW <= 1 << 32 && FAILURE_CELLS_PER_ROW.is_power_of_two());
+const _: () = assert!(FAILURES_OF_SOURCE_MIN < FAILURE_SCORE_MAX);
+const _: () = assert!(COSTLY_TIME_PER_TURN_US_MAX <= TASK_TIME_PER_TURN_US_MAX);
+// What a full turn earns must fit, or the share would be smaller.
+const _: () =
+    assert!(TASK_TIME_PER_TURN_US_MAX / (COSTLY_SHARE_DIVISOR - 1) <= COSTLY_CREDIT_US_MAX);
 const _: () = assert!(CLIENT_HELLO_BYTES_MAX <= HANDSHAKE_BYTES_MAX);
 const _: () = assert!(TLS_RECORD_BYTES_MAX <= HANDSHAKE_BYTES_MAX);
 const _: () = assert!(TLS_RECORD_BYTES_MAX <= RECV_BUFFER_BYTES);

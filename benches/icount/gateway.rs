@@ -10,10 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringfort::error::{CloseKind, CloseReason};
-use ringfort::identity::Identity;
 use ringfort::log::{ClockPair, ConnectionRecord, Negotiated};
 use ringfort::metrics::counter::WorkerCounters;
-use ringfort::policy::{Decision, Rules, decide};
+use ringfort::policy::{Decision, decide};
 use ringfort::rt::buffer::RecvBuf;
 use ringfort::rt::op::{Kind, OpId, OpSlots};
 use ringfort::rt::pool::SendPool;
@@ -22,6 +21,9 @@ use ringfort::sys::ops::SendBuf;
 use ringfort::time::Instant;
 use ringfort::tls::hello::{self, Progress};
 use ringfort::tls::session::{Agreed, Session, encrypted_bytes_max};
+use ringfort::trust::lease;
+use ringfort::trust::verdict::Verdict;
+use ringfort::trust::visit::Visit;
 use rustls::SignatureScheme;
 use slab::Slab;
 use time::OffsetDateTime;
@@ -50,6 +52,10 @@ impl InFlight {
 
 struct Connection {
     session: Session,
+    /// While it shakes hands.
+    visit: Option<Arc<Visit>>,
+    /// What its lease is about.
+    client: Option<Arc<Verdict>>,
     receive: OpId,
     upstream_receive: Option<OpId>,
     timer: TimerKey,
@@ -62,7 +68,6 @@ struct Connection {
 /// See the module's description.
 pub struct Gateway<'e> {
     ends: &'e Ends,
-    rules: Rules,
     accept: OpId,
     ops: OpSlots,
     timers: Wheel<usize>,
@@ -77,14 +82,12 @@ pub struct Gateway<'e> {
 }
 
 impl<'e> Gateway<'e> {
-    /// One listener of `ends`, whose rules the client of `ends` meets by the second.
+    /// One listener of `ends`.
     pub fn new(ends: &'e Ends) -> Self {
         let now = Instant::from_nanos(1_000_000_000);
-        let patterns = ["dns:*.internal.example", "spiffe://bench.example/**"];
         let mut ops = OpSlots::default();
         Self {
             ends,
-            rules: Rules::allow(patterns.map(|text| text.parse().expect("a pattern")).into()),
             accept: ops.start(Kind::Accept, 0),
             ops,
             timers: Wheel::new(now, TIMER_TICK),
@@ -114,12 +117,13 @@ impl<'e> Gateway<'e> {
         let Ok(Progress::Complete(hello)) = hello::parse(flight) else { panic!("a ClientHello") };
         let schemes: Vec<_> =
             hello.signature_schemes.iter().copied().map(SignatureScheme::from).collect();
-        // The same configuration on the clock that stands still is what is served with.
-        std::hint::black_box(self.ends.listener.select(hello.server_name.as_deref(), &schemes));
+        let (visit, config) = self.ends.serve(hello.server_name.as_deref(), &schemes);
         record.server_name = hello.server_name.map(String::into_boxed_str);
-        let session = Session::new(Arc::clone(&self.ends.server)).expect("a session");
+        let session = Session::new(config).expect("a session");
         entry.insert(Connection {
             session,
+            visit: Some(visit),
+            client: None,
             receive,
             upstream_receive: None,
             timer,
@@ -150,10 +154,16 @@ impl<'e> Gateway<'e> {
         });
         record.alpn = agreed.alpn;
         self.counters.handshakes_done.increment();
-        let leaf = agreed.peer_certificate.expect("a certificate was required");
-        record.identity = Some(Box::new(Identity::from_der(&leaf).expect("an identity")));
-        let decision = decide(&self.rules, record.identity.as_deref());
-        assert_eq!(decision, Decision::Allowed);
+        let visit = connection.visit.take().expect("it shakes hands");
+        let admitted = visit.finish(agreed.resumed, agreed.peer_certificate.as_ref());
+        let client = admitted.verdict.expect("a certificate was required");
+        record.identity = Some(Arc::clone(client.identity.as_ref().expect("an identity")));
+        let scope = &self.ends.scope;
+        assert_eq!(decide(scope.rules(), record.identity.as_deref()), Decision::Allowed);
+        let wall = self.ends.listener.time().current_time().expect("a clock");
+        let until = lease::check(scope, Some(&client), wall).expect("it may stay");
+        assert!(until.is_some(), "certificates end");
+        connection.client = Some(client);
         let connect = self.ops.start(Kind::Connect, key as u32);
         self.ops.complete(connect.user_data(), false);
         record.upstream = Some(Arc::clone(&self.upstream));
@@ -166,7 +176,12 @@ impl<'e> Gateway<'e> {
     fn shake(&mut self, key: usize, flight: &mut [u8]) -> Option<Agreed> {
         let connection = &mut self.connections[key];
         self.pool.reserve(&mut connection.to_client, FLIGHT_BYTES);
-        connection.session.handshake(flight, connection.to_client.tail()).expect("a good client")
+        let out = connection.to_client.tail();
+        let agreed = connection.session.handshake(flight, out).expect("a good client");
+        if let (Some(resumed), Some(visit)) = (connection.session.resumed(), &connection.visit) {
+            visit.settle(resumed);
+        }
+        agreed
     }
 
     /// Bytes of the client, for the upstream; `None` where they complete no record.

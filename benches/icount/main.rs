@@ -42,8 +42,8 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let action = match args.as_slice() {
-        [PLAY, name] if SCENARIOS.iter().any(|(known, _)| known == name) => {
-            SCENARIOS.iter().filter(|(known, _)| known == name).for_each(scenario::play);
+        [PLAY, name] if SCENARIOS.iter().any(|(known, ..)| known == name) => {
+            SCENARIOS.iter().filter(|(known, ..)| known == name).for_each(scenario::play);
             return ExitCode::SUCCESS;
         }
         [] => Action::Show,
@@ -131,7 +131,7 @@ fn table(profiles: &[(&str, Profile)], baseline: Option<&Baseline>) -> String {
 }
 
 /// Plays a scenario under callgrind, and sums up what that wrote.
-fn profile((name, _): &Scenario) -> Result<Profile, String> {
+fn profile((name, ..): &Scenario) -> Result<Profile, String> {
     let program = std::env::current_exe().map_err(|error| format!("where am I: {error}"))?;
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/icount"));
     let written = folder.join(format!("{name}.out"));

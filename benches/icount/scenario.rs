@@ -14,29 +14,29 @@ use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom};
 use rustls::{CipherSuite, ClientConnection, NamedGroup};
 
 use super::gateway::{Gateway, InFlight};
-use super::memory::{Ends, deliver, sent, shake};
+use super::memory::{Ends, Sessions, deliver, sent, shake};
 
-/// A scenario: its name, and what plays it.
-pub type Scenario = (&'static str, fn(&Ends, Meter));
+/// A scenario: its name, how clients come back, and what plays it.
+pub type Scenario = (&'static str, Sessions, fn(&Ends, Meter));
 
 /// All of them, in the order of the table.
-pub const SCENARIOS: [Scenario; 6] = [
-    ("full-handshake", handshake),
-    ("resumed-handshake", handshake),
-    ("round-trip-128-bytes", round_trip),
-    ("relay-1-mib-up", relay_up),
-    ("relay-1-mib-down", relay_down),
-    ("100-idle-connections", idle),
+pub const SCENARIOS: [Scenario; 8] = [
+    ("full-new-chain", Sessions::Off, new_chain),
+    ("full-seen-chain", Sessions::Off, handshake),
+    ("resumed-by-cache", Sessions::Cache, handshake),
+    ("resumed-by-ticket", Sessions::Tickets, handshake),
+    ("round-trip-128-bytes", Sessions::Off, round_trip),
+    ("relay-1-mib-up", Sessions::Off, relay_up),
+    ("relay-1-mib-down", Sessions::Off, relay_down),
+    ("100-idle-connections", Sessions::Off, idle),
 ];
 
-/// The scenario whose server gives tickets.
-const RESUMED: &str = "resumed-handshake";
 const MIB: usize = 1024 * 1024;
 const IDLE_CONNECTIONS: u64 = 100;
 
-/// Plays `scenario` twice, the second time counted.
-pub fn play((name, run): &Scenario) {
-    let ends = Ends::new(fixed_provider(), *name == RESUMED);
+/// Plays a scenario twice, the second time counted.
+pub fn play((_, sessions, run): &Scenario) {
+    let ends = Ends::new(fixed_provider(), *sessions);
     run(&ends, Meter { is_counting: false });
     run(&ends, Meter { is_counting: true });
 }
@@ -57,6 +57,13 @@ impl Meter {
 #[inline(never)]
 fn counted_part<R>(part: impl FnOnce() -> R) -> R {
     part()
+}
+
+/// The chain was never seen, though caches and tables have their size.
+fn new_chain(ends: &Ends, meter: Meter) {
+    ends.desk.verdicts().clear();
+    handshake(ends, meter);
+    assert_eq!(ends.desk.verdicts().len(), (1, 0), "it is known now");
 }
 
 /// Accept, handshake, authorisation, upstream, close and log line.

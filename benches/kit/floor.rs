@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, ServerConnection, StreamOwned};
 
+use super::floor_mode::Mode;
 use super::load::MESSAGE_BYTES;
 use super::subject::{Subject, first_cpu, wait_for};
 use super::{Pki, median};
@@ -34,7 +35,7 @@ impl Blocking {
         let child = Command::new("taskset")
             .args(["--cpu-list", &first_cpu()])
             .arg(program)
-            .args([SERVE, &address.to_string(), &pki.file("")])
+            .args([SERVE, &address.to_string(), &pki.file(""), Mode::New.name()])
             .stdout(Stdio::null())
             .spawn()
             .expect("the floor starts");
@@ -65,8 +66,8 @@ impl Drop for Blocking {
 }
 
 /// Serves until it is killed: a message goes back as it came, or to the upstream and back.
-pub fn serve(address: &str, folder: &str, upstream: Option<&str>) {
-    let config = super::server_config_from(folder);
+pub fn serve(address: &str, folder: &str, mode: Mode, upstream: Option<&str>) {
+    let config = super::server_config_from(folder, mode);
     let listener = TcpListener::bind(address).expect("the port is free");
     for socket in listener.incoming().flatten() {
         let server = ServerConnection::new(Arc::clone(&config)).expect("a server");

@@ -1,6 +1,7 @@
 //! What the benchmark of the whole gateway is made of: certificates, CPU accounting.
 
 pub mod floor;
+pub mod floor_mode;
 pub mod load;
 pub mod probe;
 pub mod subject;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use floor_mode::Mode;
 use ringfort::cli::pki::{Authority, Issued, KeyChoice, Names, Profile, Validity};
 use ringfort::tls::provider::{Backend, provider};
 use rustls::pki_types::pem::PemObject;
@@ -52,7 +54,7 @@ impl Pki {
         Self {
             folder,
             client: client_config(&roots, client),
-            server: plain_server(&roots, server.chain, PrivateKeyDer::Pkcs8(server.key)),
+            server: plain_server(&roots, server.chain, PrivateKeyDer::Pkcs8(server.key), Mode::New),
         }
     }
 
@@ -77,7 +79,7 @@ fn client_config(roots: &Arc<RootCertStore>, client: Issued) -> Arc<ClientConfig
 }
 
 /// The floor's server in a process of its own reads what [`Pki::issue`] wrote.
-pub fn server_config_from(folder: &str) -> Arc<ServerConfig> {
+pub fn server_config_from(folder: &str, mode: Mode) -> Arc<ServerConfig> {
     let file = |name: &str| Path::new(folder).join(name);
     let certificates = |name: &str| -> Vec<CertificateDer<'static>> {
         CertificateDer::pem_file_iter(file(name)).and_then(Iterator::collect).expect("certificates")
@@ -85,7 +87,7 @@ pub fn server_config_from(folder: &str) -> Arc<ServerConfig> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(certificates("root.pem"));
     let key = PrivateKeyDer::from_pem_file(file("server.key")).expect("a key");
-    plain_server(&Arc::new(roots), certificates("server.pem"), key)
+    plain_server(&Arc::new(roots), certificates("server.pem"), key, mode)
 }
 
 /// What the floor's server uses: plain rustls.
@@ -93,6 +95,7 @@ fn plain_server(
     roots: &Arc<RootCertStore>,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    mode: Mode,
 ) -> Arc<ServerConfig> {
     let provider = Arc::new(provider(Backend::ALL[0], &[], &[]).expect("all that there is"));
     let verifier =
@@ -102,10 +105,10 @@ fn plain_server(
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("TLS 1.3")
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(mode.verifier(verifier))
         .with_single_cert(chain, key)
         .expect("certificate and key match");
-    config.send_tls13_tickets = 0;
+    mode.set_up(&mut config);
     Arc::new(config)
 }
 

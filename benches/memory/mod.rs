@@ -8,26 +8,25 @@
 #![allow(dead_code, reason = "several benchmarks share it, and none uses all of it")]
 
 use std::io::{Read, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use ringfort::limits::CHAIN_CERTIFICATES_MAX;
 use ringfort::metrics::counter::WorkerCounters;
 use ringfort::policy::Rules;
 use ringfort::tls::server::{Certificate, ListenerTls, ListenerTlsOptions};
+use ringfort::trust::crl::Revocation;
 use ringfort::trust::scope::{Scope, ScopeOptions};
 use ringfort::trust::store::SessionStore;
+use ringfort::trust::tickets::{TicketKeys, TicketSecret};
 use ringfort::trust::verify::{
     Anchors, ClientAuth, ClientVerifier, KeyRules, KeyType, VerifierOptions,
 };
 use ringfort::trust::visit::{Desk, Resumption, SessionRules, Visit};
-use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::StoresServerSessions;
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, SignatureScheme};
 
 /// The first second of 2027, when all certificates are valid.
 pub const NOW_UNIX_S: u64 = 1_798_761_600;
@@ -38,45 +37,90 @@ const SERVER_KEY: &[u8] = include_bytes!("pki/server.key");
 const CLIENT: &[u8] = include_bytes!("pki/client.pem");
 const CLIENT_KEY: &[u8] = include_bytes!("pki/client.key");
 
+/// Seconds for which a session may be resumed, as the configuration has it by default.
+const SESSION_AGE_MAX_S: u32 = 3600;
+const TICKET_SLOT_S: u32 = 3600;
+const VERDICTS_MAX: usize = 64;
+const STORE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How a client of [`Ends`] comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sessions {
+    /// By a full handshake.
+    Off,
+    /// With a session that the server keeps.
+    Cache,
+    /// With one in a sealed ticket.
+    Tickets,
+}
+
 /// The configurations of both ends.
 pub struct Ends {
-    /// The listener as `config::resolve` would make it.
+    /// The listener as `config::resolve` would make it, on the clock that stands still.
     pub listener: ListenerTls,
-    /// Its only configuration, on the clock that stands still.
-    pub server: Arc<ServerConfig>,
+    /// What it demands of its clients.
+    pub scope: Arc<Scope>,
+    /// What the worker keeps: verdicts, and the sessions of the store.
+    pub desk: Arc<Desk>,
+    /// The sessions that are kept.
+    pub store: Arc<SessionStore>,
+    sessions: SessionRules,
     client: Arc<ClientConfig>,
 }
 
 impl Ends {
-    /// Two ends that agree on TLS 1.3 with what `provider` prefers. With `resumption` the server
-    /// gives each client one ticket, which ringfort's own listeners do not yet.
-    pub fn new(provider: CryptoProvider, resumption: bool) -> Self {
+    /// Two ends that agree on TLS 1.3 with what `provider` prefers. Unless sessions are off, the
+    /// server gives each client one ticket.
+    pub fn new(provider: CryptoProvider, sessions: Sessions) -> Self {
         let provider = Arc::new(provider);
-        let mut anchors = RootCertStore::empty();
-        anchors.add_parsable_certificates(chain(ROOT));
-        let anchors = Arc::new(anchors);
-        let listener = listener(&provider, &anchors);
-        let mut server = (*listener.configs()[0]).clone();
-        server.time_provider = Arc::new(StoppedClock);
-        let mut client = ClientConfig::builder_with_provider(provider)
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(chain(ROOT));
+        let roots = Arc::new(roots);
+        let store = Arc::new(SessionStore::new(STORE_BYTES_MAX));
+        let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("suites for TLS 1.3")
-            .with_root_certificates(anchors)
+            .with_root_certificates(Arc::clone(&roots))
             .with_client_auth_cert(chain(CLIENT), key(CLIENT_KEY))
             .expect("a certificate and its key");
         client.time_provider = Arc::new(StoppedClock);
-        client.resumption = Resumption::disabled();
-        if resumption {
-            server.session_storage = Arc::new(OneSession(Mutex::new(None)));
-            server.send_tls13_tickets = 1;
-            client.resumption = Resumption::in_memory_sessions(8);
+        client.resumption = match sessions {
+            Sessions::Off => rustls::client::Resumption::disabled(),
+            Sessions::Cache | Sessions::Tickets => {
+                rustls::client::Resumption::in_memory_sessions(8)
+            }
+        };
+        Self {
+            listener: listener(&provider),
+            scope: Arc::new(scope(&provider, &roots)),
+            desk: Desk::new(VERDICTS_MAX, Arc::clone(&store), WorkerCounters::new()),
+            store,
+            sessions: session_rules(sessions),
+            client: Arc::new(client),
         }
-        Self { listener, server: Arc::new(server), client: Arc::new(client) }
     }
 
-    /// Whether the server gives tickets.
+    /// What `proxy::connection` makes for one handshake: its visit, and its configuration.
+    pub fn serve(
+        &self,
+        server_name: Option<&str>,
+        schemes: &[SignatureScheme],
+    ) -> (Arc<Visit>, Arc<ServerConfig>) {
+        let certificate = self.listener.select(server_name, schemes);
+        let visit = Visit::new(
+            Arc::clone(&self.scope),
+            self.sessions.clone(),
+            Arc::clone(&self.desk),
+            Arc::clone(self.listener.time()),
+            self.listener.provider().secure_random,
+        );
+        let config = self.listener.config(certificate, visit.hooks()).expect("tried before");
+        (visit, Arc::new(config))
+    }
+
+    /// Whether a client that comes back is resumed.
     pub fn resumes(&self) -> bool {
-        self.server.send_tls13_tickets > 0
+        !matches!(self.sessions.mode, Resumption::Off)
     }
 
     /// A client that has said nothing yet.
@@ -134,25 +178,46 @@ pub fn client_leaf() -> CertificateDer<'static> {
     chain(CLIENT).swap_remove(0)
 }
 
-fn listener(provider: &Arc<CryptoProvider>, anchors: &Arc<RootCertStore>) -> ListenerTls {
+fn listener(provider: &Arc<CryptoProvider>) -> ListenerTls {
     let certificate = Certificate::new(chain(SERVER), key(SERVER_KEY), provider);
-    let keys = KeyRules { types: vec![KeyType::EcdsaP256], rsa_bits_min: 2048 };
-    let verifier = ClientVerifier::new(
-        Arc::clone(anchors),
-        ClientAuth::Require,
-        CHAIN_CERTIFICATES_MAX,
-        keys,
-        Arc::clone(provider),
-    );
     let options = ListenerTlsOptions {
         provider: Arc::clone(provider),
         versions: vec![&rustls::version::TLS13],
-        verifier: Arc::new(verifier.expect("an anchor and a key type")),
         alpn: Vec::new(),
         key_log: None,
-        time: None,
+        time: Some(Arc::new(StoppedClock)),
     };
-    ListenerTls::new(&[certificate.expect("they match")], &options).expect("a certificate")
+    ListenerTls::new(&[certificate.expect("they match")], options).expect("a certificate")
+}
+
+/// The client meets the second of its rules.
+fn scope(provider: &Arc<CryptoProvider>, roots: &RootCertStore) -> Scope {
+    let keys = KeyRules { types: vec![KeyType::EcdsaP256], rsa_bits_min: 2048 };
+    let anchors = Anchors::new(roots);
+    let options = VerifierOptions {
+        keys,
+        ..VerifierOptions::new(anchors, ClientAuth::Require, Arc::clone(provider))
+    };
+    let verifier = ClientVerifier::new(options).expect("an anchor and a key type");
+    let patterns = ["dns:*.internal.example", "spiffe://bench.example/**"];
+    Scope::new(ScopeOptions {
+        name: "bench".into(),
+        verifier: Some(Arc::new(verifier)),
+        rules: Rules::allow(patterns.map(|text| text.parse().expect("a pattern")).into()),
+        revocation: Arc::new(Revocation::default()),
+    })
+}
+
+fn session_rules(sessions: Sessions) -> SessionRules {
+    let mode = match sessions {
+        Sessions::Off => Resumption::Off,
+        Sessions::Cache => Resumption::Cache,
+        Sessions::Tickets => {
+            let secret = TicketSecret::new(&[7; 32]).expect("long enough");
+            Resumption::Tickets(Arc::new(TicketKeys::new(secret, TICKET_SLOT_S)))
+        }
+    };
+    SessionRules { mode, age_max_s: SESSION_AGE_MAX_S, tickets: 1 }
 }
 
 fn chain(pem: &[u8]) -> Vec<CertificateDer<'static>> {
@@ -169,34 +234,5 @@ struct StoppedClock;
 impl TimeProvider for StoppedClock {
     fn current_time(&self) -> Option<UnixTime> {
         Some(UnixTime::since_unix_epoch(Duration::from_secs(NOW_UNIX_S)))
-    }
-}
-
-/// The last session only: rustls' own store is a table whose hashes differ from run to run.
-#[derive(Debug)]
-struct OneSession(Mutex<Option<(Vec<u8>, Vec<u8>)>>);
-
-impl OneSession {
-    fn with<R>(&self, act: impl FnOnce(&mut Option<(Vec<u8>, Vec<u8>)>) -> R) -> R {
-        act(&mut self.0.lock().expect("no holder panics"))
-    }
-}
-
-impl StoresServerSessions for OneSession {
-    fn put(&self, id: Vec<u8>, session: Vec<u8>) -> bool {
-        self.with(|stored| *stored = Some((id, session)));
-        true
-    }
-
-    fn get(&self, id: &[u8]) -> Option<Vec<u8>> {
-        self.with(|stored| stored.clone()).filter(|(known, _)| known == id).map(|(_, it)| it)
-    }
-
-    fn take(&self, id: &[u8]) -> Option<Vec<u8>> {
-        self.with(|stored| stored.take_if(|(known, _)| known == id)).map(|(_, session)| session)
-    }
-
-    fn can_cache(&self) -> bool {
-        true
     }
 }

@@ -13,8 +13,8 @@ from figures import OURS, Cell
 FLOOR = "floor"
 # ringfort over the best peer, for each workload that has such a bound.
 RATIO_MAX = {"full": 0.80, "request": 0.65, "down": 0.75, "up": 0.75}
-FLOOR_US = 268.0
-FLOOR_FACTOR = 1.10
+# By workload: how often the floor of the same run it may cost, and the plan's floor.
+HANDSHAKES = {"full": (1.15, 161.0), "new": (1.10, 268.0), "tickets": (1.15, 105.0), "cache": (1.15, 105.0)}
 REQUEST_US = 1.2 * 8.3
 BULK_NS = 1.25 * 0.39
 # The generator may cost as much as the gateway that it measures.
@@ -53,13 +53,14 @@ def _absolute(key: str, row: dict[str, Any], cost: float) -> list[Budget]:
     if key in ("down", "up"):
         return [Budget(f"{title}: 1.25 x 0.39 ns/B", cost, BULK_NS, "ns/B")]
     upstream, floor = row.get("upstream_connection_us"), row["cells"].get(FLOOR, {}).get("cost")
-    if key != "full" or upstream is None or floor is None:
+    if key not in HANDSHAKES or upstream is None or floor is None:
         return []
+    factor, plan_us = HANDSHAKES[key]
     return [
-        Budget(f"{title}: 1.10 x the floor of this run + one upstream connection", cost,
-               FLOOR_FACTOR * floor + upstream, "us"),
-        Budget(f"{title}: 1.10 x 268 us + one upstream connection", cost,
-               FLOOR_FACTOR * FLOOR_US + upstream, "us"),
+        Budget(f"{title}: {factor:.2f} x the floor of this run + one upstream connection", cost,
+               factor * floor + upstream, "us"),
+        Budget(f"{title}: {factor:.2f} x {plan_us:.0f} us + one upstream connection", cost,
+               factor * plan_us + upstream, "us"),
     ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import zipfile
 from pathlib import Path
 
 from processes import Failure
-from workloads import MLKEM
+from workloads import MLKEM, REVOKED
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "target" / "compare"
@@ -132,8 +132,37 @@ def certificates(ringfort: Path, folder: Path) -> None:
     pki("server", "server", "--dns", "localhost", "--ip", "127.0.0.1", *below("intermediate"))
     pki("client", "client", "--dns", "client", *below("intermediate"))
     pki("client", "stranger", "--dns", "stranger", *below("stranger-intermediate"))
+    _lists(folder)
     both = [(folder / f"server.{kind}").read_text() for kind in ["key", "pem"]]
     (folder / "server-all.pem").write_text("".join(both))
+
+
+# How `openssl ca` writes a list: the paths are relative to its folder.
+LISTS = """\
+[ca]
+default_ca = lists
+[lists]
+database = {name}.index
+default_md = sha256
+default_crl_days = 30
+crl_extensions = extensions
+[extensions]
+authorityKeyIdentifier = keyid:always
+"""
+
+
+def _lists(folder: Path) -> None:
+    """lists.pem: what the root and the intermediate have revoked, all of it of others."""
+    for name in ["root", "intermediate"]:
+        revoked = (f"R\t300101000000Z\t260101000000Z\t{number:016X}\tunknown\t/CN={number}\n"
+                   for number in range(1, REVOKED + 1))  # fmt: skip
+        (folder / f"{name}.index").write_text("".join(revoked))
+        (folder / f"{name}.cnf").write_text(LISTS.format(name=name))
+        gencrl = ["openssl", "ca", "-gencrl", "-config", f"{name}.cnf", "-cert", f"{name}.pem"]
+        out = ["-keyfile", f"{name}.key", "-out", f"{name}.crl"]
+        run([*gencrl, *out], f"signing the list of the {name}", cwd=folder)
+    both = [(folder / f"{name}.crl").read_text() for name in ["root", "intermediate"]]
+    (folder / "lists.pem").write_text("".join(both))
 
 
 def openssl_groups() -> str:

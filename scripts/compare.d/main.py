@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/compare", description="ringfort beside its peers")
     parser.add_argument("--check", action="store_true", help="only check what each peer does; measure nothing")
-    parser.add_argument("--quick", action="store_true", help="short runs, three rounds: under 5 minutes")
+    parser.add_argument("--quick", action="store_true", help="short runs, three rounds: under 6 minutes")
     parser.add_argument("--rounds", type=_positive, help="interleaved rounds; 5, and 3 with --quick, by default")
     keys = [workload.key for workload in workloads.ALL]
     parser.add_argument("--only", choices=keys, action="append", help="a workload; may be repeated")
@@ -123,7 +123,7 @@ def _compare(options: argparse.Namespace, arguments: list[str], run: Path, proce
 
 def _plan(options: argparse.Namespace) -> Plan:
     if options.quick:
-        return Plan(options.rounds or 3, 1, warmup_s=0.3, duration_s=1.2)
+        return Plan(options.rounds or 3, 1, warmup_s=0.3, duration_s=1.0)
     return Plan(options.rounds or 5, min(options.rounds or 3, 3), warmup_s=1.0, duration_s=5.0)
 
 
@@ -192,13 +192,13 @@ def _check(tools: Tools, processes: Processes, chosen: list[Peer], result: dict[
 def _truth(tools: Tools, processes: Processes, peer: Peer) -> checks.Truth:
     origin = checks.EchoOrigin()
     try:
-        running = peers.start(peer, tools, processes, origin.port, tickets=False)
+        running = peers.start(peer, tools, processes, origin.port, workloads.BY_KEY["full"])
         truth = checks.check(running, origin, tools.certificates)
         if not peer.is_floor:
             truth.mlkem = measure.mlkem_reason(tools, processes, running)
         processes.end(running.process)
         if not peer.is_floor:
-            running = peers.start(peer, tools, processes, origin.port, tickets=True)
+            running = peers.start(peer, tools, processes, origin.port, workloads.BY_KEY["tickets"])
             truth.resumes = checks.check_resumption(running, tools.certificates, tools.run)
             processes.end(running.process)
         return truth
@@ -213,16 +213,17 @@ def _measure(
     reasons = dict(result["not_measured"])
     for peer in good:
         truth = result["subjects"][peer.name]["truth"]
-        if workload.tickets and truth["resumes"]:
+        if workload.sessions != "off" and truth["resumes"]:
             reasons[peer.name] = truth["resumes"]
         if workload.group == workloads.MLKEM and truth["mlkem"]:
             reasons[peer.name] = truth["mlkem"]
-    able = [peer for peer in good if peer.name not in reasons and (workload.with_floor or not peer.is_floor)]
+    asked = [peer for peer in good if workload.asks(peer.name, peer.is_floor)]
+    able = [peer for peer in asked if peer.name not in reasons]
     row = {"cells": {}, "latency_ns": []}
     if able:
         row = measure.rounds(tools, processes, workload, able, plan, report.progress)
     floors = {peer.name for peer in peers.ALL if peer.is_floor}
-    without = {name: {"why": why} for name, why in reasons.items() if workload.with_floor or name not in floors}
+    without = {name: {"why": why} for name, why in reasons.items() if workload.asks(name, name in floors)}
     row["cells"] |= without
     about = {"title": workload.title, "unit": workload.unit, "throughput": workload.throughput}
     return about | row | figures.summary(row["cells"], floors)

@@ -66,10 +66,14 @@ def _pinned(tools: Tools) -> list[str]:
 def command(tools: Tools, port: int, workload: Workload, more: list[str]) -> list[str]:
     """The load generator against a port."""
     certificates = tools.certificates
+    one = ["--cert", str(certificates / "client.pem"), "--key", str(certificates / "client.key")]
+    many = [
+        "--identities", str(workload.clients), "--identity-ca", str(certificates / "intermediate.pem"),
+        "--identity-ca-key", str(certificates / "intermediate.key"),
+    ]  # fmt: skip
     return [
         *_pinned(tools), *workload.arguments, "--target", f"127.0.0.1:{port}", "--sni", "localhost",
-        "--cert", str(certificates / "client.pem"), "--key", str(certificates / "client.key"),
-        "--ca", str(certificates / "root.pem"), "--tls", "1.3", "--suite", SUITE,
+        *(many if workload.clients else one), "--ca", str(certificates / "root.pem"), "--tls", "1.3", "--suite", SUITE,
         "--group", workload.group, "--workers", "1", "--cpus", str(tools.load_cpu), "--quiet", *more,
     ]  # fmt: skip
 
@@ -159,7 +163,7 @@ def _start(
     running = {}
     for peer in chosen:
         try:
-            running[peer.name] = peers.start(peer, tools, processes, port, workload.tickets)
+            running[peer.name] = peers.start(peer, tools, processes, port, workload)
         except Failure as failure:
             why[peer.name] = str(failure)
     return running
@@ -172,15 +176,16 @@ def _sample(
         return _idle(tools, processes, workload, peer, port)
     if running is None:
         raise Failure(f"{peer.name} does not run")
-    limits = ["--warmup", f"{plan.warmup_s}s", "--duration", f"{plan.duration_s}s"]
-    timeout_s = plan.warmup_s + plan.duration_s + GRACE_S
+    warmup_s = max(plan.warmup_s, workload.warmup_s)
+    limits = ["--warmup", f"{warmup_s}s", "--duration", f"{plan.duration_s}s"]
+    timeout_s = warmup_s + plan.duration_s + GRACE_S
     report = load(tools, processes, running, workload, limits, timeout_s)
     return figures.sample_of(report, workload.is_bulk)
 
 
 def _idle(tools: Tools, processes: Processes, workload: Workload, peer: Peer, port: int) -> Sample:
     """What a fresh process grows by, per connection that is held on both sides."""
-    running = peers.start(peer, tools, processes, port, tickets=False)
+    running = peers.start(peer, tools, processes, port, workload)
     try:
         # What asked whether it listens is gone by then, on both sides.
         time.sleep(SETTLE_S)

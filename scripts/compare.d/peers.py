@@ -9,12 +9,15 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from processes import Failure, Processes, free_port, wait_listening
+from workloads import Workload
 
 HERE = Path(__file__).resolve().parent
+# An authority that has a list has to be known, though clients present it.
+LISTS = 'client_intermediates = "@CERTS@/intermediate.pem"\nclient_crl = "@CERTS@/lists.pem"'
 
 
 @dataclass(frozen=True)
@@ -34,15 +37,15 @@ class Tools:
 
 @dataclass(frozen=True)
 class Peer:
-    """One system. `tickets` are the values of its template while it gives tickets, and while not."""
+    """One system. `sessions` are the values of its template, by where it keeps sessions."""
 
     name: str
     template: str | None
-    command: Callable[[Tools, str, int, int], list[str]]
+    command: Callable[[Tools, str, int, int, str], list[str]]
     version: Callable[[Tools], list[str]]
     says: str
     note: str
-    tickets: tuple[dict[str, str], dict[str, str]] = ({}, {})
+    sessions: dict[str, dict[str, str]] = field(default_factory=dict)
     is_floor: bool = False
     asks_origin: bool = True
     # OpenSSL gives tickets that only its configuration file can switch off.
@@ -74,8 +77,8 @@ def _envoy(tools: Tools) -> str:
     return str(tools.envoy)
 
 
-def _floor(tools: Tools, port: int) -> list[str]:
-    return [str(tools.bench), "--serve-floor", f"127.0.0.1:{port}", str(tools.certificates)]
+def _floor(tools: Tools, port: int, mode: str) -> list[str]:
+    return [str(tools.bench), "--serve-floor", f"127.0.0.1:{port}", str(tools.certificates), mode]
 
 
 def _ringfort_version(tools: Tools) -> list[str]:
@@ -86,7 +89,7 @@ ALL = [
     Peer(
         name="ringfort",
         template="ringfort.toml",
-        command=lambda tools, config, port, origin: [str(tools.ringfort), "run", "--config", config],
+        command=lambda tools, config, port, origin, floor: [str(tools.ringfort), "run", "--config", config],
         version=_ringfort_version,
         says=r"ringfort \S+",
         note="rustls, aws-lc-rs, io_uring",
@@ -94,37 +97,45 @@ ALL = [
     Peer(
         name="envoy",
         template="envoy.yaml",
-        command=lambda tools, config, port, origin: [
+        command=lambda tools, config, port, origin, floor: [
             _envoy(tools), "-c", config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error",
         ],
         version=lambda tools: [_envoy(tools), "--version"],
         says=r"version: \S*?/(\S+)",
         note="BoringSSL, epoll",
-        tickets=({"NOT_TICKETS": "false"}, {"NOT_TICKETS": "true"}),
+        sessions={"tickets": {"NOT_TICKETS": "false"}, "off": {"NOT_TICKETS": "true"}},
     ),
     Peer(
         name="nginx",
         template="nginx.conf",
-        command=lambda tools, config, port, origin: ["nginx", "-c", config],
+        command=lambda tools, config, port, origin, floor: ["nginx", "-c", config],
         version=lambda tools: ["nginx", "-V"],
         says=r"nginx/\S+|OpenSSL \S+",
         note="OpenSSL, epoll",
-        tickets=({"ON_OFF": "on", "TICKETS": "1"}, {"ON_OFF": "off", "TICKETS": "0"}),
+        sessions={
+            "tickets": {"ON_OFF": "on", "TICKETS": "1", "NGINX_CACHE": "none"},
+            "cache": {"ON_OFF": "off", "TICKETS": "1", "NGINX_CACHE": "shared:tls:64m"},
+            "off": {"ON_OFF": "off", "TICKETS": "0", "NGINX_CACHE": "none"},
+        },
     ),
     Peer(
         name="haproxy",
         template="haproxy.cfg",
-        command=lambda tools, config, port, origin: ["haproxy", "-db", "-f", config],
+        command=lambda tools, config, port, origin, floor: ["haproxy", "-db", "-f", config],
         version=lambda tools: ["haproxy", "-vv"],
         says=r"HAProxy version \S+|OpenSSL version : OpenSSL \S+",
         note="OpenSSL, epoll",
-        tickets=({"HAPROXY_TICKETS": ""}, {"HAPROXY_TICKETS": "no-tls-tickets"}),
+        sessions={
+            "tickets": {"HAPROXY_TICKETS": ""},
+            "cache": {"HAPROXY_TICKETS": "no-tls-tickets"},
+            "off": {"HAPROXY_TICKETS": "no-tls-tickets"},
+        },
         needs_openssl_cnf=True,
     ),
     Peer(
         name="hitch",
         template="hitch.conf",
-        command=lambda tools, config, port, origin: ["hitch", f"--config={config}"],
+        command=lambda tools, config, port, origin, floor: ["hitch", f"--config={config}"],
         version=lambda tools: ["hitch", "--version"],
         says=r"hitch \S+",
         note="OpenSSL, libev",
@@ -133,19 +144,19 @@ ALL = [
     Peer(
         name="stunnel",
         template="stunnel.conf",
-        command=lambda tools, config, port, origin: ["stunnel4", config],
+        command=lambda tools, config, port, origin, floor: ["stunnel4", config],
         version=lambda tools: ["stunnel4", "-version"],
         says=r"stunnel \S+|OpenSSL \S+",
         note="OpenSSL, a thread per connection",
-        tickets=(
-            {"YES_NO": "yes", "STUNNEL_TICKETS": "options = -NO_TICKET"},
-            {"YES_NO": "no", "STUNNEL_TICKETS": "options = NO_TICKET"},
-        ),
+        sessions={
+            "tickets": {"YES_NO": "yes", "STUNNEL_TICKETS": "options = -NO_TICKET"},
+            "off": {"YES_NO": "no", "STUNNEL_TICKETS": "options = NO_TICKET"},
+        },
     ),
     Peer(
         name="floor",
         template=None,
-        command=lambda tools, config, port, origin: _floor(tools, port),
+        command=lambda tools, config, port, origin, floor: _floor(tools, port, floor),
         version=_ringfort_version,
         says=r"ringfort \S+",
         note="rustls behind a blocking accept loop, which echoes by itself",
@@ -155,7 +166,7 @@ ALL = [
     Peer(
         name="floor with upstream",
         template=None,
-        command=lambda tools, config, port, origin: [*_floor(tools, port), f"127.0.0.1:{origin}"],
+        command=lambda tools, config, port, origin, floor: [*_floor(tools, port, floor), f"127.0.0.1:{origin}"],
         version=_ringfort_version,
         says=r"ringfort \S+",
         note="the same, which asks the origin",
@@ -164,25 +175,25 @@ ALL = [
 ]
 
 
-def start(peer: Peer, tools: Tools, processes: Processes, origin: int, tickets: bool) -> Running:
+def start(peer: Peer, tools: Tools, processes: Processes, origin: int, workload: Workload) -> Running:
     """Starts a peer before the origin on that port, and waits until it listens."""
     folder = tools.run / peer.name.replace(" ", "-")
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     config = folder / (peer.template or "none")
     if peer.template:
-        config.write_text(_configure(peer, tools, folder, port, origin, tickets))
+        config.write_text(_configure(peer, tools, folder, port, origin, workload))
     log = folder / "output.log"
     pinned = ["taskset", "--cpu-list", str(tools.gateway_cpu)]
-    command = pinned + peer.command(tools, str(config), port, origin)
+    command = pinned + peer.command(tools, str(config), port, origin, workload.floor)
     no_tickets = {"OPENSSL_CONF": str(HERE / "openssl.cnf")}
-    environment = no_tickets if peer.needs_openssl_cnf and not tickets else {}
+    environment = no_tickets if peer.needs_openssl_cnf and workload.sessions == "off" else {}
     process = processes.start(command, log, environment)
     wait_listening(port, process, peer.name, log)
     return Running(peer, port, process)
 
 
-def _configure(peer: Peer, tools: Tools, folder: Path, port: int, origin: int, tickets: bool) -> str:
+def _configure(peer: Peer, tools: Tools, folder: Path, port: int, origin: int, workload: Workload) -> str:
     values = {
         "PORT": str(port),
         "ORIGIN_PORT": str(origin),
@@ -192,7 +203,10 @@ def _configure(peer: Peer, tools: Tools, folder: Path, port: int, origin: int, t
         "GROUPS": tools.openssl_groups,
         # hitch refuses to serve as root, and no one else may change users.
         "HITCH_USER": 'user = "_hitch"' if os.geteuid() == 0 else "",
-    } | peer.tickets[0 if tickets else 1]
+        "RESUMPTION": workload.sessions,
+        "VERDICTS": str(workload.verdicts),
+        "LISTS": LISTS.replace("@CERTS@", str(tools.certificates)) if workload.with_lists else "",
+    } | peer.sessions.get(workload.sessions, {})
     text = (HERE / str(peer.template)).read_text()
     for name, value in values.items():
         text = text.replace(f"@{name}@", value)

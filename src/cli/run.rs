@@ -32,7 +32,8 @@ pub struct RunArgs {
         value_name = "FILE",
         required_unless_present_all = ["listen", "to", "cert", "key"],
         conflicts_with_all = [
-            "listen", "to", "cert", "key", "client_ca", "client_auth", "allow", "deny", "crypto",
+            "listen", "to", "cert", "key", "client_ca", "client_auth", "allow", "deny", "crl",
+            "resumption", "ticket_secret", "crypto",
             "workers", "cpus", "log",
         ]
     )]
@@ -74,6 +75,18 @@ pub struct RunArgs {
     #[arg(long, value_name = "PATTERN")]
     pub deny: Vec<String>,
 
+    /// Lists of revoked client certificates (PEM or DER), or folders of them; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub crl: Vec<String>,
+
+    /// Whether and where TLS sessions are kept: cache, tickets or off [default: cache]
+    #[arg(long, value_name = "MODE")]
+    pub resumption: Option<String>,
+
+    /// The secret that gateways share to resume each other's sessions; with --resumption tickets
+    #[arg(long, value_name = "FILE")]
+    pub ticket_secret: Option<String>,
+
     /// Crypto backend: aws-lc-rs, ring, graviola, openssl, rustcrypto or fips, as far as compiled
     /// in [default: aws-lc-rs]
     #[arg(long, value_name = "BACKEND")]
@@ -94,7 +107,7 @@ pub struct RunArgs {
 
 /// Runs the gateway until a signal ends it; the exit status tells how it ended.
 pub fn run(args: &RunArgs) -> ExitCode {
-    let mut signals = match signals::catch_hangup() {
+    let mut signals = match signals::catch_requests() {
         Ok(signals) => signals,
         Err(error) => return fail(&StartError::Resources(error)),
     };
@@ -212,6 +225,10 @@ impl RunArgs {
                 .map(|files| Spanned::new(files.span(), OneOrMore::More(files.into_inner()))),
             allow: texts(&mut source, "--allow", &self.allow),
             deny: texts(&mut source, "--deny", &self.deny),
+            client_crl: texts(&mut source, "--crl", &self.crl)
+                .map(|files| Spanned::new(files.span(), OneOrMore::More(files.into_inner()))),
+            resumption: text(&mut source, "--resumption", self.resumption.as_ref()),
+            ticket_secret: text(&mut source, "--ticket-secret", self.ticket_secret.as_ref()),
             crypto: text(&mut source, "--crypto", self.crypto.as_ref()),
             certificate: vec![Spanned::new(
                 source.flag("--cert"),
@@ -290,6 +307,9 @@ mod tests {
             "--client-auth off",
             "--allow any",
             "--deny any",
+            "--crl c",
+            "--resumption off",
+            "--ticket-secret t",
             "--crypto ring",
             "--workers 1",
             "--cpus 0",
@@ -306,6 +326,7 @@ mod tests {
             "--listen :8443 --to 127.0.0.1:9000 --to b:1 --cert c.pem --key k.pem \
              --client-ca ca1.pem --client-ca ca2.pem --client-auth optional --allow any \
              --allow dns:a.test --deny dns:b.test --deny email:*@c --crypto ring --workers 3 \
+             --crl a.crl --crl b --resumption tickets --ticket-secret t \
              --cpus 0-3 --log off",
         )
         .and_then(|args| args.model().map_err(|_| clap::Error::new(clap::error::ErrorKind::Io)))
@@ -323,6 +344,10 @@ mod tests {
         assert_eq!(plain(&listener.client_auth).as_deref(), Some("optional"));
         assert_eq!(list(&listener.allow), ["any", "dns:a.test"]);
         assert_eq!(list(&listener.deny), ["dns:b.test", "email:*@c"]);
+        let crl = listener.client_crl.as_ref().expect("two files");
+        assert!(matches!(crl.get_ref(), OneOrMore::More(files) if files.len() == 2));
+        assert_eq!(plain(&listener.resumption).as_deref(), Some("tickets"));
+        assert_eq!(plain(&listener.ticket_secret).as_deref(), Some("t"));
         assert_eq!(plain(&listener.crypto).as_deref(), Some("ring"));
         assert_eq!(plain(&certificate.chain).as_deref(), Some("c.pem"));
         assert_eq!(plain(&certificate.key).as_deref(), Some("k.pem"));

@@ -76,6 +76,12 @@ pub struct Limits {
     pub verdicts_per_worker_max: Option<Number>,
     /// Bytes of the sessions that are kept for `resumption = "cache"`.
     pub session_cache_bytes: Option<Number>,
+    /// Handshakes in progress on one worker.
+    pub handshakes_per_worker_max: Option<Number>,
+    /// Handshakes in progress of one source address on one worker.
+    pub handshakes_per_source_max: Option<Number>,
+    /// Milliseconds that a handshake waits for its place.
+    pub handshake_queue_ms: Option<Number>,
 }
 
 /// The table `[ring]`.

@@ -34,7 +34,8 @@ use super::error::{ConfigError, Place, nearest};
 use super::model::{Model, Number, Text, Texts};
 use super::snapshot::{Limits, LogTarget, RingOptions, Snapshot};
 use crate::limits::{
-    FDS_PER_CONNECTION, FDS_PER_WORKER, FDS_RESERVED, NAME_BYTES_MAX, WORKERS_MAX,
+    FDS_PER_CONNECTION, FDS_PER_WORKER, FDS_RESERVED, HANDSHAKES_PER_SOURCE_DIVISOR_DEFAULT,
+    NAME_BYTES_MAX, WORKERS_MAX,
 };
 use crate::trust::tickets::TicketSecret;
 use crate::trust::verify::VerifyObserver;
@@ -231,20 +232,20 @@ impl Resolver<'_> {
                 connections_max
             }
         };
+        let all = (bounds::CONNECTIONS_MAX.key, connections_max);
+        let per_worker = limits.connections_per_worker_max.as_ref();
+        let per_source = limits.connections_per_source_max.as_ref();
+        let per_worker = self.share(per_worker, &bounds::CONNECTIONS_PER_WORKER_MAX, all);
+        let per_source = self.share(per_source, &bounds::CONNECTIONS_PER_SOURCE_MAX, all);
+        let [handshakes_per_worker_max, handshakes_per_source_max] = self.handshakes();
         Limits {
             connections_max,
-            connections_per_worker_max: self
-                .share(
-                    limits.connections_per_worker_max.as_ref(),
-                    &bounds::CONNECTIONS_PER_WORKER_MAX,
-                    connections_max,
-                )
-                .unwrap_or(connections_max),
-            connections_per_source_max: self.share(
-                limits.connections_per_source_max.as_ref(),
-                &bounds::CONNECTIONS_PER_SOURCE_MAX,
-                connections_max,
-            ),
+            connections_per_worker_max: per_worker.unwrap_or(connections_max),
+            connections_per_source_max: per_source,
+            handshakes_per_worker_max,
+            handshakes_per_source_max,
+            handshake_queue: self
+                .millis(limits.handshake_queue_ms.as_ref(), &bounds::HANDSHAKE_QUEUE_MS),
             verdicts_per_worker_max: self
                 .count(limits.verdicts_per_worker_max.as_ref(), &bounds::VERDICTS_PER_WORKER_MAX),
             session_cache_bytes: self
@@ -252,16 +253,33 @@ impl Resolver<'_> {
         }
     }
 
-    /// A number that cannot exceed `connections_max`.
-    fn share(&mut self, written: Option<&Number>, bound: &Bound, most: u32) -> Option<u32> {
+    /// Handshakes in progress of a worker, and of a source there.
+    fn handshakes(&mut self) -> [u32; 2] {
+        let limits = &self.model.limits;
+        let bound = &bounds::HANDSHAKES_PER_WORKER_MAX;
+        let per_worker = self.count(limits.handshakes_per_worker_max.as_ref(), bound);
+        let per_source = limits.handshakes_per_source_max.as_ref();
+        let all = (bound.key, per_worker);
+        let per_source = self.share(per_source, &bounds::HANDSHAKES_PER_SOURCE_MAX, all);
+        let default = per_worker.div_ceil(HANDSHAKES_PER_SOURCE_DIVISOR_DEFAULT);
+        [per_worker, per_source.unwrap_or(default)]
+    }
+
+    /// A number that cannot exceed another one, which has a key too.
+    fn share(
+        &mut self,
+        written: Option<&Number>,
+        bound: &Bound,
+        (all, most): (&str, u32),
+    ) -> Option<u32> {
         let written = written?;
         let share = self.count(Some(written), bound);
         if share > most {
             self.refuse(
                 &written.span(),
                 &format!("{} = {share}", bound.key),
-                &format!("at most connections_max, which is {most}"),
-                &format!("set it to {most} or less, or raise connections_max"),
+                &format!("at most {all}, which is {most}"),
+                &format!("set it to {most} or less, or raise {all}"),
             );
         }
         Some(share)

@@ -65,6 +65,12 @@ pub struct Limits {
     pub verdicts_per_worker_max: u32,
     /// Bytes of the sessions that are kept.
     pub session_cache_bytes: u32,
+    /// Handshakes in progress on one worker; not 0.
+    pub handshakes_per_worker_max: u32,
+    /// Of these, those of one source; not 0, at most as many.
+    pub handshakes_per_source_max: u32,
+    /// How long a handshake waits for its place; zero = it is refused at once.
+    pub handshake_queue: Duration,
 }
 
 /// The io_uring of each worker.
@@ -137,6 +143,11 @@ impl Scopes {
     /// The same for every name.
     pub fn one(scope: Scope) -> Self {
         Self { default: Arc::new(scope), by_name: NameMap::default() }
+    }
+
+    /// Every scope, once for each name that has it.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Scope>> {
+        std::iter::once(&self.default).chain(self.by_name.values().flatten())
     }
 
     /// The scope for a ClientHello.

@@ -136,6 +136,10 @@ impl Thread {
     fn load(&mut self, cause: Cause) -> Option<Report> {
         let began = Instant::now();
         let attempt = load_again(&self.configuration, &self.in_force.snapshot.clusters);
+        self.take(cause, began, attempt)
+    }
+
+    fn take(&mut self, cause: Cause, began: Instant, attempt: Attempt) -> Option<Report> {
         let settled = self.watch.loaded(&attempt.inputs);
         // A load that fell into a change has seen some files before it and some after it: what it
         // found is worth nothing, and the next look is not far.

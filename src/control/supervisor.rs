@@ -17,6 +17,7 @@ use crate::config::snapshot::{Listener, Snapshot};
 use crate::error::CloseKind;
 use crate::log;
 use crate::metrics::counter::{CounterSnapshot, WorkerCounters};
+use crate::metrics::phases::{PhaseSummaries, Phases, PhasesSnapshot};
 use crate::proxy::admission::SharedAdmission;
 use crate::proxy::worker::{self, Message, Parts};
 use crate::rt::driver::Driver;
@@ -73,6 +74,8 @@ struct Handle {
     thread: Option<JoinHandle<io::Result<()>>>,
     outbox: Outbox<Message>,
     counters: Arc<WorkerCounters>,
+    /// Of each listener.
+    phases: Vec<Arc<Phases>>,
     cpu: usize,
 }
 
@@ -140,6 +143,7 @@ impl Gateway {
     ) -> Result<(), StartError> {
         let listeners = self.listen()?;
         let counters = WorkerCounters::new();
+        let phases: Vec<_> = listeners.iter().map(|_| Phases::new()).collect();
         let log = if self.writer.is_on() {
             let (sender, receiver) = log::channel(&counters);
             self.receivers.push(receiver);
@@ -154,12 +158,13 @@ impl Gateway {
             admission: Arc::clone(admission),
             sessions: Arc::clone(sessions),
             counters: Arc::clone(&counters),
+            phases: phases.clone(),
             log,
         };
         let (thread, ready) = spawn(parts, cpu).map_err(StartError::Resources)?;
         match ready.recv() {
             Ok(Ok(outbox)) => {
-                self.workers.push(Handle { thread: Some(thread), outbox, counters, cpu });
+                self.workers.push(Handle { thread: Some(thread), outbox, counters, phases, cpu });
                 Ok(())
             }
             Ok(Err(error)) => Err(error),
@@ -197,6 +202,18 @@ impl Gateway {
         self.workers.iter().map(|worker| worker.counters.snapshot()).sum()
     }
 
+    /// How long the parts of handshakes took, of each listener by its name, over all workers.
+    pub fn phases(&self) -> Vec<(Arc<str>, PhaseSummaries)> {
+        let of = |(index, listener): (usize, &Arc<Listener>)| {
+            let mut sum = PhasesSnapshot::default();
+            for phases in self.workers.iter().filter_map(|worker| worker.phases.get(index)) {
+                phases.add_to(&mut sum);
+            }
+            (Arc::clone(&listener.name), sum.summaries())
+        };
+        self.snapshot.listeners.iter().enumerate().map(of).collect()
+    }
+
     /// New connections see `snapshot`; those that live keep theirs.
     ///
     /// Its listeners are those that the gateway was started with, in the same order, whatever they
@@ -220,6 +237,11 @@ impl Gateway {
     pub fn free_retired(&mut self) {
         // Nobody makes a second one of the last, so what is free stays free.
         self.retired.retain(|listener| Arc::strong_count(listener) > 1);
+    }
+
+    /// The wall clock was set: who is connected is judged again.
+    pub fn clock_was_set(&mut self) {
+        self.tell(&Message::ClockSet);
     }
 
     /// Accepts nothing more; connections end by themselves.

@@ -34,6 +34,20 @@ pub struct Holder {
     pub client: Option<Arc<Verdict>>,
 }
 
+/// A lease as the simulation's oracles see it.
+#[cfg(feature = "sim")]
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The listener, by its index.
+    pub listener: usize,
+    /// The server name that the client asked for.
+    pub server_name: Option<Box<str>>,
+    /// The SHA-256 of its certificate, where it has one.
+    pub certificate: Option<[u8; 32]>,
+    /// Until when, or why not, for people.
+    pub term: String,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Term {
     /// In order; to be looked at again at this time, if any.
@@ -62,9 +76,11 @@ impl Entry {
         let scope = listener.scopes.select(holder.server_name.as_deref());
         let term = match lease::check(scope, holder.client.as_deref(), wall) {
             Ok(until) => Term::Until(until.map(|until| {
-                // The second itself still counts.
-                let left = until.saturating_sub(unix_s(wall)).saturating_add(1);
-                now + Duration::from_secs(left.clamp(0, i64::from(u32::MAX)).unsigned_abs())
+                // The second itself still counts, and how much of it is over nobody knows: so it
+                // is looked at again and again while it lasts.
+                let left = until.saturating_sub(unix_s(wall));
+                let left = left.clamp(0, i64::from(u32::MAX)).unsigned_abs();
+                now + Duration::from_secs(left).max(Duration::from_millis(LEASE_SWEEP_MS_MAX / 2))
             })),
             Err(CloseKind::Revoked) => Term::Over(CloseKind::Revoked),
             Err(kind) => match self.term.get() {
@@ -79,7 +95,10 @@ impl Entry {
 
     fn set(&self, term: Term) {
         self.term.set(term);
-        if let (Term::Over(_), Some(waker)) = (term, self.waker.borrow_mut().take()) {
+        // For nothing less: the task leaves its waker when it is polled, and an idle one is not.
+        if matches!(term, Term::Over(_))
+            && let Some(waker) = self.waker.borrow_mut().take()
+        {
             waker.wake();
         }
     }
@@ -130,7 +149,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.leases.entries.borrow_mut().remove(self.key);
-        if self.leases.entries.borrow().is_empty() {
+        if self.leases.is_empty() {
             self.leases.wake();
         }
     }
@@ -140,6 +159,33 @@ impl Leases {
     /// Leases that are held.
     pub fn len(&self) -> usize {
         self.entries.borrow().len()
+    }
+
+    /// Whether nobody is connected.
+    pub fn is_empty(&self) -> bool {
+        self.entries.borrow().is_empty()
+    }
+
+    /// Whether there is a task that looks after them.
+    #[cfg(feature = "sim")]
+    pub fn is_swept(&self) -> bool {
+        self.sweeping.get()
+    }
+
+    /// Who holds one.
+    #[cfg(feature = "sim")]
+    pub fn holders(&self) -> Vec<Held> {
+        let entries = self.entries.borrow();
+        let sha256 = |client: &Arc<Verdict>| {
+            client.identity.as_ref().ok().map(|identity| *identity.sha256())
+        };
+        let held = entries.iter().map(|(_, entry)| Held {
+            listener: entry.holder.listener,
+            server_name: entry.holder.server_name.clone(),
+            certificate: entry.holder.client.as_ref().and_then(sha256),
+            term: format!("{:?}", entry.term.get()),
+        });
+        held.collect()
     }
 
     /// Gives a lease, judged by the configuration that is in force now.
@@ -197,7 +243,7 @@ async fn sweep(worker: Rc<Worker>, leases: Rc<Leases>) {
         let mut timer = leases.next.get().map(|next| core.sleep_until(next));
         poll_fn(|cx| {
             *leases.sweeper.borrow_mut() = Some(cx.waker().clone());
-            let is_due = leases.all.get() || leases.entries.borrow().is_empty();
+            let is_due = leases.all.get() || leases.is_empty();
             // Another one may be due earlier than the timer that was made.
             let moved = timer.as_ref().map(|timer| timer.deadline()) != leases.next.get();
             match &mut timer {
@@ -207,7 +253,7 @@ async fn sweep(worker: Rc<Worker>, leases: Rc<Leases>) {
             }
         })
         .await;
-        if leases.entries.borrow().is_empty() {
+        if leases.is_empty() {
             leases.next.set(None);
             leases.all.set(false);
             leases.sweeping.set(false);

@@ -12,7 +12,7 @@ use super::verify::ClientAuth;
 use crate::error::CloseKind;
 use crate::policy::{Decision, decide};
 
-/// Until when the client may stay, in seconds since 1970; `None` where time alone does not end it.
+/// The last second since 1970 at which the client may stay; `None` where time alone does not end it.
 ///
 /// # Errors
 /// It may not: [`CloseKind::Revoked`], [`CloseKind::CertificateExpired`],

@@ -51,7 +51,7 @@ impl Scope {
             .flat_map(|verifier| verifier.options().anchors.ids())
             .map(|(id, domain)| (id, domain.map(Box::from)))
             .collect();
-        anchors.sort_by_key(|(id, _)| *id.as_bytes());
+        anchors.sort_by(|(one, of), (two, and)| (one.as_bytes(), of).cmp(&(two.as_bytes(), and)));
         anchors.dedup();
         let bounds = hash_bounds(options.verifier.as_deref());
         let trust = hash_trust(&bounds, &anchors, options.verifier.as_deref());
@@ -187,9 +187,13 @@ fn hash_trust(
         digest.part(id.as_bytes());
         digest.part(domain.as_deref().unwrap_or_default().as_bytes());
     }
-    let intermediates = verifier.map(|it| it.options().intermediates.as_slice());
     digest.part(&(anchors.len() as u64).to_be_bytes());
-    intermediates.unwrap_or_default().iter().for_each(|der| digest.part(der));
+    let intermediates = verifier.map(|it| it.options().intermediates.as_slice());
+    let mut intermediates: Vec<&[u8]> =
+        intermediates.unwrap_or_default().iter().map(AsRef::as_ref).collect();
+    intermediates.sort_unstable();
+    intermediates.dedup();
+    intermediates.iter().for_each(|der| digest.part(der));
     digest.finish()
 }
 

@@ -94,8 +94,7 @@ impl Anchors {
     /// else, and no other root vouches for these.
     pub fn add(&mut self, store: &RootCertStore, domain: Option<&Arc<str>>) {
         for root in &store.roots {
-            let spki = webpki::spki_for_anchor(root);
-            self.ids.push(issuer_id(&root.subject, &spki));
+            self.ids.push(anchor_id(root));
             self.roots.push(root.clone());
             self.domains.push(domain.cloned());
             let name = DistinguishedName::in_sequence(&root.subject);
@@ -301,15 +300,17 @@ impl ClientVerifier {
         let all: Vec<CertificateDer<'_>> =
             intermediates.iter().map(borrowed).chain(mine.iter().map(borrowed)).collect();
         let leaf_certificate = EndEntityCert::try_from(leaf).map_err(refused::from_webpki)?;
-        // The last path that led to an anchor and was refused here: it says more than webpki.
-        let refused_path: RefCell<Option<Refused>> = RefCell::new(None);
+        // Of the last path that led to an anchor: a refusal says more than webpki, and what was
+        // accepted here is what webpki returns.
+        let judged: RefCell<Option<Result<VerifiedChain, Refused>>> = RefCell::new(None);
         let verify_path = |path: &VerifiedPath<'_>| {
-            let judged = self.judge(path, domain.as_deref(), check, witness);
-            judged.map_err(|refused| {
+            let result = self.judge(path, domain.as_deref(), check, witness);
+            let is_accepted = result.is_ok();
+            if !is_accepted {
                 witness(Step::PathRefused);
-                *refused_path.borrow_mut() = Some(refused);
-                webpki::Error::CertRevoked
-            })
+            }
+            *judged.borrow_mut() = Some(result);
+            if is_accepted { Ok(()) } else { Err(webpki::Error::CertRevoked) }
         };
         let path = leaf_certificate.verify_for_usage(
             &self.chain_algorithms,
@@ -320,10 +321,12 @@ impl ClientVerifier {
             None,
             Some(&verify_path),
         );
-        match (path, refused_path.take()) {
-            (Ok(path), _) => self.describe(&path),
-            (Err(_), Some(refused)) => Err(refused),
-            (Err(error), None) => Err(self.explain(refused::from_webpki(error), leaf).into()),
+        match (path, judged.take()) {
+            (Ok(_), Some(Ok(chain))) => Ok(chain),
+            // Not described yet: nobody was asked about it.
+            (Ok(path), _) => self.judge(&path, domain.as_deref(), check, witness),
+            (Err(_), Some(Err(refused))) => Err(refused),
+            (Err(error), _) => Err(self.explain(refused::from_webpki(error), leaf).into()),
         }
     }
 
@@ -342,7 +345,7 @@ impl ClientVerifier {
         domain: Option<&str>,
         check: PathCheck<'_>,
         witness: Witness<'_>,
-    ) -> Result<(), Refused> {
+    ) -> Result<VerifiedChain, Refused> {
         let anchors = &self.options.anchors;
         // webpki lends the anchor from the slice that it was given.
         let index = anchors.roots.iter().position(|root| std::ptr::eq(root, path.anchor()));
@@ -359,11 +362,12 @@ impl ClientVerifier {
         witness(Step::DomainAccepted { domain });
         let chain = self.describe(path)?;
         witness(Step::Described(&chain));
-        check(&chain)
+        check(&chain)?;
+        Ok(chain)
     }
 
     fn describe(&self, path: &VerifiedPath<'_>) -> Result<VerifiedChain, Refused> {
-        let anchor = issuer_id(&path.anchor().subject, &webpki::spki_for_anchor(path.anchor()));
+        let anchor = IssuerId::of_anchor(path.anchor());
         let issuers = path
             .intermediate_certificates()
             .map(|issuer| issuer_id(issuer.subject(), &issuer.subject_public_key_info()))
@@ -373,7 +377,7 @@ impl ClientVerifier {
         let mut chain = VerifiedChain {
             not_before_unix_s: i64::MIN,
             not_after_unix_s: i64::MAX,
-            anchor,
+            anchor: anchor_id(path.anchor()),
             links: Box::default(),
         };
         let mut links = Vec::with_capacity(CHAIN_CERTIFICATES_MAX);
@@ -537,6 +541,16 @@ fn subject_public_key_info(
 ) -> Result<SubjectPublicKeyInfoDer<'static>, Error> {
     let parsed = EndEntityCert::try_from(certificate).map_err(refused::from_webpki)?;
     Ok(parsed.subject_public_key_info())
+}
+
+/// Who an anchor is. One of a known name and key that may vouch for other names is another anchor:
+/// what was found in order below the one may not be below the other.
+fn anchor_id(anchor: &TrustAnchor<'_>) -> IssuerId {
+    let id = IssuerId::of_anchor(anchor);
+    match &anchor.name_constraints {
+        Some(constraints) => IssuerId::new(id.as_bytes(), constraints),
+        None => id,
+    }
 }
 
 /// `name` is the content of the Name's SEQUENCE, as webpki has it.

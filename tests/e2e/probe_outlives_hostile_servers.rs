@@ -216,6 +216,7 @@ fn endless_tickets_and_endless_data_are_cut_off() {
         "{json:#}"
     );
     assert!(json["timeline_cut"].as_u64().expect("a number") > 100, "{json:#}");
+    assert_eq!(json["timeline"].as_array().map(Vec::len), Some(64));
     assert_bounded(&probed);
 
     let data = serve_tls(usual, |mut stream| while stream.write_all(&[b'x'; 16_384]).is_ok() {});

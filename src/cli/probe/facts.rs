@@ -161,25 +161,28 @@ impl Verification {
     }
 }
 
+/// Whether the server has let the client in, as far as it can be seen.
+pub(super) fn is_let_in(recording: &Recording) -> bool {
+    // In TLS 1.3 a server that does not ask for a certificate has nothing left to refuse.
+    let is_judged = recording.certificate_presented().is_some();
+    !is_judged || is_answered(&recording.decode().messages)
+}
+
 /// Whether the server said anything after the client's Finished that it says only to a client
-/// which it has let in: a ticket, data, or in TLS 1.2 its own Finished. In TLS 1.3 a server that
-/// does not ask for a certificate has nothing left to refuse.
-pub(super) fn is_answered_after_finished(recording: &Recording) -> bool {
-    let decoded = recording.decode();
-    let from =
-        |direction| decoded.messages.iter().filter(move |message| message.direction == direction);
+/// which it has let in: a ticket, data, or in TLS 1.2 its own Finished. What came before that may
+/// have been for anybody (RFC 8446, 4.6.1).
+fn is_answered(messages: &[Message]) -> bool {
+    let from = |direction| messages.iter().filter(move |message| message.direction == direction);
     let is_13 = from(Direction::ToClient)
         .any(|message| matches!(&message.body, Body::ServerHello(hello) if hello.version == TLS13));
-    if !is_13 || recording.certificate_presented().is_none() {
-        return true;
-    }
     let finished = from(Direction::ToServer)
         .find(|message| matches!(message.body, Body::Finished { .. }))
         .map(|message| message.at);
     let lets_in =
         |body: &Body| matches!(body, Body::NewSessionTicket { .. } | Body::ApplicationData);
-    from(Direction::ToClient)
-        .any(|message| lets_in(&message.body) && finished.is_some_and(|at| message.at > at))
+    !is_13
+        || from(Direction::ToClient)
+            .any(|message| lets_in(&message.body) && finished.is_some_and(|at| message.at > at))
 }
 
 /// A text of the server's, cut to what a report may hold of it.
@@ -208,7 +211,10 @@ fn date(unix_s: i64) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
+    use crate::cli::timeline::ServerHello;
 
     fn decoded(not_before_unix_s: i64, not_after_unix_s: i64) -> Decoded {
         Decoded {
@@ -250,5 +256,36 @@ mod tests {
         assert_eq!(clip_to("ab", 2), "ab");
         assert_eq!(read.sha256, "ab".repeat(32));
         assert_eq!(read.not_after.as_deref(), Some("1970-01-01T00:00:00Z"));
+    }
+
+    #[test]
+    fn only_what_follows_the_client_s_finished_lets_it_in() {
+        let began = Instant::now();
+        let message = |direction, millis, body| Message {
+            direction,
+            at: began + Duration::from_millis(millis),
+            bytes: 4,
+            encrypted: true,
+            body,
+        };
+        let hello = |version| {
+            let (retry, suite, session_id_bytes) = (false, 0x1301, 0);
+            let hello =
+                ServerHello { retry, version, suite, session_id_bytes, share: None, alpn: None };
+            message(Direction::ToClient, 1, Body::ServerHello(hello))
+        };
+        let finished = || message(Direction::ToServer, 5, Body::Finished { opened: true });
+        let ticket = |millis| {
+            let body = Body::NewSessionTicket { lifetime_s: 7, ticket_bytes: 7 };
+            message(Direction::ToClient, millis, body)
+        };
+        let data = |direction, millis| message(direction, millis, Body::ApplicationData);
+        assert!(is_answered(&[hello(TLS13), finished(), ticket(6)]));
+        assert!(is_answered(&[hello(TLS13), finished(), data(Direction::ToClient, 6)]));
+        assert!(is_answered(&[hello(0x0303), finished()]));
+        assert!(!is_answered(&[hello(TLS13), ticket(4), finished()]));
+        assert!(!is_answered(&[hello(TLS13), finished(), data(Direction::ToServer, 6)]));
+        assert!(!is_answered(&[hello(TLS13), finished()]));
+        assert!(!is_answered(&[hello(TLS13), ticket(6)]));
     }
 }

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::alerts;
-use super::facts::is_answered_after_finished;
+use super::facts::is_let_in;
 use super::report::Outcome;
 use crate::cli::timeline::{Cause, Phase, RecordError, Recording, printable};
 use crate::tls::names::alert_name;
@@ -110,7 +110,7 @@ fn harmless(cause: &Cause, recording: &Recording) -> Option<String> {
         Cause::Closed { .. } if recording.is_closed_in_order() => Some(String::from(
             "the server closed in order (close_notify) right after the handshake",
         )),
-        Cause::Closed { .. } | Cause::Io { .. } if is_answered_after_finished(recording) => {
+        Cause::Closed { .. } | Cause::Io { .. } if is_let_in(recording) => {
             Some(format!("after the handshake: {}", ending(cause)))
         }
         Cause::TooMuch { .. } => Some(String::from(

@@ -88,8 +88,9 @@ impl Target {
             };
         }
         let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong("the port is missing"))?;
+        // Not with the sign that a number may have.
         let port = match port.parse::<u16>() {
-            Ok(port) if port > 0 && !text.ends_with(|c: char| !c.is_ascii_digit()) => port,
+            Ok(number) if number > 0 && !port.starts_with('+') => number,
             _ => return Err(wrong("a port is a number from 1 to 65535")),
         };
         if host.contains(':') {

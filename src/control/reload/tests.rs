@@ -1,8 +1,5 @@
 //! Tests of the reload thread's decisions, on real files and without the thread.
 
-use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use super::*;
 use crate::config::kit;
 use crate::control::kit::{Folder, configuration};
@@ -59,32 +56,20 @@ fn the_limits_follow_the_file_limit_of_the_process() {
 }
 
 #[test]
-fn a_load_that_files_changed_under_is_not_told_unless_it_was_asked_for() {
+fn a_load_that_a_change_fell_into_is_not_told_unless_it_was_asked_for() {
     let (folder, mut thread) = started("under");
-    let mut file = std::fs::OpenOptions::new().append(true).open(folder.0.join("clients.pem"));
-    let file = file.as_mut().expect("ours");
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                // Text between certificates means nothing (RFC 7468, section 2).
-                file.write_all(b"#\n").expect("ours");
-            }
-        });
-        let (mut kept, mut told) = (0, 0);
-        // Long after the first few the file is large, and still within its bound.
-        for _ in 0..8 {
-            thread.watch.look();
-            match thread.load(Cause::Files) {
-                None => kept += 1,
-                Some(_) => told += 1,
-            }
-        }
-        let asked = thread.load(Cause::Signal);
-        stop.store(true, Ordering::Relaxed);
-        assert!(kept > told, "{kept} kept, {told} told");
-        assert!(asked.is_some());
-    });
-    thread.load(Cause::Files);
-    assert!(thread.load(Cause::Files).is_none(), "it is in force and rests");
+    let load_and_change = |thread: &mut Thread, cause, after: &str| {
+        let attempt = load_again(&thread.configuration, &[]);
+        folder.write("r.toml", after);
+        thread.take(cause, Instant::now(), attempt)
+    };
+    let broken = kit::but("main", "");
+    let changed = kit::but("#", "idle_timeout_ms = 7");
+    folder.write("r.toml", &broken);
+    assert!(load_and_change(&mut thread, Cause::Files, &changed).is_none(), "an error");
+    assert!(load_and_change(&mut thread, Cause::Files, &broken).is_none(), "a configuration");
+    let asked = load_and_change(&mut thread, Cause::Signal, &changed);
+    assert!(outcome(asked).is_refused(), "who asked gets an answer");
+    assert!(thread.watch.look(), "and the change is loaded at the next look");
+    assert!(matches!(outcome(thread.load(Cause::Files)), Outcome::New(..)));
 }

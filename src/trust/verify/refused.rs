@@ -22,8 +22,9 @@ impl Refused {
     /// A refusal with what there is to say about it.
     pub fn new(refusal: Refusal, text: String) -> Self {
         let cause = match refusal {
-            // It has an alert of its own (RFC 8446, 6.2).
+            // These have alerts of their own (RFC 8446, 6.2).
             Refusal::Revoked => CertificateError::Revoked,
+            Refusal::Malformed => CertificateError::BadEncoding,
             _ => CertificateError::Other(OtherError(Arc::new(ByCode(refusal)))),
         };
         Self { refusal, text, error: cause.into() }
@@ -224,6 +225,8 @@ pub(super) fn from_webpki(error: webpki::Error) -> Error {
             required: ExtendedKeyPurpose::ClientAuth,
             presented: context.present.iter().map(|values| purpose(values)).collect(),
         },
+        // For the alert: one code has one.
+        other if refusal_of_webpki(&other) == Refusal::Malformed => CertificateError::BadEncoding,
         other => CertificateError::Other(OtherError(Arc::new(other))),
     };
     cause.into()

@@ -9,8 +9,10 @@ use super::pki::{Credentials, pki};
 use super::{free_local, temp_dir};
 
 /// One listener and one upstream, and whatever else a test writes.
+#[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) address: SocketAddr,
+    name: String,
     top: String,
     tables: String,
     listener: String,
@@ -33,6 +35,7 @@ impl Setup {
         let server = &pki().server;
         Self {
             address: free_local(),
+            name: "main".into(),
             top: String::new(),
             tables: String::new(),
             listener: String::new(),
@@ -66,6 +69,20 @@ impl Setup {
     /// Keys of the listener.
     pub(crate) fn listener(mut self, lines: &str) -> Self {
         let _ = writeln!(self.listener, "{lines}");
+        self
+    }
+
+    /// Takes back a key of the listener.
+    pub(crate) fn without_listener_line(mut self, key: &str) -> Self {
+        let is_other = |line: &&str| !line.starts_with(key);
+        self.listener =
+            self.listener.lines().filter(is_other).map(|it| format!("{it}\n")).collect();
+        self
+    }
+
+    /// The listener's name.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        self.name = name.into();
         self
     }
 
@@ -116,8 +133,13 @@ impl Setup {
 
     /// Writes the file.
     pub(crate) fn write(&self) -> PathBuf {
+        self.write_with("")
+    }
+
+    /// The same, with more lines of the top level and tables of it.
+    pub(crate) fn write_with(&self, lines: &str) -> PathBuf {
         let path = temp_dir().join("ringfort.toml");
-        std::fs::write(&path, self.text()).expect("a temporary file");
+        std::fs::write(&path, self.text(lines)).expect("a temporary file");
         path
     }
 
@@ -138,13 +160,13 @@ impl Setup {
         Gateway::refused(&self.wrapper, &["--config", &file.display().to_string()])
     }
 
-    fn text(&self) -> String {
-        let mut text = format!("{}{}", self.top, self.tables);
+    fn text(&self, lines: &str) -> String {
+        let mut text = format!("{}{lines}{}", self.top, self.tables);
         let _ = write!(
             text,
             "[[upstream]]\nname = \"app\"\nendpoints = {:?}\n{}\
-             [[listener]]\nname = \"main\"\naddress = \"{}\"\nupstream = \"app\"\n{}",
-            self.endpoints, self.upstream, self.address, self.listener
+             [[listener]]\nname = {:?}\naddress = \"{}\"\nupstream = \"app\"\n{}",
+            self.endpoints, self.upstream, self.name, self.address, self.listener
         );
         if let Some(file) = &self.client_ca {
             let _ = writeln!(text, "client_ca = \"{}\"", file.display());
