@@ -13,7 +13,7 @@ use crate::trust::verify::{ClientVerifier, Refused, Step, VerifiedChain};
 pub(super) struct Trail {
     /// Certificates presented, and as many would be accepted.
     pub(super) counted: Option<(usize, usize)>,
-    /// For each certificate whose key is accepted whether that is so only because it is an anchor's.
+    /// For each certificate whose key is accepted: whether only because it is an anchor's.
     pub(super) keys: Vec<bool>,
     pub(super) path: Option<Path>,
     /// Of the client, where any is bound to an anchor.
