@@ -132,8 +132,8 @@ impl Refusal {
 
 impl Refusal {
     /// The description of the alert that the client is sent (RFC 8446, 6), which is less exact than
-    /// the refusal: most have none of their own. Under TLS 1.2, which has no certificate_required,
-    /// a missing certificate is answered by handshake_failure (40).
+    /// the refusal: most have none of their own. A missing certificate is answered by
+    /// certificate_required under TLS 1.2 too, which has no alert of that name.
     pub const fn alert(self) -> u8 {
         match self {
             Self::CertificateMissing => 116,

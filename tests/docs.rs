@@ -268,7 +268,7 @@ fn configuration_examples_keep_to_the_schema() {
 #[test]
 fn command_lines_of_the_pages_are_understood() {
     let mut count = 0;
-    for path in ["README.md", OPERATIONS, "docs/probe.md", "CONTRIBUTING.md"] {
+    for path in ["README.md", OPERATIONS, REFUSALS, "docs/probe.md", "CONTRIBUTING.md"] {
         let text = blocks(path, "sh").concat().replace("\\\n", " ");
         for line in text.lines() {
             let line = line.split('#').next().unwrap_or_default().trim().trim_end_matches('&');

@@ -7,7 +7,13 @@ use crate::{Violation, violation};
 ///
 /// The longest prefix that fits rules. What is in no line has no room yet.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("cli", &["control", "config", "proxy", "tls", "identity", "policy", "rt", "metrics", "log"]),
+    (
+        "cli",
+        &[
+            "control", "config", "proxy", "tls", "trust", "identity", "policy", "rt", "metrics",
+            "log",
+        ],
+    ),
     ("control", &["config", "proxy", "tls", "identity", "policy", "rt", "sys", "metrics", "log"]),
     ("proxy", &["tls", "identity", "policy", "rt", "config::snapshot", "metrics", "log"]),
     // The descriptors of its listeners, which it hands to its core.

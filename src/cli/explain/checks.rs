@@ -202,7 +202,10 @@ fn path_notes(judged: &Judged<'_>) -> Vec<String> {
     let Some(path) = &judged.trail.path else { return Vec::new() };
     let mut notes: Vec<String> = Vec::new();
     if judged.trail.paths_refused > 1 {
-        notes.push(format!("{} paths were found and refused", judged.trail.paths_refused));
+        notes.push(format!(
+            "{} paths were found and refused; the last:",
+            judged.trail.paths_refused
+        ));
     }
     for der in &path.certificates {
         let label = Certificate::read(0, der, 0).label();

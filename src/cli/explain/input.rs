@@ -119,7 +119,7 @@ fn listener<'a>(name: Option<&str>, snapshot: &'a Snapshot) -> Result<&'a Arc<Li
     all.iter().find(|it| *it.name == *name).ok_or_else(|| {
         let meant = nearest(name, all.iter().map(|it| &*it.name));
         let meant = meant.map_or(String::new(), |meant| format!("; did you mean {meant}?"));
-        format!("--listener: there is no listener {name:?}{meant} There are: {}", names())
+        format!("--listener: there is none with the name {name:?} among {}{meant}", names())
     })
 }
 

@@ -159,14 +159,10 @@ fn denied(code: Option<&'static str>, detail: &dyn Display) -> Verdict {
 }
 
 fn ended(kind: CloseKind, page: Option<Row>, detail: impl Display) -> Verdict {
-    let alert = kind.alert().and_then(alert_name);
-    let missing = CloseKind::CertificateRefused(Refusal::CertificateMissing);
     Verdict {
         close_reason: Some(kind.as_str()),
         detail: Some(bounded_detail(detail)),
-        alert,
-        // It has no certificate_required (RFC 5246, 7.2).
-        alert_tls12: if kind == missing { Some("handshake_failure") } else { alert },
+        alert: kind.alert().and_then(alert_name),
         page,
         ..Verdict::default()
     }

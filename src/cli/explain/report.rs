@@ -120,8 +120,6 @@ pub(super) struct Verdict {
     pub(super) detail: Option<Box<str>>,
     /// What the client is sent.
     pub(super) alert: Option<&'static str>,
-    /// The same under TLS 1.2.
-    pub(super) alert_tls12: Option<&'static str>,
     /// The row of docs/refusals.md.
     pub(super) page: Option<Row>,
 }

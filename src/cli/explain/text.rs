@@ -185,13 +185,7 @@ impl Page {
         let code = verdict.refusal.or(verdict.denied).unwrap_or(kind);
         self.line("REFUSED", &format!("{code} (close_reason {kind})"));
         self.line("detail", verdict.detail.as_deref().unwrap_or("none"));
-        let alert = match (verdict.alert, verdict.alert_tls12) {
-            (Some(alert), Some(older)) if alert != older => {
-                format!("{alert}; under TLS 1.2 {older}")
-            }
-            (alert, _) => alert.unwrap_or("none").to_owned(),
-        };
-        self.line("alert", &alert);
+        self.line("alert", verdict.alert.unwrap_or("none"));
         if let Some(row) = &verdict.page {
             self.line("cause", row.cause);
             self.line("cure", row.cure);

@@ -13,18 +13,20 @@ use crate::trust::verify::{ClientVerifier, Refused, Step, VerifiedChain};
 pub(super) struct Trail {
     /// Certificates presented, and as many would be accepted.
     pub(super) counted: Option<(usize, usize)>,
-    /// For each certificate whose key is accepted whether that is so only because it is an anchor's.
+    /// For each certificate whose key is accepted: whether only because it is an anchor's.
     pub(super) keys: Vec<bool>,
     pub(super) path: Option<Path>,
     /// Of the client, where any is bound to an anchor.
     pub(super) domain: Option<Option<String>>,
     pub(super) chain: Option<VerifiedChain>,
-    /// Paths that were found and refused.
+    /// Paths that were found and refused; one through a certificate that the client presents and
+    /// the configuration has too is found twice, and counts once.
     pub(super) paths_refused: usize,
+    refused: Option<Path>,
 }
 
 /// A path from the client to an anchor.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Path {
     pub(super) anchor: String,
     pub(super) bound_to: Option<String>,
@@ -50,7 +52,11 @@ impl Trail {
             }
             Step::DomainAccepted { domain } => self.domain = Some(domain.map(str::to_owned)),
             Step::Described(chain) => self.chain = Some(chain.clone()),
-            Step::PathRefused => self.paths_refused += 1,
+            Step::PathRefused if self.refused == self.path => {}
+            Step::PathRefused => {
+                self.paths_refused += 1;
+                self.refused.clone_from(&self.path);
+            }
         }
     }
 }

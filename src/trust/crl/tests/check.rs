@@ -49,6 +49,28 @@ fn a_revoked_certificate_is_told_from_others_at_its_place() {
 }
 
 #[test]
+fn each_certificate_is_told_with_its_list_and_the_answer_that_the_path_gets() {
+    let (root, issuing) = (Ca::new("root"), Ca::new("issuing"));
+    let lists = [root.shared(&[5], |_| {}), issuing.shared(&[7], |_| {})];
+    let chain = strict(lists.clone());
+    let links = [issuing.link(7), root.link(6), Ca::new("other").link(1)];
+    let told: Vec<_> = chain.consult(&links, NOW).collect();
+    let issuers: Vec<_> = told.iter().map(|it| it.list.map(|list| list.issuer())).collect();
+    assert_eq!(issuers, [Some(links[0].issuer), Some(links[1].issuer), None]);
+    let answers: Vec<_> = told.iter().map(|it| it.answer).collect();
+    let revoked = Err(Revoked::Revoked { position: 0, when: REVOKED });
+    let missing = Err(Revoked::Missing { position: 2 });
+    assert_eq!(answers, [revoked, Ok(Some(NEXT_UPDATE)), missing]);
+    assert_eq!(chain.check(&links, NOW), revoked);
+    assert_eq!(chain.check(&links[1..2], NOW), Ok(Some(NEXT_UPDATE)));
+
+    let leaf = Revocation::new(lists, CrlCheck::Leaf, Missing::Reject, Stale::Reject);
+    assert_eq!(leaf.consult(&links, NOW).count(), 1);
+    let off = Revocation::default();
+    assert_eq!((off.is_on(), off.consult(&links, NOW).count()), (false, 0));
+}
+
+#[test]
 fn an_issuer_without_a_list_is_refused_or_passes_as_it_was_said() {
     let (with, without) = (Ca::new("a"), Ca::new("b"));
     let list = with.shared(&[7], |_| {});
