@@ -13,6 +13,7 @@ use clap::Parser;
 use ringfort::cli::Cli;
 use ringfort::cli::pki::{Authority, KeyChoice, Names, Profile, Validity};
 use ringfort::config::model;
+use ringfort::control::lists::EVENTS;
 use ringfort::control::reload::{Cause, Outcome, Report};
 use ringfort::control::signals::Ended;
 use ringfort::identity::{Identity, Presented};
@@ -160,7 +161,7 @@ fn operations_explains_every_counter_and_no_other() {
 fn operations_lists_every_event_and_no_other() {
     let listed = first_cells(&section(OPERATIONS, "### Events"));
     let files = ["control/signals.rs", "control/logwriter.rs", "cli/run.rs"];
-    let mut written = set(["reload", "reload_failed"]);
+    let mut written = set(["reload", "reload_failed"].into_iter().chain(EVENTS));
     for file in files {
         let source = read(&format!("src/{file}"));
         let source = source.split("#[cfg(test)]").next().expect("the code comes first");

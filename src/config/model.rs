@@ -104,7 +104,10 @@ pub struct Ring {
 ///
 /// A listener has them, and each of its server names may have some of its own.
 macro_rules! with_client_keys {
-    ($(#[$about:meta])* pub struct $table:ident { $($(#[$doc:meta])* pub $key:ident: $kind:ty,)* }) => {
+    (
+        $(#[$about:meta])*
+        pub struct $table:ident { $($(#[$doc:meta])* pub $key:ident: $kind:ty,)* }
+    ) => {
         $(#[$about])*
         #[derive(Clone, Debug, Default, Deserialize)]
         #[serde(deny_unknown_fields)]

@@ -14,6 +14,9 @@ use crate::limits::CRL_WARNING_S_MAX;
 use crate::trust::crl::{IssuerId, RevocationList};
 use crate::trust::scope::Scope;
 
+/// The events of lists: of one that has little time left, and of one that is past its time.
+pub const EVENTS: [&str; 2] = ["crl_lapses_soon", "crl_stale"];
+
 /// A list in force, as the log shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ListState {
@@ -67,10 +70,7 @@ impl ListWatch {
             let key = (Arc::clone(scope.name()), list.issuer(), list.next_update());
             let Some(stage) = stage(list, now_unix_s) else { continue };
             if self.told.get(&key) != Some(&stage) {
-                let name = match stage {
-                    Stage::Lapsing => "crl_lapses_soon",
-                    Stage::Stale => "crl_stale",
-                };
+                let name = EVENTS[usize::from(stage == Stage::Stale)];
                 events.push((name, json!(state(scope, list, now_unix_s))));
             }
             told.insert(key, stage);

@@ -1,10 +1,10 @@
 //! The clients that are connected, and whether they may stay.
 //!
-//! Each connection holds a [`Lease`] from its authorisation to its end. Leases are judged again when
-//! the configuration changes, when the wall clock jumps and when their time comes, by one task of
-//! the worker that looks at a few at a time. Invariant: who is judged not to be allowed is told so
-//! within [`LEASE_SWEEP_MS_MAX`], and no pass takes the worker for longer than [`LEASE_SLICE_US_MAX`]
-//! or for more than [`LEASES_PER_SLICE_MAX`] leases in one go.
+//! Each connection holds a [`Lease`] from its authorisation to its end. Leases are judged again
+//! when the configuration changes, when the wall clock jumps and when their time comes, by one task
+//! of the worker that looks at a few at a time. Invariant: who is judged not to be allowed is told
+//! so within [`LEASE_SWEEP_MS_MAX`], and no pass takes the worker for longer than
+//! [`LEASE_SLICE_US_MAX`] or for more than [`LEASES_PER_SLICE_MAX`] leases in one go.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -237,7 +237,7 @@ impl Leases {
             Term::Lapsed(_, kind) | Term::Over(kind) => return Err(CloseReason::internal(kind)),
         }
         let key = self.entries.borrow_mut().insert(Rc::clone(&entry));
-        self.expect(entry.due());
+        self.note_due(entry.due());
         if !self.sweeping.replace(true) {
             worker.core().spawn(sweep(Rc::clone(worker), Rc::clone(self)));
         }
@@ -250,7 +250,7 @@ impl Leases {
         self.wake();
     }
 
-    fn expect(&self, due: Option<Instant>) {
+    fn note_due(&self, due: Option<Instant>) {
         let first = [self.next.get(), due].into_iter().flatten().min();
         if first != self.next.get() {
             self.next.set(first);
@@ -327,7 +327,7 @@ async fn pass(worker: &Worker, leases: &Leases) {
     }
     // Not at once again, where many are due one shortly after the other.
     let soonest = began + Duration::from_millis(LEASE_SWEEP_MS_MAX / 2);
-    leases.expect(earliest.map(|earliest: Instant| earliest.max(soonest)));
+    leases.note_due(earliest.map(|earliest: Instant| earliest.max(soonest)));
 }
 
 /// Lets the other tasks have their turn.
