@@ -62,8 +62,6 @@ bugs! {
     LeakPlace = "leak_place",
     /// A session is resumed whatever it is bound to.
     ResumeUnbound = "resume_unbound",
-    /// A session that was resumed counts as authenticated anew.
-    RenewAge = "renew_age",
     /// A session is resumed without a look at the lists of revocation.
     ResumeRevoked = "resume_revoked",
     /// A ticket that the gateway keeps is good more than once.

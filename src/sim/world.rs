@@ -9,23 +9,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use rustls::client::Resumption;
 
-use super::client::{Client, Manner, Parts as ClientParts, Script};
+use super::client::Client;
 use super::crypto::{self, Clock};
 use super::driver::Sim;
 use super::faults::{Fault, Faults};
-use super::hellos::Hello;
-use super::ledger::{ClientFacts, Ledger};
+use super::ledger::Ledger;
 use super::net::{Inner, Net, Owner, Shape};
-use super::pki::{self, Client as Certificate, Pki, Versions};
+use super::pki::{self, Pki};
 use super::plan::{Action, MS, Plan, S};
 use super::random::Random;
 use super::trace::Trace;
 use super::upstream::Upstream;
 use crate::config::snapshot::Snapshot;
 use crate::error::CloseKind;
-use crate::identity::Identity;
 use crate::limits::{CLOSE_FLUSH_TIMEOUT_MS, CLOSE_TIMEOUT_MS, EXIT_TIMEOUT_MS};
 use crate::log::{self, LogReceiver};
 use crate::metrics::counter::WorkerCounters;
@@ -36,6 +33,7 @@ use crate::rt::driver::Driver;
 use crate::rt::inbox::{self, Inbox, Sender};
 use crate::trust::store::SessionStore;
 
+mod arrivals;
 mod check;
 mod configuration;
 pub mod crowd;
@@ -510,116 +508,12 @@ impl World {
         self.drains_at = Some(now);
         self.drained_by = Some(now + bound.as_nanos() as u64);
     }
-
-    fn connect(&mut self, is_probe: bool) -> u32 {
-        let certificate = self.certificate(is_probe);
-        let versions = *self.random.pick(&[Versions::Both, Versions::Both, Versions::Tls12]);
-        let config = self.client_config(certificate, versions);
-        let is_bad = !is_probe && self.random.chance(self.plan.bad_clients);
-        let manner = if is_bad { Manner::bad(&mut self.random) } else { Manner::Good };
-        let total = self.random.range(HEADER_AND_SOME..=self.plan.bytes_max);
-        let script = Script {
-            total,
-            message: self.random.range(1.max(total / 50)..=total),
-            waits: self.random.chance(500),
-            idles: !is_probe && self.random.chance(100),
-        };
-        let listeners = self.configurations.listener_addresses();
-        let mut listener = self.random.below(listeners.len() as u64) as usize;
-        let is_other_name = !is_probe && self.random.chance(250);
-        let server_name = if is_other_name { pki::other_server_name() } else { pki::server_name() };
-        let replays = self.replayed(is_probe);
-        let manner = if replays.is_some() { Manner::HelloReplayed } else { manner };
-        listener = replays.as_ref().map_or(listener, |hello| hello.listener);
-        let address = listeners[listener].clone();
-        self.next_actor += 1;
-        let actor = self.next_actor;
-        let host = self.random.range(1..=u64::from(SOURCES)) as u8;
-        let source = format!("{}:{}", source(host), 1024 + actor);
-        let mut net = self.net.borrow();
-        let leaf = self.pki.client(certificate).and_then(|it| it.chain.into_iter().next());
-        let number = self.ledger.add_client(ClientFacts {
-            certificate,
-            listener,
-            is_other_name,
-            since: net.now,
-            source: source.clone(),
-            identity: leaf.and_then(|leaf| Identity::from_der(&leaf).ok()),
-            ..ClientFacts::default()
-        });
-        let socket = net.new_socket(Owner::Actor(actor), &source, &address);
-        net.note(format_args!(
-            "client {number} #{socket}: {certificate:?} {manner:?} {script:?} to {address} as \
-             {server_name:?}"
-        ));
-        let parts = ClientParts {
-            number,
-            actor,
-            socket,
-            config,
-            script,
-            manner,
-            server_name,
-            listener,
-            replays,
-        };
-        self.clients.insert(actor, Client::new(parts, &mut self.random));
-        net.connect(socket);
-        actor
-    }
-
-    /// Some come again and again, and keep their sessions.
-    fn client_config(&mut self, certificate: Certificate, versions: Versions) -> Arc<ClientConfig> {
-        let make = |resumption| {
-            pki::client_config(
-                &self.pki,
-                certificate,
-                &self.provider,
-                &self.clock,
-                versions,
-                resumption,
-            )
-        };
-        if !self.random.chance(self.plan.returning) {
-            return make(Resumption::disabled());
-        }
-        let visitor = self.visitors.entry(format!("{certificate:?} {versions:?}"));
-        let sessions = || make(Resumption::in_memory_sessions(SESSIONS_KEPT));
-        Arc::clone(visitor.or_insert_with(sessions))
-    }
-
-    fn replayed(&mut self, is_probe: bool) -> Option<Hello> {
-        if is_probe || !self.net.borrow().fault(Fault::HelloReplayed) {
-            return None;
-        }
-        let kept = self.ledger.hellos.kept();
-        if kept.is_empty() { None } else { Some(self.random.pick(kept).clone()) }
-    }
-
-    fn certificate(&mut self, is_probe: bool) -> Certificate {
-        if is_probe || self.random.chance(600) {
-            return Certificate::Allowed(self.random.below(4) as usize);
-        }
-        if self.net.borrow().fault(Fault::CertificateExpires) || self.random.chance(50) {
-            return Certificate::ShortLived(self.clock.unix_s() + self.random.below(2) as i64);
-        }
-        if self.random.chance(200) {
-            let after_s = *self.random.pick(&self.plan.expiring_s);
-            return Certificate::ShortLived(pki::EPOCH_UNIX_S + after_s as i64);
-        }
-        *self.random.pick(&Certificate::LASTING)
-    }
 }
-
-/// Names of servers for which a client keeps sessions, times the tickets of each.
-const SESSIONS_KEPT: usize = 32;
 
 /// The address of source number `host`.
 fn source(host: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 1, 0, host)
 }
-
-const HEADER_AND_SOME: u64 = super::ledger::HEADER_BYTES + 1;
 
 /// Sockets that a worker closed by dropping their descriptors, when it has no turn any more.
 fn close_dropped(net: &mut Inner, number: usize) {

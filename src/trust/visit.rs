@@ -200,11 +200,7 @@ impl Visit {
         let state = lock(&self.state);
         // Before it is settled: TLS 1.2 renews the ticket in the flight that resumes.
         if state.resumed.unwrap_or(state.offered.is_some()) {
-            let mut offered = state.offered.clone();
-            if let (true, Some(binding)) = (planted(Bug::RenewAge), &mut offered) {
-                binding.authenticated_unix_s = unix_s(self.now());
-            }
-            return offered;
+            return state.offered.clone();
         }
         let client = match &state.verdict {
             Some(verdict) => Some((verdict, verdict.identity.as_deref().ok()?)),

@@ -79,7 +79,6 @@ const PURE: &[&str] = &[
     "trust",
     "tls::hello",
     "tls::names",
-    "trust::verify",
     "tls::session",
     "config::model",
     "config::resolve",
