@@ -21,10 +21,12 @@ use memory::{Ends, Sessions, client_leaf};
 use ringfort::error::{CloseKind, CloseReason};
 use ringfort::identity::Identity;
 use ringfort::log::{ClockPair, ConnectionRecord, Negotiated};
+use ringfort::metrics::phases::{Phase, Phases};
 use ringfort::policy::{Decision, Rules, decide};
 use ringfort::rt::op::{Kind, OpSlots};
 use ringfort::rt::pool::SendPool;
 use ringfort::rt::timer::Wheel;
+use ringfort::rt::uring::Uring;
 use ringfort::sys::ops::{Completion, Op, Payload, SendBuf};
 use ringfort::sys::ring::{Ring, RingOptions, Wait};
 use ringfort::time::Instant;
@@ -54,6 +56,7 @@ fn main() {
     op_slots(&mut criterion);
     receive_buffers(&mut criterion);
     send_storage(&mut criterion);
+    phases(&mut criterion);
     log_line(&mut criterion);
     criterion.final_summary();
 }
@@ -238,6 +241,29 @@ fn send_storage(criterion: &mut Criterion) {
             });
         });
     }
+}
+
+/// What timing the phases of one handshake takes: looks at the clock, and recordings.
+fn phases(criterion: &mut Criterion) {
+    let phases = Phases::new();
+    let all = [
+        Phase::HelloWait,
+        Phase::ServerFlight,
+        Phase::ClientFlightWait,
+        Phase::ChainVerification,
+        Phase::Policy,
+    ];
+    criterion.bench_function("phases of a handshake", |bencher| {
+        bencher.iter(|| {
+            // Two more looks than phases: where the handshake and the policy begin.
+            let mut last = (Uring::clock(), Uring::clock()).1;
+            for phase in all {
+                let now = Uring::clock();
+                phases.record(phase, now - last);
+                last = now;
+            }
+        });
+    });
 }
 
 fn log_line(criterion: &mut Criterion) {

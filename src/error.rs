@@ -132,8 +132,8 @@ impl Refusal {
 
 impl Refusal {
     /// The description of the alert that the client is sent (RFC 8446, 6), which is less exact than
-    /// the refusal: most have none of their own. Under TLS 1.2, which has no certificate_required,
-    /// a missing certificate is answered by handshake_failure (40).
+    /// the refusal: most have none of their own. A missing certificate is answered by
+    /// certificate_required under TLS 1.2 too, which has no alert of that name.
     pub const fn alert(self) -> u8 {
         match self {
             Self::CertificateMissing => 116,
@@ -226,6 +226,8 @@ pub enum CloseKind {
     HandshakeAborted,
     /// The handshake was not complete in time.
     HandshakeTimeout,
+    /// Too many handshakes were in progress, on the worker or of the source address.
+    HandshakeOverload,
     /// TLS could not be agreed on, or its rules were broken.
     TlsFailed,
     /// The peer ended the connection by this alert.
@@ -305,6 +307,7 @@ impl CloseKind {
             Self::HelloMalformed => "hello_malformed",
             Self::HandshakeAborted => "handshake_aborted",
             Self::HandshakeTimeout => "handshake_timeout",
+            Self::HandshakeOverload => "handshake_overload",
             Self::TlsFailed => "tls_failed",
             Self::AlertReceived => "alert_received",
             Self::CertificateRefused(_) => "certificate_refused",

@@ -22,6 +22,37 @@ pub const SOURCE_CELLS_PER_ROW: usize = 1 << 16;
 /// Times that a connection competes with others of its source for the last place.
 pub const SOURCE_ACQUIRE_TRIES_MAX: usize = 16;
 
+/// Handshakes in progress on one worker, by default. A core makes some 4,000 a second, and a
+/// client's answer takes up to a quarter of a second: more would not make a core busier.
+pub const HANDSHAKES_PER_WORKER_MAX_DEFAULT: u32 = 1024;
+/// Handshakes in progress on one worker, at most: rustls keeps some 20 KiB for each.
+pub const HANDSHAKES_MAX: u32 = 1 << 20;
+/// The part of a worker's handshakes that one source may have by default: one in so many, so that
+/// no source has all, and a load balancer that all clients come through has enough.
+pub const HANDSHAKES_PER_SOURCE_DIVISOR_DEFAULT: u32 = 2;
+/// Milliseconds that a handshake waits for its place, by default: twice what a full queue takes.
+pub const HANDSHAKE_QUEUE_MS_DEFAULT: u64 = 500;
+/// Milliseconds that a handshake waits for its place, at most.
+pub const HANDSHAKE_QUEUE_MS_MAX: u64 = 10_000;
+/// Handshakes of one worker that may wait for a place.
+pub const HANDSHAKES_WAITING_MAX: usize = 1024;
+/// Of these, those of sources whose handshakes keep failing.
+pub const HANDSHAKES_WAITING_FAILING_MAX: usize = HANDSHAKES_WAITING_MAX / 4;
+/// Milliseconds after which a handshake in progress loses its place while others wait.
+pub const HANDSHAKE_STALE_MS: u64 = 1_000;
+/// Cells in each of the two rows that remember failed handshakes by source, 8 bytes each.
+pub const FAILURE_CELLS_PER_ROW: usize = 1 << 12;
+/// Milliseconds that halve what is remembered of a source's failures.
+pub const FAILURE_HALF_LIFE_MS: u64 = 4_000;
+/// Failures, less successes, from which a source counts as failing: two a second for some seconds.
+pub const FAILURES_OF_SOURCE_MIN: u32 = 8;
+/// Failures that are remembered of a source: it is forgiven after five half-lives.
+pub const FAILURE_SCORE_MAX: u32 = 255;
+/// Milliseconds that halve what is remembered of all sources together: a flood is forgotten sooner.
+pub const FLOOD_HALF_LIFE_MS: u64 = 500;
+/// Failures of all sources in a half-life from which they may be a flood.
+pub const FAILURES_FLOOD_MIN: u32 = 64;
+
 /// Bytes from which a send is worth sending without a copy, where `ring.zero_copy_send` is on.
 pub const ZERO_COPY_BYTES_MIN: usize = 16 * 1024;
 /// Bytes that are thrown away from a socket that is being closed, before it is cut off.
@@ -43,6 +74,19 @@ pub const CQ_ENTRIES_PER_SQ_ENTRY: u32 = 4;
 /// Microseconds that tasks may run in one turn of a worker's loop before completions are looked
 /// at again; the task that exceeds it ends its poll.
 pub const TASK_TIME_PER_TURN_US_MAX: u64 = 1_000;
+
+/// The part of a core's time that costly tasks, handshakes above all, have while urgent ones leave
+/// none: one in so many. What a flood costs in the kernel comes on top, which no share bounds.
+pub const COSTLY_SHARE_DIVISOR: u64 = 12;
+/// Microseconds that costly tasks may run in a turn that urgent ones leave to them: about one poll
+/// of a handshake, which is what a request then waits for at most.
+pub const COSTLY_TIME_PER_TURN_US_MAX: u64 = 100;
+/// Microseconds that costly tasks may save up, and run in a turn in which urgent ones ran too.
+pub const COSTLY_CREDIT_US_MAX: u64 = 200;
+/// Microseconds that costly tasks may be made to pay back; twelve times as long they wait at most.
+pub const COSTLY_DEBT_US_MAX: u64 = 2_000;
+/// Microseconds after an urgent task ran for which more of them are expected.
+pub const URGENT_RECENT_US: u64 = 1_000;
 
 /// Bytes of a ClientHello, its record headers included. RFC 8446 allows 16 MiB; browsers send 2
 /// KiB.
@@ -103,6 +147,12 @@ pub const LEASE_SWEEP_MS_MAX: u64 = 1_000;
 pub const LEASE_SLICE_US_MAX: u64 = 500;
 /// Leases that are judged between two looks at the clock.
 pub const LEASES_PER_LOOK: usize = 8;
+/// Seconds before its nextUpdate from which a list of revocation is warned of, at most.
+pub const CRL_WARNING_S_MAX: i64 = 86_400;
+/// Seconds between two looks at how long lists of revocation are good for.
+pub const CRL_LOOK_S: u64 = 1;
+/// Leases that are judged in one go, whatever the clock says.
+pub const LEASES_PER_SLICE_MAX: usize = 512;
 /// Fewest bytes of the secret that ticket keys are derived from.
 pub const TICKET_SECRET_BYTES_MIN: usize = 32;
 /// Most bytes of a file with such a secret.
@@ -133,11 +183,10 @@ pub const CRL_BYTES_MAX: usize = 128 * 1024 * 1024;
 pub const CRL_NAME_BYTES_MAX: usize = 4096;
 /// Seconds that a list's thisUpdate may be ahead of our clock, for clocks that differ.
 pub const CRL_FUTURE_S_MAX: i64 = 300;
-/// Days for which `ringfort pki` makes a revocation list valid by default.
-pub const PKI_CRL_DAYS_DEFAULT: u32 = 7;
 /// Characters of a common name (RFC 5280, A.1: ub-common-name).
 pub const COMMON_NAME_CHARS_MAX: usize = 64;
-/// Days for which `ringfort pki` makes a certificate valid at most: about a century.
+/// Days for which `ringfort pki` makes a certificate or a revocation list valid at most: about a
+/// century.
 pub const PKI_DAYS_MAX: u32 = 36_500;
 /// Smallest RSA modulus that a client may bring by default, in bits.
 pub const RSA_BITS_MIN_DEFAULT: u32 = 2048;
@@ -158,6 +207,28 @@ pub const FDS_PER_WORKER: u64 = 2;
 pub const FDS_PER_CONNECTION: u64 = 2;
 /// Bytes of the free text of a log record: what peers sent may be printed in it.
 pub const DETAIL_BYTES_MAX: usize = 256;
+/// Bytes that are shown of a subject or an issuer that a refused client presented.
+pub const PRESENTED_TEXT_BYTES_MAX: usize = 256;
+/// Subject alternative names that are shown of a certificate that was refused.
+pub const PRESENTED_NAMES_MAX: usize = 16;
+/// Bytes of all of them together.
+pub const PRESENTED_NAMES_BYTES_MAX: usize = 1024;
+/// Bytes that are shown of a key identifier, each as two digits; SHA-256 has 32.
+pub const PRESENTED_KEY_ID_BYTES_MAX: usize = 32;
+/// Characters that are shown of the identifier of an algorithm.
+pub const PRESENTED_ALGORITHM_BYTES_MAX: usize = 64;
+/// Bytes of all that the log shows of what a refused client presented, as JSON.
+pub const PRESENTED_LINE_BYTES_MAX: usize = 5 * 1024;
+/// Bytes of the log line of a client whose certificate was refused.
+pub const REFUSED_LINE_BYTES_MAX: usize = 8 * 1024;
+/// Trust anchors whose names are compared with the one that a refused chain lacks; those beyond
+/// are only looked at for the very same name or key.
+pub const NEAREST_NAMES_MAX: usize = 256;
+/// Bytes that a hint shows of a name: three of them fit into the free text of a record.
+pub const HINT_NAME_BYTES_MAX: usize = 56;
+/// Bytes that a hint shows of a key identifier: enough to tell two apart.
+pub const HINT_KEY_ID_BYTES_MAX: usize = 8;
+
 /// Log records that may wait in one worker's buffer; what comes on top is counted as lost.
 pub const LOG_RECORDS_MAX: usize = 8192;
 
@@ -198,7 +269,9 @@ pub const NAMES_SHOWN_MAX: usize = 16;
 pub const LISTENER_CERTIFICATES_MAX: usize = 1024;
 /// Certificates of one server chain.
 pub const SERVER_CHAIN_CERTIFICATES_MAX: usize = 16;
-/// Root bundle files of one listener.
+/// Files of a folder that the configuration names.
+pub const CA_DIRECTORY_FILES_MAX: usize = 4096;
+/// Root bundle files and folders of one listener.
 pub const CLIENT_CA_FILES_MAX: usize = 64;
 /// Intermediates that clients of one listener need not present.
 pub const CLIENT_INTERMEDIATES_MAX: usize = 64;
@@ -214,6 +287,14 @@ pub const DENY_PATTERNS_MAX: usize = 4096;
 pub const ALPN_PROTOCOLS_MAX: usize = 16;
 /// Bytes of one application protocol's name (RFC 7301, 3.1).
 pub const ALPN_PROTOCOL_BYTES_MAX: usize = 255;
+/// Milliseconds between two looks at the files of the configuration.
+pub const WATCH_INTERVAL_MS: u64 = 1_000;
+/// Looks at files that keep changing before they are loaded all the same.
+pub const WATCH_RESTLESS_LOOKS_MAX: u32 = 30;
+/// Entries of a directory that are told apart from one look to the next.
+pub const WATCHED_ENTRIES_MAX: usize = 65_536;
+/// Files that changed, and warnings, that the log names of one reload; it counts the others.
+pub const RELOAD_LIST_MAX: usize = 32;
 /// Bytes of the name of a listener or an upstream.
 pub const NAME_BYTES_MAX: usize = 64;
 /// Bytes of the path of a Unix socket: `sun_path` less its final zero.
@@ -269,6 +350,42 @@ pub const TIMELINE_LIST_MAX: usize = 64;
 /// Traffic secrets that a recording keeps.
 pub const TIMELINE_SECRETS_MAX: usize = 16;
 
+/// Milliseconds that a probe takes at most, by default.
+pub const PROBE_TIMEOUT_MS_DEFAULT: u64 = 10_000;
+/// Milliseconds that a probe may be given.
+pub const PROBE_TIMEOUT_MS_MAX: u64 = 600_000;
+/// Milliseconds of quiet after its handshake that a probe waits for, at least: a TLS 1.3 server
+/// refuses a client, and hands out tickets, after the client's Finished.
+pub const PROBE_QUIET_MS: u64 = 500;
+/// Addresses of one name that a probe tries.
+pub const PROBE_ADDRESSES_MAX: usize = 16;
+/// Application protocols that a probe offers.
+pub const PROBE_ALPN_MAX: usize = 16;
+/// Bytes of an application protocol's name (RFC 7301, 3.1).
+pub const ALPN_NAME_BYTES_MAX: usize = 255;
+/// Bytes that a server may send unasked before a probe stops listening.
+pub const PROBE_RESPONSE_BYTES_MAX: usize = 64 * 1024;
+/// Characters of one text of the server's in a probe's report.
+pub const PROBE_TEXT_CHARS_MAX: usize = 256;
+/// Characters of the details of one line of a probe's timeline.
+pub const PROBE_DETAILS_CHARS_MAX: usize = 1024;
+/// Lines of a probe's timeline.
+pub const PROBE_ROWS_MAX: usize = 64;
+
+/// Bytes of the PEM file that `explain` reads a client's chain from: a handshake in base64, and as
+/// much again of other sections and comments.
+pub const EXPLAIN_PEM_BYTES_MAX: usize = 1024 * 1024;
+const _: () = assert!(EXPLAIN_PEM_BYTES_MAX > 4 * HANDSHAKE_BYTES_MAX);
+
+/// Certificates that `explain` describes; how many there were is said.
+pub const EXPLAIN_CERTIFICATES_MAX: usize = 2 * CHAIN_CERTIFICATES_MAX;
+
+/// Patterns of a list that `explain` prints as text; those that match come first.
+pub const EXPLAIN_PATTERNS_MAX: usize = 32;
+
+/// Bytes of one message of `explain` about its arguments or the configuration.
+pub const EXPLAIN_MESSAGE_BYTES_MAX: usize = 4096;
+
 /// Bytes of a request's head that the demo's origin reads.
 pub const DEMO_HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of a request's body that the demo's origin reads, and throws away.
@@ -287,6 +404,16 @@ pub const DEMO_LINES_MAX: usize = 10;
 
 const _: () = assert!(RECV_BUFFERS_DEFAULT.is_power_of_two());
 const _: () = assert!(RECV_BUFFERS_MIN as usize >= 2 * RECV_QUEUE_BUFFERS_MAX);
+const _: () = assert!(HANDSHAKES_PER_WORKER_MAX_DEFAULT <= HANDSHAKES_MAX);
+const _: () = assert!(HANDSHAKES_WAITING_FAILING_MAX < HANDSHAKES_WAITING_MAX);
+const _: () = assert!(HANDSHAKE_QUEUE_MS_DEFAULT <= HANDSHAKE_QUEUE_MS_MAX);
+const _: () = assert!(HANDSHAKE_QUEUE_MS_DEFAULT <= HANDSHAKE_STALE_MS);
+const _: () = assert!(FAILURE_CELLS_PER_ROW <= 1 << 32 && FAILURE_CELLS_PER_ROW.is_power_of_two());
+const _: () = assert!(FAILURES_OF_SOURCE_MIN < FAILURE_SCORE_MAX);
+const _: () = assert!(COSTLY_TIME_PER_TURN_US_MAX <= TASK_TIME_PER_TURN_US_MAX);
+// What a full turn earns must fit, or the share would be smaller.
+const _: () =
+    assert!(TASK_TIME_PER_TURN_US_MAX / (COSTLY_SHARE_DIVISOR - 1) <= COSTLY_CREDIT_US_MAX);
 const _: () = assert!(CLIENT_HELLO_BYTES_MAX <= HANDSHAKE_BYTES_MAX);
 const _: () = assert!(TLS_RECORD_BYTES_MAX <= HANDSHAKE_BYTES_MAX);
 const _: () = assert!(TLS_RECORD_BYTES_MAX <= RECV_BUFFER_BYTES);
@@ -294,6 +421,19 @@ const _: () = assert!(TLS_RECORD_BYTES_MAX <= RECV_BUFFER_BYTES);
 const _: () = assert!(2 * 1_000_000 * (2 + 2 + SERIAL_BYTES_MAX + 15 + 14) <= CRL_BYTES_MAX);
 const _: () = assert!(CHAIN_CERTIFICATES_MAX_DEFAULT <= CHAIN_CERTIFICATES_MAX);
 const _: () = assert!(SPIFFE_ID_BYTES_MAX <= IDENTITY_BYTES_MAX);
+// JSON doubles a backslash; 2 KiB are for what has a fixed length.
+const _: () = assert!(
+    2 * (2 * PRESENTED_TEXT_BYTES_MAX + PRESENTED_NAMES_BYTES_MAX) + 2048
+        <= PRESENTED_LINE_BYTES_MAX
+);
+// A byte of the free text may become six, as \u0000; 1 KiB is for the other fields.
+const _: () = assert!(
+    PRESENTED_LINE_BYTES_MAX + 6 * DETAIL_BYTES_MAX + DNS_NAME_BYTES_MAX + 1024
+        <= REFUSED_LINE_BYTES_MAX
+);
+// 80 bytes are for the words between.
+const _: () = assert!(3 * HINT_NAME_BYTES_MAX + 80 <= DETAIL_BYTES_MAX);
+const _: () = assert!(4 * HINT_KEY_ID_BYTES_MAX + 6 <= HINT_NAME_BYTES_MAX);
 const _: () = assert!(SPIFFE_TRUST_DOMAIN_BYTES_MAX < SPIFFE_ID_BYTES_MAX);
 const _: () = assert!(DNS_LABEL_BYTES_MAX <= DNS_NAME_BYTES_MAX);
 const _: () = assert!(CLOSE_HURRIED_TIMEOUT_MS < EXIT_TIMEOUT_MS);
@@ -312,3 +452,6 @@ const _: () = assert!(BACKLOG_DEFAULT <= BACKLOG_MAX);
 const _: () = assert!(2 * HANDSHAKE_BYTES_MAX <= TIMELINE_WIRE_BYTES_MAX);
 const _: () = assert!(2 * TIMELINE_RESPONSE_BYTES_MAX <= TIMELINE_WIRE_BYTES_MAX);
 const _: () = assert!(SESSION_CACHE_BYTES_MIN as usize / SESSION_SHARDS > SESSION_BYTES_MAX + 2048);
+const _: () = assert!(PROBE_RESPONSE_BYTES_MAX <= TIMELINE_RESPONSE_BYTES_MAX);
+const _: () = assert!(PROBE_QUIET_MS < PROBE_TIMEOUT_MS_DEFAULT);
+const _: () = assert!(PROBE_TIMEOUT_MS_DEFAULT <= PROBE_TIMEOUT_MS_MAX);

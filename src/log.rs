@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::error::{CloseKind, CloseReason};
-use crate::identity::Identity;
+use crate::identity::{Identity, Presented};
 use crate::limits::{DETAIL_BYTES_MAX, LOG_RECORDS_MAX};
 use crate::metrics::counter::WorkerCounters;
 use crate::time::Instant;
@@ -53,6 +53,8 @@ pub struct ConnectionRecord {
     pub alpn: Option<Box<[u8]>>,
     /// Who the client is, once that was verified.
     pub identity: Option<Arc<Identity>>,
+    /// What the client presented, where its certificate was refused; nothing of it is verified.
+    pub presented: Option<Box<Presented>>,
     /// The upstream's endpoint, once it was connected.
     pub upstream: Option<Arc<str>>,
     /// Plaintext bytes from the client.
@@ -79,11 +81,16 @@ pub struct ClockPair {
 impl ClockPair {
     /// RFC 3339 with microseconds, in UTC.
     pub fn format(&self, instant: Instant) -> String {
-        let wall = self.wall - self.monotonic.saturating_since(instant);
+        let wall = self.wall(instant);
         let micros = wall.nanosecond() / 1000 * 1000;
         let wall = wall.replace_nanosecond(micros).unwrap_or(wall);
         // Fails only for years beyond 9999.
         wall.format(&Rfc3339).unwrap_or_default()
+    }
+
+    /// The wall-clock time of an instant that has passed.
+    fn wall(&self, instant: Instant) -> OffsetDateTime {
+        self.wall - self.monotonic.saturating_since(instant)
     }
 }
 
@@ -99,6 +106,7 @@ impl ConnectionRecord {
             negotiated: None,
             alpn: None,
             identity: None,
+            presented: None,
             upstream: None,
             bytes_up: 0,
             bytes_down: 0,
@@ -111,11 +119,7 @@ impl ConnectionRecord {
     /// Says what there is to say beyond the reason, in [`DETAIL_BYTES_MAX`] at the most: it may
     /// hold what the peer sent.
     pub fn set_detail(&mut self, what: impl fmt::Display) {
-        let mut text = Bounded(String::new());
-        if write!(text, "{what}").is_err() {
-            text.0.push_str(CUT_MARK);
-        }
-        self.detail = Some(text.0.into_boxed_str());
+        self.detail = Some(bounded_detail(what));
     }
 
     /// The record as one line of JSON, with its newline.
@@ -125,6 +129,18 @@ impl ConnectionRecord {
         line
     }
 }
+
+/// What is logged as `detail`, within its bound.
+pub fn bounded_detail(what: impl fmt::Display) -> Box<str> {
+    let mut text = Bounded(String::new());
+    if write!(text, "{what}").is_err() {
+        text.0.push_str(CUT_MARK);
+    }
+    text.0.into_boxed_str()
+}
+
+/// Seconds of a day.
+const DAY_S: i64 = 24 * 3600;
 
 /// Ends a detail that was cut.
 const CUT_MARK: &str = "...";
@@ -164,6 +180,10 @@ impl Serialize for Line<'_> {
         let alpn = record.alpn.as_deref().map(String::from_utf8_lossy);
         map.serialize_entry("alpn", &alpn)?;
         map.serialize_entry("identity", &record.identity.as_deref().map(IdentityLine))?;
+        if let Some(presented) = record.presented.as_deref() {
+            let now_unix_s = self.clocks.wall(record.closed).unix_timestamp();
+            map.serialize_entry("presented", &PresentedLine { presented, now_unix_s })?;
+        }
         map.serialize_entry("upstream", &record.upstream.as_deref())?;
         map.serialize_entry("bytes_up", &record.bytes_up)?;
         map.serialize_entry("bytes_down", &record.bytes_down)?;
@@ -203,6 +223,43 @@ impl Serialize for IdentityLine<'_> {
         }
         map.serialize_entry("sha256", &hex(identity.sha256()))?;
         map.serialize_entry("not_after", &timestamp(identity.not_after_unix_s()))?;
+        map.end()
+    }
+}
+
+struct PresentedLine<'a> {
+    presented: &'a Presented,
+    now_unix_s: i64,
+}
+
+impl Serialize for PresentedLine<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let presented = self.presented;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("certificates", &presented.certificates)?;
+        map.serialize_entry("subject", &presented.subject)?;
+        map.serialize_entry("issuer", &presented.issuer)?;
+        map.serialize_entry("serial", &presented.serial)?;
+        if !presented.names.is_empty() {
+            map.serialize_entry("names", &presented.names)?;
+        }
+        if presented.names_more > 0 {
+            map.serialize_entry("names_more", &presented.names_more)?;
+        }
+        map.serialize_entry("sha256", &presented.sha256.map(|digest| hex(&digest)))?;
+        map.serialize_entry("subject_key_id", &presented.subject_key_id)?;
+        map.serialize_entry("authority_key_id", &presented.authority_key_id)?;
+        map.serialize_entry("not_before", &presented.not_before_unix_s.and_then(timestamp))?;
+        map.serialize_entry("not_after", &presented.not_after_unix_s.and_then(timestamp))?;
+        let seconds_left = presented.not_after_unix_s.map(|at| at.saturating_sub(self.now_unix_s));
+        map.serialize_entry("days_left", &seconds_left.map(|left| left.div_euclid(DAY_S)))?;
+        map.serialize_entry("key", &presented.key)?;
+        map.serialize_entry("key_bits", &presented.key_bits)?;
+        map.serialize_entry("signature", &presented.signature)?;
+        map.serialize_entry("authority", &presented.is_authority)?;
+        if !presented.unreadable.is_empty() {
+            map.serialize_entry("unreadable", &presented.unreadable)?;
+        }
         map.end()
     }
 }
@@ -260,4 +317,68 @@ pub fn channel(counters: &Arc<WorkerCounters>) -> (LogSender, LogReceiver) {
 /// A sender for a log that is off.
 pub fn disabled(counters: &Arc<WorkerCounters>) -> LogSender {
     LogSender { queue: None, counters: Arc::clone(counters) }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::error::Refusal;
+    use crate::limits::{DNS_NAME_BYTES_MAX, PRESENTED_LINE_BYTES_MAX, REFUSED_LINE_BYTES_MAX};
+
+    fn refused(presented: Presented) -> ConnectionRecord {
+        let listener: Arc<str> = "main".into();
+        let mut record = ConnectionRecord::new(Instant::ORIGIN, &listener, None);
+        record.reason = CloseReason::downstream(CloseKind::CertificateRefused(Refusal::Expired));
+        record.presented = Some(Box::new(presented));
+        record
+    }
+
+    fn clocks(wall_unix_s: i64) -> ClockPair {
+        let wall = OffsetDateTime::from_unix_timestamp(wall_unix_s).expect("in range");
+        ClockPair { monotonic: Instant::ORIGIN, wall }
+    }
+
+    #[test]
+    fn days_left_are_whole_days_from_the_close_and_negative_once_it_has_expired() {
+        let mut presented = Presented::of(&[]);
+        presented.not_after_unix_s = Some(10 * DAY_S);
+        for (now, days) in [(0, 10), (1, 9), (10 * DAY_S, 0), (10 * DAY_S + 1, -1)] {
+            let line = refused(presented.clone()).line(&clocks(now));
+            let line: Value = serde_json::from_str(&line).expect("JSON");
+            assert_eq!(line["presented"]["days_left"], days, "{now}");
+        }
+        presented.not_after_unix_s = None;
+        let line = refused(presented).line(&clocks(0));
+        let line: Value = serde_json::from_str(&line).expect("JSON");
+        assert!(line["presented"]["days_left"].is_null(), "{line}");
+    }
+
+    #[test]
+    fn the_line_of_the_worst_certificate_is_one_bounded_line_of_ascii() {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "\\\u{202e}".repeat(1000));
+        params.serial_number = Some(vec![0x7f; 20].into());
+        let name = "\\".repeat(200);
+        let name = || SanType::DnsName(name.as_str().try_into().expect("IA5"));
+        params.subject_alt_names = (0..100).map(|_| name()).collect();
+        let key = KeyPair::generate().expect("a key");
+        let leaf = params.self_signed(&key).expect("a certificate").der().clone();
+        let mut record = refused(Presented::of(&vec![leaf; 16]));
+        record.server_name = Some("a".repeat(DNS_NAME_BYTES_MAX).into());
+        record.set_detail("\u{1}".repeat(1000));
+        let line = record.line(&clocks(0));
+        let bytes = line.len();
+        assert!(bytes <= REFUSED_LINE_BYTES_MAX, "{bytes} bytes");
+        assert_eq!(line.matches('\n').count(), 1);
+        assert!(line.trim_end().bytes().all(|byte| matches!(byte, b' '..=b'~')), "{line}");
+        let parsed: Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(parsed["presented"]["certificates"], 16);
+        let bytes = parsed["presented"].to_string().len();
+        assert!(bytes > PRESENTED_LINE_BYTES_MAX / 2, "{bytes} bytes are not the worst");
+        assert!(bytes <= PRESENTED_LINE_BYTES_MAX, "{bytes} bytes");
+    }
 }

@@ -60,6 +60,22 @@ bugs! {
     ForgetToCount = "forget_to_count",
     /// The place of a connection is not given back.
     LeakPlace = "leak_place",
+    /// A session is resumed whatever it is bound to.
+    ResumeUnbound = "resume_unbound",
+    /// A session that was resumed counts as authenticated anew.
+    RenewAge = "renew_age",
+    /// A session is resumed without a look at the lists of revocation.
+    ResumeRevoked = "resume_revoked",
+    /// A ticket that the gateway keeps is good more than once.
+    TicketTwice = "ticket_twice",
+    /// Who is connected is not judged again by a new configuration.
+    ForgetLeases = "forget_leases",
+    /// Who is connected is not judged again when the wall clock is set.
+    ForgetClock = "forget_clock",
+    /// A verdict is kept for every scope.
+    VerdictOfAnyScope = "verdict_of_any_scope",
+    /// A verdict is good after its chain has expired.
+    VerdictForever = "verdict_forever",
 }
 
 /// Whether `bug` is planted on this thread.

@@ -13,8 +13,10 @@ use clap::Parser;
 use ringfort::cli::Cli;
 use ringfort::cli::pki::{Authority, KeyChoice, Names, Profile, Validity};
 use ringfort::config::model;
+use ringfort::control::lists::EVENTS;
+use ringfort::control::reload::{Cause, Outcome, Report};
 use ringfort::control::signals::Ended;
-use ringfort::identity::Identity;
+use ringfort::identity::{Identity, Presented};
 use ringfort::log::{ClockPair, ConnectionRecord, Negotiated};
 use ringfort::metrics::counter::CounterSnapshot;
 use ringfort::policy::Denial;
@@ -156,6 +158,38 @@ fn operations_explains_every_counter_and_no_other() {
 }
 
 #[test]
+fn operations_lists_every_event_and_no_other() {
+    let listed = first_cells(&section(OPERATIONS, "### Events"));
+    let files = ["control/signals.rs", "control/logwriter.rs", "cli/run.rs"];
+    let mut written = set(["reload", "reload_failed"].into_iter().chain(EVENTS));
+    for file in files {
+        let source = read(&format!("src/{file}"));
+        let source = source.split("#[cfg(test)]").next().expect("the code comes first");
+        for call in ["event(\"", "event_line(\""] {
+            let names = source.split(call).skip(1).filter_map(|rest| rest.split('"').next());
+            written.extend(names.map(str::to_owned));
+        }
+    }
+    assert_eq!(listed, written);
+}
+
+#[test]
+fn operations_lists_every_field_of_a_reload() {
+    let events = section(OPERATIONS, "### Events");
+    let outcomes = [Outcome::Same(Vec::new()), Outcome::Refused(Vec::new())];
+    for (outcome, name) in outcomes.into_iter().zip(["reload", "reload_failed"]) {
+        let (cause, duration) = (Cause::Files, Duration::ZERO);
+        let (event, fields) = Report { cause, duration, files: Vec::new(), outcome }.event(1);
+        assert_eq!(event, name);
+        let row = events.lines().find(|line| line.starts_with(&format!("| `{event}` |")));
+        let row = row.expect("the event has a row");
+        for field in keys(&fields) {
+            assert!(row.contains(&format!("`{field}`")), "{field} is not in {row}");
+        }
+    }
+}
+
+#[test]
 fn operations_lists_every_exit_status_with_its_event() {
     let statuses = section(OPERATIONS, "## Exit statuses");
     let events = section(OPERATIONS, "### Events");
@@ -184,6 +218,10 @@ fn full_record() -> ConnectionRecord {
     let mut record = ConnectionRecord::new(Instant::ORIGIN, &listener, None);
     let identity = Identity::from_der(&client.chain[0]).expect("an identity");
     record.identity = Some(Arc::new(identity));
+    let mut presented = Presented::of(&client.chain);
+    presented.names_more = 1;
+    presented.unreadable = vec!["names: what is wrong with them".into()];
+    record.presented = Some(Box::new(presented));
     record.negotiated =
         Some(Negotiated { version: 0x0304, suite: 0x1301, group: Some(0x1d), resumed: false });
     record.handshake = Some(Duration::from_micros(1));
@@ -203,7 +241,7 @@ fn operations_shows_the_log_line_as_it_is_written() {
     let example: Value = serde_json::from_str(&example).expect("the example is JSON");
 
     let mut expected = keys(&written);
-    expected.retain(|key| key != "refusal");
+    expected.retain(|key| key != "refusal" && key != "presented");
     assert_eq!(keys(&example), expected, "the example has the fields in their order");
     let of_identity = keys(&written["identity"]);
     for key in keys(&example["identity"]) {
@@ -212,7 +250,9 @@ fn operations_shows_the_log_line_as_it_is_written() {
 
     let listed = first_cells(&section(OPERATIONS, "## The log"));
     let of_identity = of_identity.iter().map(|key| format!("identity.{key}"));
-    for key in keys(&written).into_iter().chain(of_identity) {
+    let of_presented = keys(&written["presented"]);
+    let of_presented = of_presented.iter().map(|key| format!("presented.{key}"));
+    for key in keys(&written).into_iter().chain(of_identity).chain(of_presented) {
         assert!(listed.contains(&key), "{OPERATIONS} does not explain {key}");
     }
 }
@@ -229,7 +269,7 @@ fn configuration_examples_keep_to_the_schema() {
 #[test]
 fn command_lines_of_the_pages_are_understood() {
     let mut count = 0;
-    for path in ["README.md", OPERATIONS, "CONTRIBUTING.md"] {
+    for path in ["README.md", OPERATIONS, REFUSALS, "docs/probe.md", "CONTRIBUTING.md"] {
         let text = blocks(path, "sh").concat().replace("\\\n", " ");
         for line in text.lines() {
             let line = line.split('#').next().unwrap_or_default().trim().trim_end_matches('&');

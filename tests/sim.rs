@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Mutex;
 use std::thread;
+use std::time::{Duration, Instant};
 
+use ringfort::limits::{LEASE_SWEEP_MS_MAX, LEASES_PER_SLICE_MAX};
 use ringfort::planted::Bug;
 use ringfort::sim::faults::Fault;
 use ringfort::sim::run::{Outcome, quiet, run, run_all};
+use ringfort::sim::world::crowd::crowd;
 
 /// The seeds of an everyday run: from 1 to this.
 const SEEDS: u64 = 200;
@@ -79,7 +82,8 @@ fn every_seed_holds_and_together_they_reach_every_fault_and_every_reason() {
     // tests/docs.rs proves that the page has every reason.
     let reasons = rows(include_str!("../docs/operations.md"), "## Why a connection ended");
     let reasons = reasons.iter().map(|row| row[0].as_str());
-    let wanted = Fault::ALL.iter().map(|fault| fault.as_str()).chain(reasons);
+    let sessions = ["session_resumed", "session_declined", "verdict_known"];
+    let wanted = Fault::ALL.iter().map(|fault| fault.as_str()).chain(reasons).chain(sessions);
     let missed: Vec<&str> = wanted.filter(|mark| !marks.contains_key(mark)).collect();
     assert!(missed.is_empty(), "no seed from 1 to {SEEDS} reaches {missed:?}");
 }
@@ -115,6 +119,17 @@ fn every_deliberate_bug_is_caught_by_its_seed() {
         let failure = broken.failure().unwrap_or_default();
         assert!(failure.contains(notice), "seed {seed} with {}: {failure:?}", bug.as_str());
     }
+}
+
+#[test]
+fn of_200_000_clients_those_that_are_revoked_are_ended_within_a_second_in_slices() {
+    let began = Instant::now();
+    let crowd = crowd(200_000);
+    println!("{crowd:?} in {:?} of real time", began.elapsed());
+    assert_eq!((crowd.revoked, crowd.ended, crowd.wronged), (20_000, 20_000, 0));
+    assert!(crowd.took <= Duration::from_millis(LEASE_SWEEP_MS_MAX), "{crowd:?}");
+    assert!(crowd.judged >= 200_000, "{crowd:?}");
+    assert!((1..=LEASES_PER_SLICE_MAX).contains(&crowd.slice_max), "{crowd:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +16,15 @@ use ringfort::config::resolve::{Context, FileSource, resolve};
 use ringfort::config::snapshot::{Cluster, Listener, Snapshot, Target};
 use ringfort::limits::{
     BACKLOG_MAX, CONFIG_BYTES_MAX, CONFIG_ERRORS_MAX, CONNECTIONS_MAX, CPUS_MAX,
-    DRAIN_TIMEOUT_MS_MAX, ENDPOINTS_MAX, FDS_PER_CONNECTION, LISTENERS_MAX, NAME_BYTES_MAX,
-    NAPI_BUSY_POLL_US_MAX, RECV_BUFFERS_MIN, RESOLVE_INTERVAL_MS_MAX, RESOLVE_INTERVAL_MS_MIN,
-    RING_ENTRIES_MAX, RING_ENTRIES_MIN, SETUP_TIMEOUT_MS_MAX, SOCKET_BUFFER_BYTES_MAX,
-    SOCKET_BUFFER_BYTES_MIN, SQPOLL_IDLE_MS_MAX, TIMEOUT_MS_MAX, UNIX_PATH_BYTES_MAX,
-    UPSTREAMS_MAX, WORKERS_MAX, WORKERS_MIN,
+    DRAIN_TIMEOUT_MS_MAX, ENDPOINTS_MAX, FDS_PER_CONNECTION, HANDSHAKE_QUEUE_MS_MAX,
+    HANDSHAKES_MAX, LISTENERS_MAX, NAME_BYTES_MAX, NAPI_BUSY_POLL_US_MAX, RECV_BUFFERS_MIN,
+    RESOLVE_INTERVAL_MS_MAX, RESOLVE_INTERVAL_MS_MIN, RING_ENTRIES_MAX, RING_ENTRIES_MIN,
+    SESSION_AGE_MAX_S_MAX, SESSION_TICKETS_MAX, SETUP_TIMEOUT_MS_MAX, SOCKET_BUFFER_BYTES_MAX,
+    SOCKET_BUFFER_BYTES_MIN, SQPOLL_IDLE_MS_MAX, TICKET_SECRET_BYTES_MIN, TIMEOUT_MS_MAX,
+    UNIX_PATH_BYTES_MAX, UPSTREAMS_MAX, WORKERS_MAX, WORKERS_MIN,
 };
-use ringfort::tls::server::KeyLogWriter;
+use ringfort::tls::server::{Hooks, KeyLogWriter};
+use ringfort::trust::tickets::TicketSecret;
 use rustls::KeyLog;
 
 use crate::pki::{NOW_UNIX_S, pki};
@@ -61,8 +63,14 @@ pub fn config(data: &[u8]) {
 
 fn read(text: &str, files: &Files<'_>) -> Result<Snapshot, Vec<ConfigError>> {
     let model: Model = model::parse(text, "r.toml").map_err(|error| vec![error])?;
-    let context =
-        Context { files, now_unix_s: NOW_UNIX_S, fds_max: FDS_MAX, cpus: 4, observer: None };
+    let context = Context {
+        files,
+        now_unix_s: NOW_UNIX_S,
+        fds_max: FDS_MAX,
+        cpus: 4,
+        observer: None,
+        ticket_secret: TicketSecret::new(&[0; TICKET_SECRET_BYTES_MIN]).expect("long enough"),
+    };
     resolve(&model, &context)
 }
 
@@ -88,6 +96,15 @@ impl FileSource for Files<'_> {
         };
         assert!(bytes.len() <= bytes_max || path == Path::new("fuzz.pem"));
         Ok(bytes)
+    }
+
+    fn list(&self, path: &Path) -> Result<Option<Vec<PathBuf>>, io::Error> {
+        Ok(match path.to_str().unwrap_or_default() {
+            "folder" => Some(["clients.pem", "fuzz.pem", "server.key"].map(PathBuf::from).into()),
+            "empty" => Some(Vec::new()),
+            "crowded" => return Err(io::ErrorKind::FileTooLarge.into()),
+            _ => None,
+        })
     }
 
     fn key_log(&self, path: &Path) -> Result<Arc<dyn KeyLog>, io::Error> {
@@ -156,7 +173,9 @@ fn summary(snapshot: &Snapshot) -> String {
         .listeners
         .iter()
         .map(|it| {
-            format!("{} {} {:?} {:?} {}", it.name, it.address, it.socket, it.rules, it.cluster)
+            // Its hash stands for mode, anchors, bounds and rules.
+            let hash = it.scopes.default.hash();
+            format!("{} {} {:?} {hash:?} {}", it.name, it.address, it.socket, it.cluster)
         })
         .collect();
     format!("{:?} {:?} {:?} {listeners:?}", snapshot.clusters, snapshot.limits, snapshot.ring)
@@ -176,6 +195,10 @@ fn check_snapshot(snapshot: &Snapshot) {
     assert!((1..=limits.connections_max).contains(&limits.connections_per_worker_max));
     let per_source = limits.connections_per_source_max;
     assert!(per_source.is_none_or(|most| (1..=limits.connections_max).contains(&most)));
+    let per_worker = limits.handshakes_per_worker_max;
+    assert!((1..=HANDSHAKES_MAX).contains(&per_worker));
+    assert!((1..=per_worker).contains(&limits.handshakes_per_source_max));
+    assert!(limits.handshake_queue <= Duration::from_millis(HANDSHAKE_QUEUE_MS_MAX));
     let ring = &snapshot.ring;
     assert!((RING_ENTRIES_MIN..=RING_ENTRIES_MAX).contains(&ring.entries));
     assert!(ring.recv_buffers.is_power_of_two() && ring.recv_buffers >= RECV_BUFFERS_MIN);
@@ -217,7 +240,9 @@ fn check_listener(listener: &Listener, clusters: usize) {
     assert!(socket.send_buffer_bytes.is_none_or(|bytes| buffer.contains(&bytes)));
     assert!(socket.recv_buffer_bytes.is_none_or(|bytes| buffer.contains(&bytes)));
     assert!(socket.keepalive.is_none_or(|silence| silence.as_secs() > 0));
-    assert!(!listener.tls.configs().is_empty(), "a certificate");
+    assert!(listener.tls.config(0, Hooks::none()).is_ok(), "a certificate");
+    assert!((1..=SESSION_AGE_MAX_S_MAX).contains(&listener.sessions.age_max_s));
+    assert!(listener.sessions.tickets <= SESSION_TICKETS_MAX as usize);
 }
 
 fn check_cluster(cluster: &Cluster) {

@@ -70,9 +70,15 @@ where
     tlv(SEQUENCE, &rdns.concat())
 }
 
-/// A certificate of version 3 (RFC 5280, 4.1) with an Ed25519 key and a signature of zeros.
+/// A certificate of version 3 (RFC 5280, 4.1) with an Ed25519 key of zeros, and so the
+/// signature.
 pub(crate) fn certificate(parts: &Parts<'_>) -> Vec<u8> {
-    let bits = |count: usize| tlv(BIT_STRING, &vec![0; 1 + count]);
+    certificate_with_key(parts, &[0; 32])
+}
+
+/// The same with this key.
+pub(crate) fn certificate_with_key(parts: &Parts<'_>, key: &[u8]) -> Vec<u8> {
+    let bits = |bytes: &[u8]| tlv(BIT_STRING, &[&[0], bytes].concat());
     let extensions = parts.names.map(|names| {
         let extension = [SUBJECT_ALT_NAME.to_vec(), tlv(OCTET_STRING, names)].concat();
         tlv(0xa3, &tlv(SEQUENCE, &tlv(SEQUENCE, &extension)))
@@ -84,8 +90,8 @@ pub(crate) fn certificate(parts: &Parts<'_>) -> Vec<u8> {
         parts.issuer.to_vec(),
         VALIDITY.to_vec(),
         parts.subject.to_vec(),
-        tlv(SEQUENCE, &[ED25519.to_vec(), bits(32)].concat()),
+        tlv(SEQUENCE, &[ED25519.to_vec(), bits(key)].concat()),
         extensions.unwrap_or_default(),
     ];
-    tlv(SEQUENCE, &[tlv(SEQUENCE, &body.concat()), ED25519.to_vec(), bits(64)].concat())
+    tlv(SEQUENCE, &[tlv(SEQUENCE, &body.concat()), ED25519.to_vec(), bits(&[0; 64])].concat())
 }

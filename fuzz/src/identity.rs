@@ -2,10 +2,14 @@
 //! x509-parser's full reading of the same certificate.
 
 use arbitrary::{Arbitrary, Unstructured};
-use ringfort::identity::{Identity, IdentityError, Pattern, SpiffeId};
-use ringfort::limits::{
-    DNS_NAME_BYTES_MAX, IDENTITY_BYTES_MAX, IDENTITY_NAMES_MAX, SERIAL_BYTES_MAX,
+use ringfort::identity::{
+    Candidate, Identity, IdentityError, Pattern, Presented, SpiffeId, nearest,
 };
+use ringfort::limits::{
+    DETAIL_BYTES_MAX, DNS_NAME_BYTES_MAX, IDENTITY_BYTES_MAX, IDENTITY_NAMES_MAX,
+    PRESENTED_LINE_BYTES_MAX, PRESENTED_NAMES_MAX, SERIAL_BYTES_MAX,
+};
+use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
@@ -98,6 +102,7 @@ fn name_of(attributes: &[Attribute]) -> Vec<u8> {
 }
 
 fn check(certificate: &[u8]) {
+    check_presented(certificate);
     let read = Identity::from_der(certificate);
     assert!(read == Identity::from_der(certificate), "the same bytes, another answer");
     let identity = match read {
@@ -111,6 +116,37 @@ fn check(certificate: &[u8]) {
     if let Ok((_, theirs)) = X509Certificate::from_der(certificate) {
         check_against(&identity, &theirs);
     }
+}
+
+/// What the log would show of it, had it been refused, and why it would not lead to itself.
+fn check_presented(certificate: &[u8]) {
+    let printable = |text: &str| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    let chain = [CertificateDer::from(certificate), CertificateDer::from(certificate)];
+    let shown = Presented::of(&chain);
+    let fields = [
+        &shown.subject,
+        &shown.issuer,
+        &shown.serial,
+        &shown.subject_key_id,
+        &shown.authority_key_id,
+        &shown.key,
+        &shown.signature,
+    ];
+    let lists = shown.names.iter().chain(&shown.unreadable);
+    let texts: Vec<&str> = fields.into_iter().flatten().chain(lists).map(|it| &**it).collect();
+    assert!(texts.iter().all(|text| printable(text)), "{texts:?}");
+    let bytes: usize = texts.iter().map(|text| text.len()).sum();
+    assert!(bytes <= PRESENTED_LINE_BYTES_MAX && shown.names.len() <= PRESENTED_NAMES_MAX);
+
+    let parsed = X509Certificate::from_der(certificate);
+    let anchor = parsed.as_ref().ok().map(|(_, anchor)| Candidate {
+        subject: anchor.subject.as_raw(),
+        spki: anchor.subject_pki.raw,
+        key_id: None,
+        label: "itself",
+    });
+    let hint = nearest(&chain, anchor.as_slice()).map(|hint| hint.to_string());
+    assert!(hint.is_none_or(|hint| printable(&hint) && hint.len() <= DETAIL_BYTES_MAX));
 }
 
 fn check_bounds(identity: &Identity) {

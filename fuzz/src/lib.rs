@@ -7,6 +7,7 @@
 
 mod bufring;
 mod config;
+mod crl;
 mod der;
 mod hello;
 mod identity;
@@ -16,22 +17,25 @@ mod peer;
 mod pki;
 mod seal;
 mod session;
+mod tickets;
 mod timer;
 
 pub use bufring::bufring;
 pub use config::config;
+pub use crl::crl;
 pub use hello::hello;
 pub use identity::identity;
 pub use ops::ops;
 pub use patterns::patterns;
 pub use session::session;
+pub use tickets::tickets;
 pub use timer::timer;
 
 /// Calls a macro with the name of each harness, so that no list of them can fall behind.
 #[macro_export]
 macro_rules! for_each_harness {
     ($callback:ident) => {
-        $callback! { hello session config identity patterns timer ops bufring }
+        $callback! { hello session config identity crl patterns timer ops bufring tickets }
     };
 }
 

@@ -5,12 +5,16 @@
 
 use std::sync::{Arc, LazyLock};
 
-use ringfort::identity::KeyType;
+use ringfort::metrics::counter::WorkerCounters;
+use ringfort::policy::Rules;
 use ringfort::sim::crypto::{self, Clock};
 use ringfort::sim::pki::{Client, Credentials, Pki, Verdict, server_name};
 use ringfort::tls::server::{Certificate, ListenerTls, ListenerTlsOptions};
 use ringfort::tls::session::Session;
-use ringfort::trust::verify::{ClientAuth, ClientVerifier, KeyRules};
+use ringfort::trust::scope::{Scope, ScopeOptions};
+use ringfort::trust::store::SessionStore;
+use ringfort::trust::verify::{Anchors, ClientAuth, ClientVerifier, VerifierOptions};
+use ringfort::trust::visit::{self, Desk, SessionRules, Visit};
 use rustls::client::{
     ClientConnectionData, ClientSessionStore, Resumption, Tls12ClientSessionValue,
     Tls13ClientSessionValue, UnbufferedClientConnection,
@@ -30,6 +34,9 @@ use crate::seal::Keys;
 
 /// What the random numbers of every handshake follow from.
 const SEED: u64 = 0x72_66;
+
+/// Verdicts that the server keeps: none that an earlier input could have left.
+const VERDICTS: usize = 1;
 
 /// What the ends agree on.
 #[derive(Clone, Copy, Debug)]
@@ -82,21 +89,31 @@ fn server_config(
     provider: &Arc<CryptoProvider>,
 ) -> Arc<ServerConfig> {
     let pki = Pki::new();
-    let keys = KeyRules { types: KeyType::ALL.to_vec(), rsa_bits_min: 2048 };
-    let roots = Arc::clone(pki.anchors());
-    let verifier = ClientVerifier::new(roots, ClientAuth::Require, 6, keys, Arc::clone(provider));
+    let anchors = Anchors::new(pki.anchors());
+    let options = VerifierOptions::new(anchors, ClientAuth::Require, Arc::clone(provider));
+    let verifier = ClientVerifier::new(options).expect("a verifier");
     let Credentials { chain, key } = pki.server().clone();
     let certificate = Certificate::new(chain, key.into(), provider);
     let options = ListenerTlsOptions {
         provider: Arc::clone(provider),
         versions: versions.to_vec(),
-        verifier: Arc::new(verifier.expect("a verifier")),
         alpn: vec![b"one".to_vec()],
         key_log: None,
         time: Some(clock()),
     };
-    let tls = ListenerTls::new(&[certificate.expect("a certificate")], &options);
-    Arc::clone(&tls.expect("a configuration").configs()[0])
+    let tls = ListenerTls::new(&[certificate.expect("a certificate")], options);
+    let tls = tls.expect("a configuration");
+    let scope = Scope::new(ScopeOptions {
+        name: "fuzz".into(),
+        verifier: Some(Arc::new(verifier)),
+        rules: Rules::unrestricted(),
+        revocation: Arc::default(),
+    });
+    let sessions = SessionRules { mode: visit::Resumption::Off, age_max_s: 1, tickets: 0 };
+    let desk = Desk::new(VERDICTS, Arc::new(SessionStore::new(0)), WorkerCounters::new());
+    let random = provider.secure_random;
+    let visit = Visit::new(Arc::new(scope), sessions, desk, Arc::clone(tls.time()), random);
+    Arc::new(tls.config(0, visit.hooks()).expect("a configuration"))
 }
 
 fn plain_server_config(

@@ -38,7 +38,7 @@ pub fn run(args: &CheckArgs) -> ExitCode {
 }
 
 fn report(args: &CheckArgs, out: &mut impl Write, err: &mut impl Write) -> io::Result<bool> {
-    let Loaded { snapshot, warnings } = match args.run.load() {
+    let Loaded { snapshot, warnings, .. } = match args.run.load() {
         Ok(loaded) => loaded,
         Err(errors) => return refuse(&errors, err),
     };

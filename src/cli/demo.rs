@@ -217,7 +217,7 @@ fn load(flags: &RunArgs, journal: &Arc<Journal>) -> Result<Snapshot, DemoError> 
     let drain_timeout_ms = i64::try_from(DEMO_DRAIN_TIMEOUT_MS).unwrap_or(i64::MAX);
     model.drain_timeout_ms = Some(Spanned::new(0..0, drain_timeout_ms));
     let loaded = load::load_model_observed(&model, Some(Arc::clone(journal) as _));
-    let Loaded { snapshot, warnings } = loaded.map_err(DemoError::Config)?;
+    let Loaded { snapshot, warnings, .. } = loaded.map_err(DemoError::Config)?;
     for warning in &warnings {
         eprintln!("warning: {warning}");
     }
@@ -307,7 +307,7 @@ fn serve(gateway: Gateway, signals: &mut Signals, log: &mut LogReader) -> Result
     thread::scope(|scope| {
         let follower = thread::Builder::new().name(String::from("follower"));
         follower.spawn_scoped(scope, follow).map_err(DemoError::Resources)?;
-        let ended = signals::supervise(gateway, signals).map_err(DemoError::Resources);
+        let ended = signals::supervise(gateway, signals, None).map_err(DemoError::Resources);
         is_over.store(true, Ordering::Relaxed);
         ended
     })

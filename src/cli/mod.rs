@@ -3,7 +3,9 @@
 pub mod bench;
 pub mod check;
 pub mod demo;
+pub mod explain;
 pub mod pki;
+pub mod probe;
 pub mod run;
 pub mod timeline;
 
@@ -27,6 +29,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Show one mutual-TLS request through a gateway of its own, then serve for you to try
     Demo(demo::DemoArgs),
+    /// Tell what the gateway would do with a client's certificate, and why, without running it
+    Explain(explain::ExplainArgs),
+    /// Connect to any TLS server and tell what it does: handshake, chain, client certificates
+    Probe(probe::ProbeArgs),
     /// Issue certificates for trials and tests
     Pki(pki::PkiArgs),
     /// Measure what parts of the gateway cost on this machine
@@ -40,6 +46,8 @@ impl Cli {
             Command::Run(args) => run::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Demo(args) => demo::run(&args),
+            Command::Explain(args) => explain::run(&args),
+            Command::Probe(args) => probe::run(&args),
             Command::Bench(args) => bench::run(&args),
             Command::Pki(args) => match pki::run(&args) {
                 Ok(()) => ExitCode::SUCCESS,

@@ -1,7 +1,8 @@
 //! `ringfort pki`: certificates for trials and tests.
 //!
 //! Not a certification authority to run a service on: keys lie unencrypted in files, and nothing
-//! is recorded or revoked. The library part is [`Authority`]; this file is the command line.
+//! is recorded, neither what was issued nor what was revoked. The library part is [`Authority`];
+//! this file is the command line.
 
 mod authority;
 mod output;
@@ -15,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 pub use authority::{Authority, IssueError, Issued, KeyChoice, Names, Profile, Validity};
 pub use output::Written;
@@ -24,6 +27,7 @@ use crate::limits::PEM_BYTES_MAX;
 
 const CA_DAYS_DEFAULT: u32 = 3650;
 const LEAF_DAYS_DEFAULT: u32 = 90;
+const CRL_DAYS_DEFAULT: u32 = 7;
 
 /// Make certificates for trials and tests.
 #[derive(Clone, Debug, Args)]
@@ -34,6 +38,14 @@ pub struct PkiArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 enum PkiCommand {
+    #[command(flatten)]
+    Issue(IssueCommand),
+    /// Make a certificate revocation list.
+    Crl(CrlArgs),
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum IssueCommand {
     /// Make a root authority.
     Ca(CaArgs),
     /// Make an authority below another one.
@@ -86,6 +98,28 @@ struct ClientArgs {
     ip: Vec<IpAddr>,
     #[command(flatten)]
     output: OutputArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+struct CrlArgs {
+    #[command(flatten)]
+    issuer: IssuerArgs,
+    /// The certificates to revoke: the first of each file. Each list has to name all of them, for
+    /// earlier ones are not recorded.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    revoke: Vec<PathBuf>,
+    /// The name of the file NAME.crl.
+    #[arg(long)]
+    name: String,
+    /// The directory to write into. It is made where it does not exist.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+    /// Days until the next list is due: 7 by default.
+    #[arg(long, value_name = "DAYS", default_value_t = CRL_DAYS_DEFAULT, hide_default_value = true)]
+    days: u32,
+    /// Replace NAME.crl where it exists.
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -147,6 +181,13 @@ pub enum PkiError {
         /// What is wrong with it.
         source: IssueError,
     },
+    /// The certificate of this file cannot be revoked.
+    Revoke {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: IssueError,
+    },
     /// The certificate that was asked for cannot be issued.
     Issue(IssueError),
     /// A file exists and `--force` was not given.
@@ -168,30 +209,42 @@ pub enum PkiError {
 ///
 /// A [`PkiError`]; no new file remains then.
 pub fn run(args: &PkiArgs) -> Result<(), PkiError> {
-    let written = execute(args, SystemTime::now())?;
+    let now = SystemTime::now();
+    let written = match &args.command {
+        PkiCommand::Issue(command) => execute(command, now)?,
+        PkiCommand::Crl(args) => {
+            let list = args.execute(now)?;
+            eprintln!(
+                "wrote {}\nIt revokes {} certificates, and no others: name all of them each time.",
+                list.display(),
+                args.revoke.len()
+            );
+            return Ok(());
+        }
+    };
     eprintln!(
         "wrote {} and {}\nThese are for tests and trials: the key is not encrypted, and nothing \
-         here can be revoked. Do not run a service on them.",
+         is recorded. Do not run a service on them.",
         written.certificates.display(),
         written.key.display()
     );
     Ok(())
 }
 
-fn execute(args: &PkiArgs, now: SystemTime) -> Result<Written, PkiError> {
-    match &args.command {
-        PkiCommand::Ca(args) => {
+fn execute(command: &IssueCommand, now: SystemTime) -> Result<Written, PkiError> {
+    match command {
+        IssueCommand::Ca(args) => {
             let profile = args.output.profile(now, CA_DAYS_DEFAULT)?;
             let made = Authority::root(&profile).map_err(PkiError::Issue)?;
             args.output.write(&made.chain_pem(), &made.key_pem())
         }
-        PkiCommand::Intermediate(args) => {
+        IssueCommand::Intermediate(args) => {
             let profile = args.output.profile(now, CA_DAYS_DEFAULT)?;
             let made = args.issuer.read()?.intermediate(&profile);
             let made = made.map_err(|source| args.issuer.blame(source))?;
             args.output.write(&made.chain_pem(), &made.key_pem())
         }
-        PkiCommand::Server(args) => {
+        IssueCommand::Server(args) => {
             let profile = args.output.profile(now, LEAF_DAYS_DEFAULT)?;
             let names = Names {
                 dns: args.names.dns.clone(),
@@ -202,7 +255,7 @@ fn execute(args: &PkiArgs, now: SystemTime) -> Result<Written, PkiError> {
             let made = made.map_err(|source| args.issuer.blame(source))?;
             args.output.write(&made.chain_pem(), &made.key_pem())
         }
-        PkiCommand::Client(args) => {
+        IssueCommand::Client(args) => {
             let profile = args.output.profile(now, LEAF_DAYS_DEFAULT)?;
             let names = Names {
                 spiffe: args.spiffe.clone(),
@@ -219,11 +272,7 @@ fn execute(args: &PkiArgs, now: SystemTime) -> Result<Written, PkiError> {
 
 impl OutputArgs {
     fn profile(&self, now: SystemTime, days_default: u32) -> Result<Profile, PkiError> {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-        let starts_well = self.name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
-        if !starts_well || !self.name.bytes().all(allowed) {
-            return Err(PkiError::FileName(self.name.clone()));
-        }
+        check_file_name(&self.name)?;
         let days = self.days.unwrap_or(days_default);
         Ok(Profile {
             common_name: self.name.clone(),
@@ -234,6 +283,38 @@ impl OutputArgs {
 
     fn write(&self, certificates_pem: &str, key_pem: &str) -> Result<Written, PkiError> {
         output::write_pair(&self.out, &self.name, certificates_pem, key_pem, self.force)
+    }
+}
+
+fn check_file_name(name: &str) -> Result<(), PkiError> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    let starts_well = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    if starts_well && name.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err(PkiError::FileName(name.to_owned()))
+}
+
+impl CrlArgs {
+    fn execute(&self, now: SystemTime) -> Result<PathBuf, PkiError> {
+        check_file_name(&self.name)?;
+        let authority = self.issuer.read()?;
+        let mut revoked = Vec::new();
+        for path in &self.revoke {
+            let certificate = CertificateDer::from_pem_slice(&read(path)?);
+            let certificate = certificate.map_err(|_| self.blame(path, IssueError::NoCertificate));
+            revoked.push(certificate?);
+        }
+        let list = authority.revocation_list(&revoked, now, self.days);
+        let list = list.map_err(|source| match source {
+            IssueError::NotIssued(index) => self.blame(&self.revoke[index], source),
+            source => self.issuer.blame(source),
+        })?;
+        output::write_one(&self.out, &format!("{}.crl", self.name), &pem::list(&list), self.force)
+    }
+
+    fn blame(&self, path: &Path, source: IssueError) -> PkiError {
+        PkiError::Revoke { path: path.to_owned(), source }
     }
 }
 
@@ -251,6 +332,7 @@ impl IssuerArgs {
             | IssueError::NotAnAuthority
             | IssueError::PathLength
             | IssueError::IssuerName
+            | IssueError::MayNotRevoke
             | IssueError::IssuerExpired => &self.ca,
             _ => return PkiError::Issue(source),
         };
@@ -279,7 +361,9 @@ impl fmt::Display for PkiError {
                  with a letter or digit, such as client-1"
             ),
             Self::Read { path, source } => write!(f, "{}: cannot read: {source}", path.display()),
-            Self::Issuer { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::Issuer { path, source } | Self::Revoke { path, source } => {
+                write!(f, "{}: {source}", path.display())
+            }
             Self::Issue(source) => write!(f, "{source}"),
             Self::Exists(path) => write!(
                 f,
@@ -300,7 +384,9 @@ impl std::error::Error for PkiError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Read { source, .. } | Self::Write { source, .. } => Some(source),
-            Self::Issuer { source, .. } | Self::Issue(source) => Some(source),
+            Self::Issuer { source, .. } | Self::Revoke { source, .. } | Self::Issue(source) => {
+                Some(source)
+            }
             Self::FileName(_) | Self::Exists(_) | Self::NotAFile(_) => None,
         }
     }

@@ -6,15 +6,17 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
+use signal_hook::iterator::Signals;
 use toml::Spanned;
 
 use crate::config::error::{ConfigError, Source};
 use crate::config::model::{Certificate, Listener, Log, Model, OneOrMore, Text, Texts, Upstream};
-use crate::config::snapshot::Snapshot;
-use crate::control::load::{self, Loaded};
+use crate::control::load::{self, Configuration, Loaded};
+use crate::control::reload::Reloader;
 use crate::control::signals::{self, Ended};
 use crate::control::supervisor::{Gateway, StartError};
 
@@ -30,7 +32,8 @@ pub struct RunArgs {
         value_name = "FILE",
         required_unless_present_all = ["listen", "to", "cert", "key"],
         conflicts_with_all = [
-            "listen", "to", "cert", "key", "client_ca", "client_auth", "allow", "deny", "crypto",
+            "listen", "to", "cert", "key", "client_ca", "client_auth", "allow", "deny", "crl",
+            "resumption", "ticket_secret", "crypto",
             "workers", "cpus", "log",
         ]
     )]
@@ -72,6 +75,18 @@ pub struct RunArgs {
     #[arg(long, value_name = "PATTERN")]
     pub deny: Vec<String>,
 
+    /// Lists of revoked client certificates (PEM or DER), or folders of them; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub crl: Vec<String>,
+
+    /// Whether and where TLS sessions are kept: cache, tickets or off [default: off]
+    #[arg(long, value_name = "MODE")]
+    pub resumption: Option<String>,
+
+    /// The secret that gateways share to resume each other's sessions; with --resumption tickets
+    #[arg(long, value_name = "FILE")]
+    pub ticket_secret: Option<String>,
+
     /// Crypto backend: aws-lc-rs, ring, graviola, openssl, rustcrypto or fips, as far as compiled
     /// in [default: aws-lc-rs]
     #[arg(long, value_name = "BACKEND")]
@@ -92,25 +107,31 @@ pub struct RunArgs {
 
 /// Runs the gateway until a signal ends it; the exit status tells how it ended.
 pub fn run(args: &RunArgs) -> ExitCode {
-    let Loaded { snapshot, warnings } = match args.load() {
+    let mut signals = match signals::catch_requests() {
+        Ok(signals) => signals,
+        Err(error) => return fail(&StartError::Resources(error)),
+    };
+    let loaded = match args.load() {
         Ok(loaded) => loaded,
         Err(errors) => return refuse(&errors),
     };
-    for warning in &warnings {
+    for warning in &loaded.warnings {
         say(&format!("warning: {warning}"));
     }
-    let probes = snapshot.listeners.iter().map(|listener| load::probe_address(listener));
+    let probes = loaded.snapshot.listeners.iter().map(|listener| load::probe_address(listener));
     let taken: Vec<ConfigError> = probes.filter_map(Result::err).collect();
     if !taken.is_empty() {
         return refuse(&taken);
     }
-    match start(snapshot) {
+    match start(args.configuration(), loaded, &mut signals) {
         Ok(ended) => ExitCode::from(ended.exit_status()),
-        Err(error) => {
-            say(&format!("error: {error}"));
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&error),
     }
+}
+
+fn fail(error: &StartError) -> ExitCode {
+    say(&format!("error: {error}"));
+    ExitCode::FAILURE
 }
 
 /// A standard error that is closed must not stop a gateway, as `eprintln!` would.
@@ -125,10 +146,14 @@ fn refuse(errors: &[ConfigError]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn start(snapshot: Snapshot) -> Result<Ended, StartError> {
+fn start(
+    configuration: Configuration,
+    loaded: Loaded,
+    signals: &mut Signals,
+) -> Result<Ended, StartError> {
     // Before the workers: a signal that comes while they start must not be missed.
-    let mut signals = signals::catch().map_err(StartError::Resources)?;
-    let mut gateway = Gateway::start(snapshot)?;
+    signals::catch_ends(signals).map_err(StartError::Resources)?;
+    let mut gateway = Gateway::start(loaded.snapshot)?;
     let listeners = gateway.snapshot().listeners.iter().zip(gateway.addresses());
     let listening: Vec<_> = listeners
         .map(|(listener, address)| {
@@ -144,7 +169,10 @@ fn start(snapshot: Snapshot) -> Result<Ended, StartError> {
         "connections_max": gateway.snapshot().limits.connections_max,
     });
     gateway.log().event("start", &started);
-    signals::supervise(gateway, &mut signals).map_err(StartError::Resources)
+    let in_force = Arc::clone(gateway.snapshot());
+    let reloader = Reloader::start(configuration, loaded.inputs, in_force);
+    let reloader = reloader.map_err(StartError::Resources)?;
+    signals::supervise(gateway, signals, Some(reloader)).map_err(StartError::Resources)
 }
 
 impl RunArgs {
@@ -166,7 +194,24 @@ impl RunArgs {
     ///
     /// Everything that is wrong.
     pub fn load(&self) -> Result<Loaded, Vec<ConfigError>> {
-        load::load_model(&self.model().map_err(|error| vec![error])?)
+        load::load(&self.configuration())
+    }
+
+    /// The same without asking for the addresses of upstreams.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong.
+    pub fn load_unresolved(&self) -> Result<Loaded, Vec<ConfigError>> {
+        load::load_unresolved(&self.configuration())
+    }
+
+    /// What is read again at a reload.
+    fn configuration(&self) -> Configuration {
+        match &self.config {
+            Some(path) => Configuration::File(path.clone()),
+            None => Configuration::Flags(Box::new(self.model_of_flags())),
+        }
     }
 
     fn model_of_flags(&self) -> Model {
@@ -180,6 +225,10 @@ impl RunArgs {
                 .map(|files| Spanned::new(files.span(), OneOrMore::More(files.into_inner()))),
             allow: texts(&mut source, "--allow", &self.allow),
             deny: texts(&mut source, "--deny", &self.deny),
+            client_crl: texts(&mut source, "--crl", &self.crl)
+                .map(|files| Spanned::new(files.span(), OneOrMore::More(files.into_inner()))),
+            resumption: text(&mut source, "--resumption", self.resumption.as_ref()),
+            ticket_secret: text(&mut source, "--ticket-secret", self.ticket_secret.as_ref()),
             crypto: text(&mut source, "--crypto", self.crypto.as_ref()),
             certificate: vec![Spanned::new(
                 source.flag("--cert"),
@@ -258,6 +307,9 @@ mod tests {
             "--client-auth off",
             "--allow any",
             "--deny any",
+            "--crl c",
+            "--resumption off",
+            "--ticket-secret t",
             "--crypto ring",
             "--workers 1",
             "--cpus 0",
@@ -274,6 +326,7 @@ mod tests {
             "--listen :8443 --to 127.0.0.1:9000 --to b:1 --cert c.pem --key k.pem \
              --client-ca ca1.pem --client-ca ca2.pem --client-auth optional --allow any \
              --allow dns:a.test --deny dns:b.test --deny email:*@c --crypto ring --workers 3 \
+             --crl a.crl --crl b --resumption tickets --ticket-secret t \
              --cpus 0-3 --log off",
         )
         .and_then(|args| args.model().map_err(|_| clap::Error::new(clap::error::ErrorKind::Io)))
@@ -291,6 +344,10 @@ mod tests {
         assert_eq!(plain(&listener.client_auth).as_deref(), Some("optional"));
         assert_eq!(list(&listener.allow), ["any", "dns:a.test"]);
         assert_eq!(list(&listener.deny), ["dns:b.test", "email:*@c"]);
+        let crl = listener.client_crl.as_ref().expect("two files");
+        assert!(matches!(crl.get_ref(), OneOrMore::More(files) if files.len() == 2));
+        assert_eq!(plain(&listener.resumption).as_deref(), Some("tickets"));
+        assert_eq!(plain(&listener.ticket_secret).as_deref(), Some("t"));
         assert_eq!(plain(&listener.crypto).as_deref(), Some("ring"));
         assert_eq!(plain(&certificate.chain).as_deref(), Some("c.pem"));
         assert_eq!(plain(&certificate.key).as_deref(), Some("k.pem"));

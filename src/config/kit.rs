@@ -44,6 +44,16 @@ impl FileSource for MemoryFiles {
         Ok(bytes.clone())
     }
 
+    fn list(&self, path: &Path) -> Result<Option<Vec<PathBuf>>, io::Error> {
+        if path.starts_with("/crowded") {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let is_in = |file: &&PathBuf| file.parent() == Some(path);
+        let mut files: Vec<_> = self.0.keys().filter(is_in).cloned().collect();
+        files.sort();
+        Ok(Some(files).filter(|files| !files.is_empty()))
+    }
+
     fn key_log(&self, path: &Path) -> Result<Arc<dyn KeyLog>, io::Error> {
         if path.starts_with("/none") {
             return Err(io::ErrorKind::NotFound.into());

@@ -76,6 +76,12 @@ pub struct Limits {
     pub verdicts_per_worker_max: Option<Number>,
     /// Bytes of the sessions that are kept for `resumption = "cache"`.
     pub session_cache_bytes: Option<Number>,
+    /// Handshakes in progress on one worker.
+    pub handshakes_per_worker_max: Option<Number>,
+    /// Handshakes in progress of one source address on one worker.
+    pub handshakes_per_source_max: Option<Number>,
+    /// Milliseconds that a handshake waits for its place.
+    pub handshake_queue_ms: Option<Number>,
 }
 
 /// The table `[ring]`.
@@ -98,7 +104,10 @@ pub struct Ring {
 ///
 /// A listener has them, and each of its server names may have some of its own.
 macro_rules! with_client_keys {
-    ($(#[$about:meta])* pub struct $table:ident { $($(#[$doc:meta])* pub $key:ident: $kind:ty,)* }) => {
+    (
+        $(#[$about:meta])*
+        pub struct $table:ident { $($(#[$doc:meta])* pub $key:ident: $kind:ty,)* }
+    ) => {
         $(#[$about])*
         #[derive(Clone, Debug, Default, Deserialize)]
         #[serde(deny_unknown_fields)]

@@ -5,10 +5,12 @@
 //! and the file limit come in through [`Context`].
 
 mod address;
+mod authorities;
 pub mod bounds;
 mod client;
 mod crypto;
 mod errors;
+mod files;
 mod listener;
 mod pem;
 mod revocation;
@@ -24,14 +26,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::KeyLog;
+use rustls::pki_types::CertificateDer;
 
 use self::bounds::Bound;
 use self::errors::Errors;
-use super::error::{ConfigError, nearest};
+use super::error::{ConfigError, Place, nearest};
 use super::model::{Model, Number, Text, Texts};
 use super::snapshot::{Limits, LogTarget, RingOptions, Snapshot};
 use crate::limits::{
-    FDS_PER_CONNECTION, FDS_PER_WORKER, FDS_RESERVED, NAME_BYTES_MAX, WORKERS_MAX,
+    FDS_PER_CONNECTION, FDS_PER_WORKER, FDS_RESERVED, HANDSHAKES_PER_SOURCE_DIVISOR_DEFAULT,
+    NAME_BYTES_MAX, WORKERS_MAX,
 };
 use crate::trust::tickets::TicketSecret;
 use crate::trust::verify::VerifyObserver;
@@ -44,6 +48,15 @@ pub trait FileSource {
     ///
     /// Whatever reading it brings; `FileTooLarge` where it holds more than `bytes_max`.
     fn read(&self, path: &Path, bytes_max: usize) -> Result<Vec<u8>, io::Error>;
+
+    /// The files of a folder, in the order of their names; `None` where it is no folder. What has a
+    /// hidden name (`.x`) is left out, and so are folders within. Links are followed.
+    ///
+    /// # Errors
+    ///
+    /// Whatever reading it brings, a link that leads nowhere too; `FileTooLarge` where it has more
+    /// than `CA_DIRECTORY_FILES_MAX` files.
+    fn list(&self, path: &Path) -> Result<Option<Vec<PathBuf>>, io::Error>;
 
     /// A sink for TLS secrets that appends to the file.
     ///
@@ -81,6 +94,7 @@ pub fn resolve(model: &Model, context: &Context<'_>) -> Result<Snapshot, Vec<Con
     let listeners = resolver.listeners();
     let (workers, cpus) = resolver.workers_and_cpus();
     let snapshot = Snapshot {
+        epoch: 1,
         workers,
         cpus,
         drain_timeout: resolver.millis(model.drain_timeout_ms.as_ref(), &bounds::DRAIN_TIMEOUT_MS),
@@ -106,6 +120,18 @@ impl Complaint {
     fn new(found: impl Into<String>, expected: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { found: found.into(), expected: expected.into(), fix: fix.into() }
     }
+}
+
+/// The certificates of a PEM file that no key names, in its order; other sections are skipped.
+///
+/// # Errors
+///
+/// What is wrong with `bytes`, told of `file`.
+pub fn certificates(file: &str, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+    pem::certificates(bytes).map_err(|Complaint { found, expected, fix }| {
+        let place = Place::File(file.to_owned());
+        ConfigError { place, found, expected, fix }
+    })
 }
 
 struct Resolver<'a> {
@@ -206,20 +232,20 @@ impl Resolver<'_> {
                 connections_max
             }
         };
+        let all = (bounds::CONNECTIONS_MAX.key, connections_max);
+        let per_worker = limits.connections_per_worker_max.as_ref();
+        let per_source = limits.connections_per_source_max.as_ref();
+        let per_worker = self.share(per_worker, &bounds::CONNECTIONS_PER_WORKER_MAX, all);
+        let per_source = self.share(per_source, &bounds::CONNECTIONS_PER_SOURCE_MAX, all);
+        let [handshakes_per_worker_max, handshakes_per_source_max] = self.handshakes();
         Limits {
             connections_max,
-            connections_per_worker_max: self
-                .share(
-                    limits.connections_per_worker_max.as_ref(),
-                    &bounds::CONNECTIONS_PER_WORKER_MAX,
-                    connections_max,
-                )
-                .unwrap_or(connections_max),
-            connections_per_source_max: self.share(
-                limits.connections_per_source_max.as_ref(),
-                &bounds::CONNECTIONS_PER_SOURCE_MAX,
-                connections_max,
-            ),
+            connections_per_worker_max: per_worker.unwrap_or(connections_max),
+            connections_per_source_max: per_source,
+            handshakes_per_worker_max,
+            handshakes_per_source_max,
+            handshake_queue: self
+                .millis(limits.handshake_queue_ms.as_ref(), &bounds::HANDSHAKE_QUEUE_MS),
             verdicts_per_worker_max: self
                 .count(limits.verdicts_per_worker_max.as_ref(), &bounds::VERDICTS_PER_WORKER_MAX),
             session_cache_bytes: self
@@ -227,16 +253,33 @@ impl Resolver<'_> {
         }
     }
 
-    /// A number that cannot exceed `connections_max`.
-    fn share(&mut self, written: Option<&Number>, bound: &Bound, most: u32) -> Option<u32> {
+    /// Handshakes in progress of a worker, and of a source there.
+    fn handshakes(&mut self) -> [u32; 2] {
+        let limits = &self.model.limits;
+        let bound = &bounds::HANDSHAKES_PER_WORKER_MAX;
+        let per_worker = self.count(limits.handshakes_per_worker_max.as_ref(), bound);
+        let per_source = limits.handshakes_per_source_max.as_ref();
+        let all = (bound.key, per_worker);
+        let per_source = self.share(per_source, &bounds::HANDSHAKES_PER_SOURCE_MAX, all);
+        let default = per_worker.div_ceil(HANDSHAKES_PER_SOURCE_DIVISOR_DEFAULT);
+        [per_worker, per_source.unwrap_or(default)]
+    }
+
+    /// A number that cannot exceed another one, which has a key too.
+    fn share(
+        &mut self,
+        written: Option<&Number>,
+        bound: &Bound,
+        (all, most): (&str, u32),
+    ) -> Option<u32> {
         let written = written?;
         let share = self.count(Some(written), bound);
         if share > most {
             self.refuse(
                 &written.span(),
                 &format!("{} = {share}", bound.key),
-                &format!("at most connections_max, which is {most}"),
-                &format!("set it to {most} or less, or raise connections_max"),
+                &format!("at most {all}, which is {most}"),
+                &format!("set it to {most} or less, or raise {all}"),
             );
         }
         Some(share)
@@ -461,10 +504,29 @@ impl Resolver<'_> {
 
     fn read(&mut self, key: &str, text: &Text, bytes_max: usize) -> Option<Vec<u8>> {
         let path = self.path(key, text)?;
-        let error = match self.context.files.read(&path, bytes_max) {
-            Ok(bytes) => return Some(bytes),
-            Err(error) => error,
-        };
+        self.read_at(key, text, &path, bytes_max)
+    }
+
+    /// The bytes of a file that `text` names, or that is in the folder that `text` names.
+    fn read_at(
+        &mut self,
+        key: &str,
+        text: &Text,
+        path: &Path,
+        bytes_max: usize,
+    ) -> Option<Vec<u8>> {
+        let read = self.context.files.read(path, bytes_max);
+        read.map_err(|error| self.refuse_unread(key, text, path, &error, bytes_max)).ok()
+    }
+
+    fn refuse_unread(
+        &mut self,
+        key: &str,
+        text: &Text,
+        path: &Path,
+        error: &io::Error,
+        bytes_max: usize,
+    ) {
         let (expected, fix) = match error.kind() {
             io::ErrorKind::NotFound => (
                 "a file that exists".to_string(),
@@ -481,7 +543,6 @@ impl Resolver<'_> {
         };
         let found = format!("{key} = {:?}: {} ({error})", text.get_ref(), path.display());
         self.refuse(&text.span(), &found, &expected, fix);
-        None
     }
 }
 

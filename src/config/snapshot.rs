@@ -1,9 +1,10 @@
 //! What the data plane reads: a configuration in which nothing is left to check.
 //!
-//! A [`Snapshot`] is immutable and comes from `resolve` only; when the addresses of a name change
-//! a new one is published, and live connections keep theirs until they end. Numbers are within
-//! their bounds, names refer to what exists, certificates match their keys.
+//! A [`Snapshot`] is immutable and comes from `resolve` only; when files or the addresses of a name
+//! change a new one is published, and live connections keep theirs until they end. Numbers are
+//! within their bounds, names refer to what exists, certificates match their keys.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +20,9 @@ use crate::trust::visit::{Desk, SessionRules, Visit};
 /// A whole configuration.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
+    /// Which one in the life of the gateway: 1 is the one that it began with, and each reload that
+    /// was published is one more. New addresses of names change nothing of it.
+    pub epoch: u64,
     /// Worker threads; `None` = as many as the process may use CPUs.
     pub workers: Option<usize>,
     /// CPUs that workers are pinned to, ascending, each once; `None` = all that are allowed.
@@ -61,6 +65,12 @@ pub struct Limits {
     pub verdicts_per_worker_max: u32,
     /// Bytes of the sessions that are kept.
     pub session_cache_bytes: u32,
+    /// Handshakes in progress on one worker; not 0.
+    pub handshakes_per_worker_max: u32,
+    /// Of these, those of one source; not 0, at most as many.
+    pub handshakes_per_source_max: u32,
+    /// How long a handshake waits for its place; zero = it is refused at once.
+    pub handshake_queue: Duration,
 }
 
 /// The io_uring of each worker.
@@ -133,6 +143,11 @@ impl Scopes {
     /// The same for every name.
     pub fn one(scope: Scope) -> Self {
         Self { default: Arc::new(scope), by_name: NameMap::default() }
+    }
+
+    /// Every scope, once for each name that has it.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Scope>> {
+        std::iter::once(&self.default).chain(self.by_name.values().flatten())
     }
 
     /// The scope for a ClientHello.
@@ -264,6 +279,11 @@ impl Cluster {
         })
     }
 
+    /// The names that have no answer.
+    pub fn unanswered_names(&self) -> impl Iterator<Item = (usize, &str, u16)> {
+        self.names().filter(|(index, ..)| self.answers.get(*index).is_none_or(Vec::is_empty))
+    }
+
     /// The same cluster with new answers for some of its names, by their index in `targets`.
     ///
     /// A name that is not among `answers` keeps its last addresses: a resolver that is down takes
@@ -285,6 +305,36 @@ impl Cluster {
         cluster.endpoints = endpoints(&cluster.targets, &cluster.answers);
         cluster
     }
+}
+
+/// `clusters` with the answers that `from` has for their names, so that a new configuration does
+/// not lose the addresses of names that the old one had resolved.
+///
+/// The answer of the cluster of the same name comes first, then that of any other. A name that
+/// `from` has no answer for keeps its own.
+pub fn carry_answers(clusters: &[Arc<Cluster>], from: &[Arc<Cluster>]) -> Vec<Arc<Cluster>> {
+    let mut of_namesake = HashMap::new();
+    let mut of_any = HashMap::new();
+    for cluster in from {
+        for (target, answer) in cluster.targets.iter().zip(&cluster.answers) {
+            if !answer.is_empty() {
+                of_namesake.insert((&cluster.name, target), answer);
+                of_any.insert(target, answer);
+            }
+        }
+    }
+    let carried = |cluster: &Arc<Cluster>| {
+        let answer = |(index, target)| {
+            let answer = of_namesake.get(&(&cluster.name, target)).or_else(|| of_any.get(target));
+            answer.map(|addresses| (index, Vec::clone(addresses)))
+        };
+        let answers: Vec<_> = cluster.targets.iter().enumerate().filter_map(answer).collect();
+        if answers.is_empty() {
+            return Arc::clone(cluster);
+        }
+        Arc::new(cluster.with_resolved(&answers))
+    };
+    clusters.iter().map(carried).collect()
 }
 
 fn endpoints(targets: &[Target], answers: &[Vec<SocketAddr>]) -> Arc<[Endpoint]> {
@@ -351,6 +401,33 @@ mod tests {
         assert_eq!(resolved.with_resolved(&[]), resolved);
         assert_eq!(resolved.with_resolved(&[(0, addresses(&["10.9.9.9:1"]))]), resolved);
         assert_eq!(labels(&resolved.with_resolved(&[(1, vec![])])), labels(&cluster()));
+    }
+
+    #[test]
+    fn answers_are_carried_over_by_name_of_the_cluster_first() {
+        let named = |cluster: &str, hosts: &[&str]| {
+            let target = |host: &&str| Target::Name { host: host.to_string(), port: 1 };
+            Cluster::new(ClusterOptions {
+                name: cluster.into(),
+                targets: hosts.iter().map(target).collect(),
+                balance: Balance::RoundRobin,
+                connect_timeout: Duration::from_secs(5),
+                resolve_interval: Duration::from_secs(30),
+            })
+        };
+        let from = [
+            Arc::new(named("a", &["x"]).with_resolved(&[(0, addresses(&["10.0.0.1:1"]))])),
+            Arc::new(named("b", &["x"]).with_resolved(&[(0, addresses(&["10.0.0.2:1"]))])),
+            Arc::new(named("c", &["y"])),
+        ];
+        let own = named("c", &["y"]).with_resolved(&[(0, addresses(&["10.0.0.3:1"]))]);
+        let new = [named("a", &["z", "x"]), named("b", &["x"]), named("new", &["x"]), own];
+        let carried = carry_answers(&new.map(Arc::new), &from);
+        assert_eq!(labels(&carried[0]), ["10.0.0.1:1"]);
+        assert_eq!(carried[0].unanswered_names().collect::<Vec<_>>(), [(0, "z", 1)]);
+        assert_eq!(labels(&carried[1]), ["10.0.0.2:1"]);
+        assert_eq!(labels(&carried[2]).len(), 1, "of any");
+        assert_eq!(labels(&carried[3]), ["10.0.0.3:1"], "nothing is taken away");
     }
 
     #[test]

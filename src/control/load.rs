@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -14,15 +14,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::fs::OFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::KeyLog;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::inputs::{Identity, Inputs};
 use crate::config::error::{ConfigError, Place};
 use crate::config::model::{self, Model};
 use crate::config::resolve::{Context, FileSource, resolve};
-use crate::config::snapshot::{Cluster, Listener, LogTarget, Snapshot};
-use crate::limits::{CONFIG_BYTES_MAX, TICKET_SECRET_BYTES_MIN};
+use crate::config::snapshot::{Cluster, Listener, LogTarget, Snapshot, carry_answers};
+use crate::limits::{CA_DIRECTORY_FILES_MAX, CONFIG_BYTES_MAX, TICKET_SECRET_BYTES_MIN};
 use crate::sys::cpu;
 use crate::tls::server::KeyLogWriter;
 use crate::trust::tickets::TicketSecret;
@@ -35,6 +37,26 @@ pub struct Loaded {
     pub snapshot: Snapshot,
     /// What does not stop the gateway and should be seen.
     pub warnings: Vec<Warning>,
+    /// The files that were read for it.
+    pub inputs: Inputs,
+}
+
+/// What a gateway was told to run with, so that it can be read again.
+#[derive(Clone, Debug)]
+pub enum Configuration {
+    /// This file, and the files that it names.
+    File(PathBuf),
+    /// What the flags of the command line say, and the files that they name.
+    Flags(Box<Model>),
+}
+
+/// What came of reading a configuration again.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The files that were read, or that could not be.
+    pub inputs: Inputs,
+    /// The configuration as it is written and what it means, or everything that is wrong.
+    pub outcome: Result<(Model, Snapshot, Vec<Warning>), Vec<ConfigError>>,
 }
 
 /// Something that does not stop the gateway and should be seen.
@@ -56,6 +78,11 @@ pub enum Warning {
         /// What the resolver said.
         reason: String,
     },
+    /// The names of the upstreams are not resolved again.
+    NoResolver {
+        /// Why there is no thread for it.
+        reason: String,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -72,17 +99,61 @@ impl fmt::Display for Warning {
                 "upstream {cluster}: {name} has no address ({reason}); it is resolved again \
                  after resolve_interval_ms; fix: check the name and the resolver"
             ),
+            Self::NoResolver { reason } => write!(
+                f,
+                "the resolver's thread cannot be started ({reason}): names of upstreams keep \
+                 their addresses; fix: raise the limit of threads, then reload"
+            ),
         }
     }
 }
 
-/// Loads a configuration file.
+/// Loads what a gateway was told to run with.
 ///
 /// # Errors
 ///
-/// Everything that is wrong with the file and with what it names.
-pub fn load(path: &Path) -> Result<Loaded, Vec<ConfigError>> {
-    load_model(&read_model(path).map_err(|error| vec![error])?)
+/// Everything that is wrong with it and with what it names.
+pub fn load(configuration: &Configuration) -> Result<Loaded, Vec<ConfigError>> {
+    let files = DiskFiles::default();
+    let model = configuration.model(&files).map_err(|error| vec![error])?;
+    let (snapshot, warnings) = load_from(&files, &model, None, &[])?;
+    Ok(Loaded { snapshot, warnings, inputs: files.inputs.into_inner() })
+}
+
+/// The same without the resolver: names of upstreams have no address, and nothing is asked.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_unresolved(configuration: &Configuration) -> Result<Loaded, Vec<ConfigError>> {
+    let files = DiskFiles::default();
+    let model = configuration.model(&files).map_err(|error| vec![error])?;
+    let snapshot = resolve_from(&files, &model, None)?;
+    let warnings = files.warnings.take();
+    Ok(Loaded { snapshot, warnings, inputs: files.inputs.into_inner() })
+}
+
+/// Loads it again, while a gateway runs with the upstreams `clusters`.
+///
+/// Names that `clusters` has an answer for are not asked for: the resolver's thread does that in
+/// its time. Only regular files are read, for a pipe has nothing a second time.
+pub fn load_again(configuration: &Configuration, clusters: &[Arc<Cluster>]) -> Attempt {
+    let files = DiskFiles { again: true, ..DiskFiles::default() };
+    let outcome = configuration.model(&files).map_err(|error| vec![error]).and_then(|model| {
+        let (snapshot, warnings) = load_from(&files, &model, None, clusters)?;
+        Ok((model, snapshot, warnings))
+    });
+    Attempt { inputs: files.inputs.into_inner(), outcome }
+}
+
+impl Configuration {
+    /// The configuration as it is written; reads the file where there is one.
+    fn model(&self, files: &DiskFiles) -> Result<Model, ConfigError> {
+        match self {
+            Self::File(path) => read_model_from(files, path),
+            Self::Flags(model) => Ok(Model::clone(model)),
+        }
+    }
 }
 
 /// Reads a configuration file into a model.
@@ -91,6 +162,10 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<ConfigError>> {
 ///
 /// The file cannot be read, or breaks the schema.
 pub fn read_model(path: &Path) -> Result<Model, ConfigError> {
+    read_model_from(&DiskFiles::default(), path)
+}
+
+fn read_model_from(files: &DiskFiles, path: &Path) -> Result<Model, ConfigError> {
     let name = path.display().to_string();
     let refuse = |found: String, expected: &str, fix: &str| ConfigError {
         place: Place::File(name.clone()),
@@ -98,7 +173,8 @@ pub fn read_model(path: &Path) -> Result<Model, ConfigError> {
         expected: expected.to_string(),
         fix: fix.to_string(),
     };
-    let bytes = read_bounded(path, CONFIG_BYTES_MAX).map(|(bytes, _)| bytes).map_err(|error| {
+    let bytes = files.read_noted(path, CONFIG_BYTES_MAX).map(|(bytes, _)| bytes);
+    let bytes = bytes.map_err(|error| {
         refuse(
             format!("the configuration cannot be read: {error}"),
             &format!("a file of at most {CONFIG_BYTES_MAX} bytes that the program may read"),
@@ -137,23 +213,43 @@ pub fn load_model_observed(
     observer: Option<Arc<dyn VerifyObserver>>,
 ) -> Result<Loaded, Vec<ConfigError>> {
     let files = DiskFiles::default();
+    let (snapshot, warnings) = load_from(&files, model, observer, &[])?;
+    Ok(Loaded { snapshot, warnings, inputs: files.inputs.into_inner() })
+}
+
+/// `known`: clusters whose answers need not be asked for.
+fn load_from(
+    files: &DiskFiles,
+    model: &Model,
+    observer: Option<Arc<dyn VerifyObserver>>,
+    known: &[Arc<Cluster>],
+) -> Result<(Snapshot, Vec<Warning>), Vec<ConfigError>> {
+    let mut snapshot = resolve_from(files, model, observer)?;
+    let mut warnings = files.warnings.take();
+    snapshot.clusters = carry_answers(&snapshot.clusters, known);
+    for cluster in &mut snapshot.clusters {
+        let (resolved, mut unresolved) = ask(cluster, cluster.unanswered_names());
+        *cluster = Arc::new(resolved);
+        warnings.append(&mut unresolved);
+    }
+    Ok((snapshot, warnings))
+}
+
+fn resolve_from(
+    files: &DiskFiles,
+    model: &Model,
+    observer: Option<Arc<dyn VerifyObserver>>,
+) -> Result<Snapshot, Vec<ConfigError>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let context = Context {
-        files: &files,
+        files,
         now_unix_s: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
         fds_max: raise_fd_limit(),
         cpus: cpu::allowed().len(),
         observer,
         ticket_secret: process_secret(),
     };
-    let mut snapshot = resolve(model, &context)?;
-    let mut warnings = files.warnings.into_inner();
-    for cluster in &mut snapshot.clusters {
-        let (resolved, mut unresolved) = resolve_names(cluster);
-        *cluster = Arc::new(resolved);
-        warnings.append(&mut unresolved);
-    }
-    Ok(Loaded { snapshot, warnings })
+    resolve(model, &context)
 }
 
 /// Asks the resolver for the names of a cluster; blocks.
@@ -161,8 +257,15 @@ pub fn load_model_observed(
 /// A name without an answer keeps its last addresses and is among the warnings. The cluster equals
 /// the given one where nothing changed.
 pub fn resolve_names(cluster: &Cluster) -> (Cluster, Vec<Warning>) {
+    ask(cluster, cluster.names())
+}
+
+fn ask<'a>(
+    cluster: &Cluster,
+    names: impl Iterator<Item = (usize, &'a str, u16)>,
+) -> (Cluster, Vec<Warning>) {
     let (mut answers, mut warnings) = (Vec::new(), Vec::new());
-    for (index, host, port) in cluster.names() {
+    for (index, host, port) in names {
         match (host, port).to_socket_addrs().map(Iterator::collect::<Vec<SocketAddr>>) {
             Ok(addresses) if !addresses.is_empty() => answers.push((index, addresses)),
             outcome => warnings.push(Warning::Unresolved {
@@ -284,15 +387,28 @@ pub fn probe_log(target: &LogTarget) -> Result<(), ConfigError> {
     })
 }
 
-/// Files of the disk.
+/// Files of the disk; notes which were read.
 #[derive(Default)]
 struct DiskFiles {
     warnings: RefCell<Vec<Warning>>,
+    inputs: RefCell<Inputs>,
+    /// They were read before: what can be read only once is refused, and not waited for.
+    again: bool,
+}
+
+impl DiskFiles {
+    fn read_noted(&self, path: &Path, bytes_max: usize) -> io::Result<(Vec<u8>, u32)> {
+        let identity = Identity::of(path);
+        let read = read_bounded(path, bytes_max, self.again);
+        let bytes = read.as_ref().ok().map(|(bytes, _)| bytes.as_slice());
+        self.inputs.borrow_mut().record(path, identity, bytes);
+        read
+    }
 }
 
 impl FileSource for DiskFiles {
     fn read(&self, path: &Path, bytes_max: usize) -> Result<Vec<u8>, io::Error> {
-        let (bytes, mode) = read_bounded(path, bytes_max)?;
+        let (bytes, mode) = self.read_noted(path, bytes_max)?;
         // By content, not by key: a chain file that also holds the key is as dangerous.
         if mode & 0o004 != 0 && holds_private_key(&bytes) {
             let warning = Warning::KeyReadableByAll { path: path.to_path_buf(), mode };
@@ -304,18 +420,51 @@ impl FileSource for DiskFiles {
         Ok(bytes)
     }
 
+    fn list(&self, path: &Path) -> Result<Option<Vec<PathBuf>>, io::Error> {
+        let identity = Identity::of(path);
+        if !fs::metadata(path)?.is_dir() {
+            return Ok(None);
+        }
+        // Files that come and go are seen by the folder.
+        self.inputs.borrow_mut().record(path, identity, None);
+        let mut files = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let name = entry?.file_name();
+            // Kubernetes keeps what it mounts in `..data`, and has links to it beside.
+            if name.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let file = path.join(&name);
+            let metadata = fs::metadata(&file).map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", file.display()))
+            })?;
+            if !metadata.is_file() {
+                continue;
+            }
+            if files.len() == CA_DIRECTORY_FILES_MAX {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+            files.push(file);
+        }
+        files.sort();
+        Ok(Some(files))
+    }
+
     fn key_log(&self, path: &Path) -> Result<Arc<dyn KeyLog>, io::Error> {
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
         Ok(Arc::new(KeyLogWriter::new(file)))
     }
 }
 
-/// The bytes of a regular file or a pipe, and the permission bits.
-fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<(Vec<u8>, u32)> {
-    let file = File::open(path)?;
+/// The bytes of a regular file or, unless it is read `again`, a pipe; and the permission bits.
+fn read_bounded(path: &Path, bytes_max: usize, again: bool) -> io::Result<(Vec<u8>, u32)> {
+    let file = if again { open_without_waiting(path)? } else { File::open(path)? };
     let metadata = file.metadata()?;
     if metadata.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if again && !metadata.is_file() {
+        return Err(io::Error::other("not a regular file, which cannot be read again"));
     }
     let mut bytes = Vec::new();
     // One more than allowed tells "too large" from "just fits", also where the size is not known.
@@ -325,6 +474,12 @@ fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<(Vec<u8>, u32)> {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     Ok((bytes, metadata.mode() & 0o7777))
+}
+
+/// Opening a pipe waits for its writer otherwise (fifo(7)).
+fn open_without_waiting(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 fn holds_private_key(bytes: &[u8]) -> bool {

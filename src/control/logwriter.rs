@@ -7,8 +7,10 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
 use rustix::time::Timespec;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -67,6 +69,30 @@ impl LogWriter {
             }
         };
         Ok(Self { sink, chunk: Vec::new(), lines: 0, lost: 0, untold: 0, cut: false, stuck: false })
+    }
+
+    /// Opens a target that is a file anew, and creates it where it is missing; what else the target
+    /// may be stays as it is.
+    ///
+    /// # Errors
+    /// What opening it reports, or that it is no file any more. The one that was open stays open.
+    pub fn reopen(&mut self, target: &LogTarget) -> io::Result<()> {
+        let (Sink::File(open), LogTarget::File(path)) = (&mut self.sink, target) else {
+            return Ok(());
+        };
+        if !open.metadata()?.is_file() {
+            return Ok(());
+        }
+        // Without waiting, for a pipe may have come in its place.
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new().append(true).create(true).custom_flags(flags).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("not a regular file any more"));
+        }
+        *open = file;
+        // The new file does not begin with half a line.
+        self.cut = false;
+        Ok(())
     }
 
     /// Whether records are worth being made.
@@ -204,6 +230,32 @@ mod tests {
         assert!(lines[0].ends_with(r#""lines":2}"#), "{text}");
         assert!(lines[1].contains(r#""event":"stop""#), "{text}");
         assert_eq!(writer.lost(), 2);
+    }
+
+    #[test]
+    fn a_file_that_was_renamed_is_opened_anew_and_what_cannot_be_opened_changes_nothing() {
+        let folder = std::env::temp_dir().join(format!("ringfort-reopen-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a temporary folder");
+        let (path, old) = (folder.join("log"), folder.join("log.1"));
+        let target = LogTarget::File(path.clone());
+        let mut writer = LogWriter::open(&target).expect("a temporary file");
+        writer.event("one", &json!({}));
+        std::fs::rename(&path, &old).expect("ours");
+        writer.event("two", &json!({}));
+        writer.reopen(&target).expect("it is created");
+        writer.event("three", &json!({}));
+        std::fs::rename(&path, folder.join("log.2")).expect("ours");
+        std::fs::create_dir(&path).expect("ours");
+        writer.reopen(&target).expect_err("a folder is no log");
+        writer.event("four", &json!({}));
+        let events = |path: &std::path::Path| {
+            let text = std::fs::read_to_string(path).expect("written");
+            let event = |line: &str| serde_json::from_str::<Value>(line).expect("JSON");
+            text.lines().map(|line| event(line)["event"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(events(&old), ["one", "two"]);
+        assert_eq!(events(&folder.join("log.2")), ["three", "four"]);
+        std::fs::remove_dir_all(&folder).expect("ours");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::config::snapshot::{Listener, Snapshot};
 use crate::error::CloseKind;
 use crate::log;
 use crate::metrics::counter::{CounterSnapshot, WorkerCounters};
+use crate::metrics::phases::{PhaseSummaries, Phases, PhasesSnapshot};
 use crate::proxy::admission::SharedAdmission;
 use crate::proxy::worker::{self, Message, Parts};
 use crate::rt::driver::Driver;
@@ -73,6 +74,8 @@ struct Handle {
     thread: Option<JoinHandle<io::Result<()>>>,
     outbox: Outbox<Message>,
     counters: Arc<WorkerCounters>,
+    /// Of each listener.
+    phases: Vec<Arc<Phases>>,
     cpu: usize,
 }
 
@@ -89,6 +92,8 @@ pub struct Gateway {
     writer: LogWriter,
     bell: Bell,
     snapshot: Arc<Snapshot>,
+    /// Listeners of earlier configurations that something still refers to.
+    retired: Vec<Arc<Listener>>,
 }
 
 impl fmt::Debug for Gateway {
@@ -113,6 +118,7 @@ impl Gateway {
             writer,
             bell,
             snapshot: Arc::new(snapshot),
+            retired: Vec::new(),
         };
         let admission = SharedAdmission::new(random_seed());
         let bytes_max = gateway.snapshot.limits.session_cache_bytes as usize;
@@ -137,6 +143,7 @@ impl Gateway {
     ) -> Result<(), StartError> {
         let listeners = self.listen()?;
         let counters = WorkerCounters::new();
+        let phases: Vec<_> = listeners.iter().map(|_| Phases::new()).collect();
         let log = if self.writer.is_on() {
             let (sender, receiver) = log::channel(&counters);
             self.receivers.push(receiver);
@@ -151,12 +158,13 @@ impl Gateway {
             admission: Arc::clone(admission),
             sessions: Arc::clone(sessions),
             counters: Arc::clone(&counters),
+            phases: phases.clone(),
             log,
         };
         let (thread, ready) = spawn(parts, cpu).map_err(StartError::Resources)?;
         match ready.recv() {
             Ok(Ok(outbox)) => {
-                self.workers.push(Handle { thread: Some(thread), outbox, counters, cpu });
+                self.workers.push(Handle { thread: Some(thread), outbox, counters, phases, cpu });
                 Ok(())
             }
             Ok(Err(error)) => Err(error),
@@ -194,10 +202,46 @@ impl Gateway {
         self.workers.iter().map(|worker| worker.counters.snapshot()).sum()
     }
 
+    /// How long the parts of handshakes took, of each listener by its name, over all workers.
+    pub fn phases(&self) -> Vec<(Arc<str>, PhaseSummaries)> {
+        let of = |(index, listener): (usize, &Arc<Listener>)| {
+            let mut sum = PhasesSnapshot::default();
+            for phases in self.workers.iter().filter_map(|worker| worker.phases.get(index)) {
+                phases.add_to(&mut sum);
+            }
+            (Arc::clone(&listener.name), sum.summaries())
+        };
+        self.snapshot.listeners.iter().enumerate().map(of).collect()
+    }
+
     /// New connections see `snapshot`; those that live keep theirs.
+    ///
+    /// Its listeners are those that the gateway was started with, in the same order, whatever they
+    /// do now: workers know them by their place.
     pub fn publish(&mut self, snapshot: Snapshot) {
-        self.snapshot = Arc::new(snapshot);
+        let names = |snapshot: &Snapshot| {
+            snapshot.listeners.iter().map(|it| Arc::clone(&it.name)).collect::<Vec<_>>()
+        };
+        debug_assert_eq!(names(&self.snapshot), names(&snapshot));
+        let before = std::mem::replace(&mut self.snapshot, Arc::new(snapshot));
+        let now = &self.snapshot.listeners;
+        let is_gone = |old: &&Arc<Listener>| !now.iter().any(|new| Arc::ptr_eq(old, new));
+        self.retired.extend(before.listeners.iter().filter(is_gone).cloned());
         self.tell(&Message::Publish(Arc::clone(&self.snapshot)));
+    }
+
+    /// Frees what earlier configurations had and nobody uses any more.
+    ///
+    /// Here, so that no worker does it at the end of some connection: to free large roots takes
+    /// longer than a worker may stand still.
+    pub fn free_retired(&mut self) {
+        // Nobody makes a second one of the last, so what is free stays free.
+        self.retired.retain(|listener| Arc::strong_count(listener) > 1);
+    }
+
+    /// The wall clock was set: who is connected is judged again.
+    pub fn clock_was_set(&mut self) {
+        self.tell(&Message::ClockSet);
     }
 
     /// Accepts nothing more; connections end by themselves.
@@ -236,6 +280,15 @@ impl Gateway {
     /// The log, for events of the gateway itself.
     pub fn log(&mut self) -> &mut LogWriter {
         &mut self.writer
+    }
+
+    /// Opens the log's file anew, for whoever rotates it by renaming.
+    ///
+    /// # Errors
+    /// As [`LogWriter::reopen`].
+    pub fn reopen_log(&mut self) -> io::Result<()> {
+        let target = self.snapshot.log.clone();
+        self.writer.reopen(&target)
     }
 
     /// Waits until all workers have ended; returns the errors of those that failed.
@@ -337,3 +390,7 @@ fn socket_options(listener: &Listener) -> sockopt::SocketOptions {
         recv_buffer_bytes: options.recv_buffer_bytes,
     }
 }
+
+#[cfg(test)]
+#[path = "supervisor_tests.rs"]
+mod tests;

@@ -126,15 +126,19 @@ pub(super) fn canonical_text(text: &str, descriptor: &str) -> Result<String, DnE
 /// Whether a name in canonical spelling has an attribute of this type with exactly this value, in
 /// whichever RDN. Both are spelt as [`from_der`] does, so no value can be taken for a separator.
 pub(super) fn has_attribute(name: &str, descriptor: &str, value: &str) -> bool {
+    parts(name).iter().any(|part| part.split_once('=') == Some((descriptor, value)))
+}
+
+/// The attributes of a name in canonical spelling, each with its type; RDNs are not told apart.
+pub(super) fn parts(name: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
     let mut rest = name;
-    while let Some((attribute_type, after)) = rest.split_once('=') {
-        let end = value_end(after);
-        if attribute_type == descriptor && after[..end] == *value {
-            return true;
-        }
-        rest = after.get(end + 1..).unwrap_or("");
+    while !rest.is_empty() {
+        let end = value_end(rest);
+        parts.push(&rest[..end]);
+        rest = rest.get(end + 1..).unwrap_or("");
     }
-    false
+    parts
 }
 
 /// Takes one universal, constructed TLV with `tag` off `input`: what follows it, and its content.
@@ -173,7 +177,7 @@ fn attribute_from_der(attribute: &[u8]) -> Result<String, DnError> {
 }
 
 /// The dotted form of an OID's content bytes (X.690, 8.19).
-fn dotted(content: &[u8]) -> Result<String, DnError> {
+pub(super) fn dotted(content: &[u8]) -> Result<String, DnError> {
     let mut out = String::new();
     let mut arc: u64 = 0;
     let mut begun = false;

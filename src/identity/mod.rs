@@ -7,8 +7,10 @@
 mod dn;
 mod key;
 mod name;
+mod nearest;
 mod pattern;
 mod peer;
+mod presented;
 mod san;
 mod spiffe;
 
@@ -17,7 +19,9 @@ pub(crate) use dn::from_der as name_from_der;
 pub use key::{KeyType, PublicKey};
 pub use name::NameProblem;
 pub(crate) use name::{dns as check_dns_name, email as check_email};
+pub use nearest::{Candidate, Hint, Similarity, nearest};
 pub use pattern::{Pattern, PatternError};
 pub use peer::{Identity, IdentityError, NameKind};
+pub use presented::Presented;
 pub(crate) use spiffe::check_trust_domain;
 pub use spiffe::{SpiffeId, SpiffeProblem};

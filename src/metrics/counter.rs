@@ -120,6 +120,8 @@ worker_counters! {
     verdict_hits: Counter,
     /// Chains that were verified.
     verdict_misses: Counter,
+    /// TLS handshakes that were refused because too many were in progress; they failed, too.
+    handshakes_refused: Counter,
     /// Connections whose client the rules did not allow.
     denied: Counter,
     /// Accepted connections that have ended, for whatever reason.
@@ -148,6 +150,10 @@ worker_counters! {
     cq_overflows: Counter,
     /// Log records dropped because the worker's log buffer was full.
     log_lost: Counter,
+    /// Handshakes in progress now, from a complete ClientHello on.
+    handshakes_live: Gauge,
+    /// Handshakes that wait now until they may begin.
+    handshakes_waiting: Gauge,
     /// Tasks alive now.
     tasks_live: Gauge,
     /// Sockets of clients and upstreams that are not closed yet.
@@ -223,7 +229,7 @@ mod tests {
         assert_eq!(json["accepted"], 7);
         assert_eq!(json["log_lost"], 1);
         assert_eq!(json["sockets_live"], 9);
-        assert_eq!(json.as_object().map(serde_json::Map::len), Some(24));
+        assert_eq!(json.as_object().map(serde_json::Map::len), Some(27));
         let back: CounterSnapshot = serde_json::from_value(json).expect("the same fields");
         assert_eq!(back, snapshot);
     }

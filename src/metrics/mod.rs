@@ -4,3 +4,5 @@
 //! [`counter`], a leaf that every room may import.
 
 pub mod counter;
+pub mod histogram;
+pub mod phases;

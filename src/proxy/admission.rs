@@ -23,12 +23,18 @@ use crate::rt::core::Core;
 pub struct SharedAdmission {
     live: AtomicU32,
     sources: Arc<SourceTable>,
+    seed: [u64; 2],
 }
 
 impl SharedAdmission {
-    /// Nobody is in yet. `seed` keys the table of sources.
+    /// Nobody is in yet. `seed` keys the tables of sources.
     pub fn new(seed: [u64; 2]) -> Arc<Self> {
-        Arc::new(Self { live: AtomicU32::new(0), sources: SourceTable::new(seed) })
+        Arc::new(Self { live: AtomicU32::new(0), sources: SourceTable::new(seed), seed })
+    }
+
+    /// What keys the tables of sources.
+    pub fn seed(&self) -> [u64; 2] {
+        self.seed
     }
 
     /// Whether every place was given back, in all and of each source.
@@ -139,6 +145,9 @@ mod tests {
         connections_per_source_max: None,
         verdicts_per_worker_max: 1,
         session_cache_bytes: 0,
+        handshakes_per_worker_max: 1,
+        handshakes_per_source_max: 1,
+        handshake_queue: Duration::ZERO,
     };
 
     #[derive(Default)]

@@ -1,8 +1,8 @@
 //! The life of one connection, top to bottom.
 //!
-//! Accepted; ClientHello; handshake; who is it; may it; upstream; relay; close; log. Invariant: no
-//! byte of a client reaches an upstream, and no upstream is even connected to, before the client
-//! was authenticated and authorised.
+//! Accepted; ClientHello; its turn; handshake; who is it; may it; upstream; relay; close; log.
+//! Invariant: no byte of a client reaches an upstream, and no upstream is even connected to, before
+//! the client was authenticated and authorised.
 
 use std::fmt::Display;
 use std::future::{Future, poll_fn};
@@ -12,18 +12,22 @@ use std::task::Poll;
 
 use rustls::SignatureScheme;
 
+use super::gate::{Asking, Pass};
 use super::leases::{Holder, Lease};
 use super::relay::{Deadlines, Relay};
 use super::worker::Worker;
 use crate::config::snapshot::{Cluster, Snapshot};
 use crate::error::{CloseKind, CloseReason, Source};
+use crate::identity::Presented;
 use crate::log::{ConnectionRecord, Negotiated};
+use crate::metrics::phases::{Phase, Phases};
 use crate::planted::{Bug, planted};
 use crate::policy::{Decision, decide};
+use crate::rt::buffer::RecvBuf;
 use crate::rt::stream::{Errno, Stream};
-use crate::tls::hello::HelloError;
+use crate::tls::hello::{ClientHello, HelloError};
 use crate::tls::session::{Session, SessionError};
-use crate::tls::stream::{HandshakeError, TlsStream, handshake, read_hello};
+use crate::tls::stream::{HandshakeError, HandshakeTimes, TlsStream, handshake, read_hello};
 use crate::trust::scope::Scope;
 use crate::trust::verify::refusal_of;
 use crate::trust::visit::Admitted;
@@ -43,8 +47,9 @@ pub(super) async fn serve(
     index: usize,
     stream: Stream,
     mut record: Box<ConnectionRecord>,
+    phases: Arc<Phases>,
 ) {
-    let reason = match authenticate(&worker, index, stream, &mut record).await {
+    let reason = match authenticate(&worker, index, stream, &mut record, &phases).await {
         Ok(client) => {
             // Not in a release build, whose tasks would have room for it.
             #[cfg(feature = "sim")]
@@ -52,8 +57,16 @@ pub(super) async fn serve(
                 let cluster = Arc::clone(cluster_of(&client.snapshot, index));
                 drop(worker.upstreams().connect(worker.core(), &cluster).await);
             }
-            match authorise(&worker, index, &client, &mut record) {
-                Ok(lease) => forward(&worker, index, client, &lease, &mut record).await,
+            let began = worker.core().clock();
+            let decision = authorise(&worker, index, &client, &mut record);
+            phases.record(Phase::Policy, worker.core().clock() - began);
+            drop(phases);
+            worker.settle(&record, decision.is_ok());
+            match decision {
+                Ok(lease) => {
+                    worker.core().make_urgent();
+                    forward(&worker, index, client, &lease, &mut record).await
+                }
                 Err(reason) => {
                     worker.core().counters().denied.increment();
                     client.stream.close_for(reason.kind);
@@ -77,13 +90,14 @@ async fn authenticate(
     index: usize,
     stream: Stream,
     record: &mut ConnectionRecord,
+    phases: &Phases,
 ) -> Result<Client, CloseReason> {
     let core = worker.core();
     let counters = core.counters();
     let deadline = record.opened + worker.snapshot().listeners[index].handshake_timeout;
     // Boxed: its state is large, and is gone when the connection idles.
     let shaken = {
-        let shaking = Box::pin(shake_hands(worker, index, &stream, record));
+        let shaking = Box::pin(shake_hands(worker, index, &stream, record, phases));
         worker.unless_cut_off(core.timeout_at(deadline, shaking)).await
     };
     let failed = match shaken {
@@ -98,11 +112,21 @@ async fn authenticate(
                 scope,
             });
         }
-        Ok(Ok(Err(error))) => reason_of(&error, record),
+        Ok(Ok(Err(Unshaken::Failed(error)))) => reason_of(&error, record),
+        Ok(Ok(Err(Unshaken::Overload))) => {
+            counters.handshakes_failed.increment();
+            // Dropped, not closed: RST is one packet and frees the descriptor and the place now.
+            // TLS has no alert that says "later", and one would have to be sent, acknowledged and
+            // waited for, while the reason to refuse is that there is too much to do.
+            return Err(CloseReason::downstream(CloseKind::HandshakeOverload));
+        }
         Ok(Err(_)) => CloseReason::downstream(CloseKind::HandshakeTimeout),
         Err(cut_off) => cut_off,
     };
     counters.handshakes_failed.increment();
+    if failed.source == Source::Downstream {
+        worker.settle(record, false);
+    }
     stream.close();
     Err(failed)
 }
@@ -115,14 +139,30 @@ struct Shaken {
     scope: Arc<Scope>,
 }
 
+/// Why there was no handshake.
+enum Unshaken {
+    /// It failed.
+    Failed(HandshakeError),
+    /// Too many others were in progress.
+    Overload,
+}
+
+impl From<HandshakeError> for Unshaken {
+    fn from(error: HandshakeError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 async fn shake_hands(
     worker: &Worker,
     index: usize,
     stream: &Stream,
     record: &mut ConnectionRecord,
-) -> Result<Shaken, HandshakeError> {
-    let (hello, received) = read_hello(stream).await?;
-    // As late as can be: a client may wait long before it says hello.
+    phases: &Phases,
+) -> Result<Shaken, Unshaken> {
+    let (hello, mut received) = read_hello(stream).await?;
+    let pass = await_turn(worker, stream, &hello, &mut received, record, phases).await?;
+    // As late as can be: a client may wait long before it says hello, and for its turn.
     let snapshot = worker.snapshot();
     let listener = &snapshot.listeners[index];
     let schemes: Vec<_> =
@@ -140,7 +180,15 @@ async fn shake_hands(
             visit.settle(resumed);
         }
     };
-    let agreed = handshake(stream, &mut session, received, settle).await?;
+    let mut times = HandshakeTimes::default();
+    let shaking = handshake(stream, &mut session, received, settle, &mut times);
+    let shaken = pass.hold(shaking).await;
+    record_times(phases, &times);
+    if let Some(refused) = visit.take_refused() {
+        record.presented = Some(Box::new(Presented::of(&refused.chain)));
+        record.set_detail(&refused.refused);
+    }
+    let agreed = shaken.ok_or(Unshaken::Overload)??;
     record.negotiated = Some(Negotiated {
         version: agreed.version.into(),
         suite: agreed.suite.suite().into(),
@@ -150,6 +198,44 @@ async fn shake_hands(
     record.alpn = agreed.alpn;
     let admitted = visit.finish(agreed.resumed, agreed.peer_certificate.as_ref());
     Ok(Shaken { session, admitted, snapshot, scope })
+}
+
+/// Waits until it is the client's turn. The bytes that came are kept elsewhere meanwhile.
+async fn await_turn(
+    worker: &Worker,
+    stream: &Stream,
+    hello: &ClientHello,
+    received: &mut RecvBuf,
+    record: &ConnectionRecord,
+    phases: &Phases,
+) -> Result<Pass, Unshaken> {
+    let arrived = stream.clock();
+    phases.record(Phase::HelloWait, arrived - record.opened);
+    let source = record.peer.map(|peer| peer.ip());
+    let who = Asking { source, resumes: hello.offers_session() };
+    let pass = worker.arrive(who).ok_or(Unshaken::Overload)?;
+    if !pass.is_in() {
+        // It would hold a buffer of the ring while it waits.
+        received.spill();
+        let is_in = pass.granted(worker.core(), worker.handshake_queue()).await;
+        phases.record(Phase::Queue, stream.clock() - arrived);
+        if !is_in {
+            return Err(Unshaken::Overload);
+        }
+    }
+    // It cannot complete a handshake any more, so none is computed for it.
+    if stream.has_ended() { Err(HandshakeError::Eof.into()) } else { Ok(pass) }
+}
+
+/// The phases that the handshake came to.
+fn record_times(phases: &Phases, times: &HandshakeTimes) {
+    if times.wait.is_zero() {
+        phases.record(Phase::ServerFlight, times.check);
+        return;
+    }
+    phases.record(Phase::ServerFlight, times.flight);
+    phases.record(Phase::ClientFlightWait, times.wait);
+    phases.record(Phase::ChainVerification, times.check);
 }
 
 /// Who is it, and may it? No byte has gone anywhere yet.
@@ -240,6 +326,10 @@ async fn run_relay(
     (record.bytes_up, record.bytes_down) = (relayed.bytes_up, relayed.bytes_down);
     if let Some(fault) = relay.fault() {
         record.set_detail(fault);
+    } else if CloseKind::LAPSED.contains(&reason.kind)
+        && let Some(why) = lease.say(worker)
+    {
+        record.set_detail(why);
     }
     relay.close(reason);
     reason
@@ -267,7 +357,9 @@ fn reason_of(error: &HandshakeError, record: &mut ConnectionRecord) -> CloseReas
     };
     match error {
         HandshakeError::Hello(error) => record.set_detail(error),
-        HandshakeError::Session(error) => record.set_detail(error),
+        // Of a chain that was refused more is known.
+        HandshakeError::Session(error) if record.detail.is_none() => record.set_detail(error),
+        HandshakeError::Session(_) => {}
         HandshakeError::Io(errno) => record.set_detail(errno),
         HandshakeError::Eof => {}
     }

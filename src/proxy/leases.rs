@@ -1,10 +1,10 @@
 //! The clients that are connected, and whether they may stay.
 //!
-//! Each connection holds a [`Lease`] from its authorisation to its end. Leases are judged again when
-//! the configuration changes, when the wall clock jumps and when their time comes, by one task of
-//! the worker that looks at a few at a time. Invariant: who is judged not to be allowed is told so
-//! within [`LEASE_SWEEP_MS_MAX`], and no pass takes the worker for longer than [`LEASE_SLICE_US_MAX`]
-//! in one go.
+//! Each connection holds a [`Lease`] from its authorisation to its end. Leases are judged again
+//! when the configuration changes, when the wall clock jumps and when their time comes, by one task
+//! of the worker that looks at a few at a time. Invariant: who is judged not to be allowed is told
+//! so within [`LEASE_SWEEP_MS_MAX`], and no pass takes the worker for longer than
+//! [`LEASE_SLICE_US_MAX`] or for more than [`LEASES_PER_SLICE_MAX`] leases in one go.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -18,7 +18,9 @@ use slab::Slab;
 use super::worker::Worker;
 use crate::config::snapshot::Snapshot;
 use crate::error::{CloseKind, CloseReason};
-use crate::limits::{LEASE_SLICE_US_MAX, LEASE_SWEEP_MS_MAX, LEASES_PER_LOOK};
+use crate::limits::{
+    LEASE_SLICE_US_MAX, LEASE_SWEEP_MS_MAX, LEASES_PER_LOOK, LEASES_PER_SLICE_MAX,
+};
 use crate::time::Instant;
 use crate::trust::lease;
 use crate::trust::verdict::{Verdict, unix_s};
@@ -32,6 +34,20 @@ pub struct Holder {
     pub server_name: Option<Box<str>>,
     /// The client; `None`: it has no certificate.
     pub client: Option<Arc<Verdict>>,
+}
+
+/// A lease as the simulation's oracles see it.
+#[cfg(feature = "sim")]
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The listener, by its index.
+    pub listener: usize,
+    /// The server name that the client asked for.
+    pub server_name: Option<Box<str>>,
+    /// The SHA-256 of its certificate, where it has one.
+    pub certificate: Option<[u8; 32]>,
+    /// Until when, or why not, for people.
+    pub term: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +78,11 @@ impl Entry {
         let scope = listener.scopes.select(holder.server_name.as_deref());
         let term = match lease::check(scope, holder.client.as_deref(), wall) {
             Ok(until) => Term::Until(until.map(|until| {
-                // The second itself still counts.
-                let left = until.saturating_sub(unix_s(wall)).saturating_add(1);
-                now + Duration::from_secs(left.clamp(0, i64::from(u32::MAX)).unsigned_abs())
+                // The second itself still counts, and how much of it is over nobody knows: so it
+                // is looked at again and again while it lasts.
+                let left = until.saturating_sub(unix_s(wall));
+                let left = left.clamp(0, i64::from(u32::MAX)).unsigned_abs();
+                now + Duration::from_secs(left).max(Duration::from_millis(LEASE_SWEEP_MS_MAX / 2))
             })),
             Err(CloseKind::Revoked) => Term::Over(CloseKind::Revoked),
             Err(kind) => match self.term.get() {
@@ -79,7 +97,7 @@ impl Entry {
 
     fn set(&self, term: Term) {
         self.term.set(term);
-        // Taken only where it is used: who stays now may be put out by the next judgement.
+        // For nothing less: the task leaves its waker when it is polled, and an idle one is not.
         if matches!(term, Term::Over(_))
             && let Some(waker) = self.waker.borrow_mut().take()
         {
@@ -105,6 +123,9 @@ pub struct Leases {
     /// Whether all are to be judged again.
     all: Cell<bool>,
     sweeping: Cell<bool>,
+    /// Leases that passes have looked at, and the most of them in one go.
+    #[cfg(feature = "sim")]
+    judged: Cell<(usize, usize)>,
     sweeper: RefCell<Option<Waker>>,
 }
 
@@ -130,10 +151,22 @@ impl Lease {
     }
 }
 
+impl Lease {
+    /// What there is to say about its end, by the configuration in force.
+    pub fn say(&self, worker: &Worker) -> Option<String> {
+        let holder = &self.entry.holder;
+        let snapshot = worker.snapshot();
+        let listener = &snapshot.listeners[holder.listener];
+        let scope = listener.scopes.select(holder.server_name.as_deref());
+        let now = listener.tls.time().current_time()?;
+        Some(lease::say(scope, holder.client.as_deref(), now))
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         self.leases.entries.borrow_mut().remove(self.key);
-        if self.leases.entries.borrow().is_empty() {
+        if self.leases.is_empty() {
             self.leases.wake();
         }
     }
@@ -143,6 +176,45 @@ impl Leases {
     /// Leases that are held.
     pub fn len(&self) -> usize {
         self.entries.borrow().len()
+    }
+
+    /// Whether nobody is connected.
+    pub fn is_empty(&self) -> bool {
+        self.entries.borrow().is_empty()
+    }
+
+    /// Whether there is a task that looks after them.
+    #[cfg(feature = "sim")]
+    pub fn is_swept(&self) -> bool {
+        self.sweeping.get()
+    }
+
+    /// Leases that passes have looked at, and the most of them in one go.
+    #[cfg(feature = "sim")]
+    pub fn judged(&self) -> (usize, usize) {
+        self.judged.get()
+    }
+
+    #[cfg(feature = "sim")]
+    fn count_judged(&self, count: usize) {
+        let (all, most) = self.judged.get();
+        self.judged.set((all + count, most.max(count)));
+    }
+
+    /// Who holds one.
+    #[cfg(feature = "sim")]
+    pub fn holders(&self) -> Vec<Held> {
+        let entries = self.entries.borrow();
+        let sha256 = |client: &Arc<Verdict>| {
+            client.identity.as_ref().ok().map(|identity| *identity.sha256())
+        };
+        let held = entries.iter().map(|(_, entry)| Held {
+            listener: entry.holder.listener,
+            server_name: entry.holder.server_name.clone(),
+            certificate: entry.holder.client.as_ref().and_then(sha256),
+            term: format!("{:?}", entry.term.get()),
+        });
+        held.collect()
     }
 
     /// Gives a lease, judged by the configuration that is in force now.
@@ -165,7 +237,7 @@ impl Leases {
             Term::Lapsed(_, kind) | Term::Over(kind) => return Err(CloseReason::internal(kind)),
         }
         let key = self.entries.borrow_mut().insert(Rc::clone(&entry));
-        self.expect(entry.due());
+        self.note_due(entry.due());
         if !self.sweeping.replace(true) {
             worker.core().spawn(sweep(Rc::clone(worker), Rc::clone(self)));
         }
@@ -178,7 +250,7 @@ impl Leases {
         self.wake();
     }
 
-    fn expect(&self, due: Option<Instant>) {
+    fn note_due(&self, due: Option<Instant>) {
         let first = [self.next.get(), due].into_iter().flatten().min();
         if first != self.next.get() {
             self.next.set(first);
@@ -200,7 +272,7 @@ async fn sweep(worker: Rc<Worker>, leases: Rc<Leases>) {
         let mut timer = leases.next.get().map(|next| core.sleep_until(next));
         poll_fn(|cx| {
             *leases.sweeper.borrow_mut() = Some(cx.waker().clone());
-            let is_due = leases.all.get() || leases.entries.borrow().is_empty();
+            let is_due = leases.all.get() || leases.is_empty();
             // Another one may be due earlier than the timer that was made.
             let moved = timer.as_ref().map(|timer| timer.deadline()) != leases.next.get();
             match &mut timer {
@@ -210,7 +282,7 @@ async fn sweep(worker: Rc<Worker>, leases: Rc<Leases>) {
             }
         })
         .await;
-        if leases.entries.borrow().is_empty() {
+        if leases.is_empty() {
             leases.next.set(None);
             leases.all.set(false);
             leases.sweeping.set(false);
@@ -233,7 +305,11 @@ async fn pass(worker: &Worker, leases: &Leases) {
     let end = leases.entries.borrow().capacity();
     while key < end {
         let slice = core.clock();
-        while key < end && (core.clock() - slice).as_micros() < u128::from(LEASE_SLICE_US_MAX) {
+        let slice_end = end.min(key + LEASES_PER_SLICE_MAX);
+        #[cfg(feature = "sim")]
+        let slice_begin = key;
+        while key < slice_end && (core.clock() - slice).as_micros() < u128::from(LEASE_SLICE_US_MAX)
+        {
             let snapshot = worker.snapshot();
             let mut has_ended = false;
             for key in key..end.min(key + LEASES_PER_LOOK) {
@@ -251,11 +327,13 @@ async fn pass(worker: &Worker, leases: &Leases) {
                 break;
             }
         }
+        #[cfg(feature = "sim")]
+        leases.count_judged(key - slice_begin);
         yield_now().await;
     }
     // Not at once again, where many are due one shortly after the other.
     let soonest = began + Duration::from_millis(LEASE_SWEEP_MS_MAX / 2);
-    leases.expect(earliest.map(|earliest: Instant| earliest.max(soonest)));
+    leases.note_due(earliest.map(|earliest: Instant| earliest.max(soonest)));
 }
 
 /// Lets the other tasks have their turn.

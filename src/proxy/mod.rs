@@ -5,6 +5,8 @@
 
 pub mod admission;
 pub mod connection;
+mod failures;
+pub mod gate;
 pub mod leases;
 pub mod relay;
 pub mod sources;

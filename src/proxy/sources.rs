@@ -33,6 +33,28 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::limits::{SOURCE_ACQUIRE_TRIES_MAX, SOURCE_CELLS_PER_ROW};
 
+/// What counts as one source: the family, and the address or its first 64 bits.
+pub(super) type Source = (u8, u64);
+
+/// The source that an address belongs to; all that have none are one.
+pub(super) fn source_of(ip: Option<IpAddr>) -> Source {
+    match ip.map(|ip| ip.to_canonical()) {
+        None => (0, 0),
+        Some(IpAddr::V4(address)) => (4, u64::from(address.to_bits())),
+        Some(IpAddr::V6(address)) => (6, (address.to_bits() >> 64) as u64),
+    }
+}
+
+/// A keyed hash of a source.
+pub(super) fn hash_of(seed: [u64; 2], (family, address): Source) -> u64 {
+    // Deprecated in favour of DefaultHasher, which takes no key; it is the keyed hash in std.
+    #[allow(deprecated)]
+    let mut hasher = std::hash::SipHasher::new_with_keys(seed[0], seed[1]);
+    hasher.write_u8(family);
+    hasher.write_u64(address);
+    hasher.finish()
+}
+
 /// Connections open by source: an IPv4 address, or a /64 of IPv6, which is what one subscriber has.
 #[derive(Debug)]
 pub struct SourceTable {
@@ -91,16 +113,7 @@ impl SourceTable {
     }
 
     fn cells(&self, ip: IpAddr) -> [u16; 2] {
-        let (family, address) = match ip.to_canonical() {
-            IpAddr::V4(address) => (4, u64::from(address.to_bits())),
-            IpAddr::V6(address) => (6, (address.to_bits() >> 64) as u64),
-        };
-        // Deprecated in favour of DefaultHasher, which takes no key; it is the keyed hash in std.
-        #[allow(deprecated)]
-        let mut hasher = std::hash::SipHasher::new_with_keys(self.seed[0], self.seed[1]);
-        hasher.write_u8(family);
-        hasher.write_u64(address);
-        let hash = hasher.finish();
+        let hash = hash_of(self.seed, source_of(Some(ip)));
         // Two keyed hashes: disjoint bits of a keyed pseudo-random function are independent.
         [hash as u16, (hash >> 32) as u16]
     }

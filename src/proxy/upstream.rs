@@ -82,6 +82,14 @@ impl Upstreams {
         }
     }
 
+    /// Forgets clusters that are not among `clusters` and have no connection: names that come and
+    /// go with reloads leave nothing behind.
+    pub fn retain(&self, clusters: &[Arc<Cluster>]) {
+        self.clusters.borrow_mut().retain(|name, balancer| {
+            !balancer.live.is_empty() || clusters.iter().any(|cluster| cluster.name == *name)
+        });
+    }
+
     /// Connections that are counted to some endpoint.
     #[cfg(feature = "sim")]
     pub fn leases(&self) -> usize {

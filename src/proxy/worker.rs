@@ -10,15 +10,18 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use super::admission::{Admission, SharedAdmission};
 use super::connection::serve;
+use super::gate::{Asking, Gate, Pass};
 use super::leases::Leases;
 use super::upstream::Upstreams;
 use crate::config::snapshot::{Listener as ListenerConfig, Snapshot};
 use crate::error::{CloseKind, CloseReason};
 use crate::log::{ConnectionRecord, LogSender};
 use crate::metrics::counter::WorkerCounters;
+use crate::metrics::phases::Phases;
 use crate::planted::{Bug, planted};
 use crate::rt::core::{Core, CoreOptions};
 use crate::rt::driver::Driver;
@@ -58,6 +61,8 @@ pub struct Parts {
     pub sessions: Arc<SessionStore>,
     /// Its counters.
     pub counters: Arc<WorkerCounters>,
+    /// How long the parts of handshakes took, of each listener, in the order of the snapshot.
+    pub phases: Vec<Arc<Phases>>,
     /// Its log buffer.
     pub log: LogSender,
 }
@@ -71,6 +76,8 @@ pub struct Worker {
     upstreams: Rc<Upstreams>,
     leases: Rc<Leases>,
     desk: Arc<Desk>,
+    gate: Rc<Gate>,
+    phases: Vec<Arc<Phases>>,
     log: LogSender,
     draining: Cell<bool>,
     cut_off: Cell<Option<CloseKind>>,
@@ -96,6 +103,7 @@ impl Worker {
         };
         let verdicts_max = parts.snapshot.limits.verdicts_per_worker_max as usize;
         let desk = Desk::new(verdicts_max, parts.sessions, Arc::clone(&parts.counters));
+        let gate = Gate::new(parts.admission.seed(), Arc::clone(&parts.counters));
         let core = Core::new(driver, &options, parts.counters);
         let worker = Rc::new(Self {
             core: core.clone(),
@@ -104,13 +112,16 @@ impl Worker {
             upstreams: Rc::default(),
             leases: Rc::default(),
             desk,
+            gate,
+            phases: parts.phases,
             log: parts.log,
             draining: Cell::new(false),
             cut_off: Cell::new(None),
         });
         for (index, socket) in parts.listeners.into_iter().enumerate() {
             let listener = core.listen(socket);
-            core.spawn(accept(Rc::clone(&worker), index, listener));
+            // Accepting is the first thing that strangers can have done.
+            core.spawn_costly(accept(Rc::clone(&worker), index, listener));
         }
         worker
     }
@@ -149,6 +160,23 @@ impl Worker {
         &self.desk
     }
 
+    /// Asks for a handshake; `None` where there are too many already.
+    pub(super) fn arrive(&self, who: Asking) -> Option<Pass> {
+        self.gate.arrive(self.core.now(), who, &self.snapshot.borrow().limits)
+    }
+
+    /// How long a handshake may wait for its turn.
+    pub(super) fn handshake_queue(&self) -> Duration {
+        self.snapshot.borrow().limits.handshake_queue
+    }
+
+    /// A connection got in, or failed to.
+    pub(super) fn settle(&self, record: &ConnectionRecord, is_good: bool) {
+        let source = record.peer.map(|peer| peer.ip());
+        let is_flood = self.gate.settle(self.core.now(), source, is_good);
+        self.core.hold_costly(is_flood);
+    }
+
     /// Why connections must end now, where they must.
     pub(super) fn cut_off(&self) -> Option<CloseReason> {
         self.cut_off.get().map(CloseReason::internal)
@@ -173,10 +201,37 @@ impl Worker {
         self.core.wake();
     }
 
-    /// What this worker holds now: of its core, and places and leases.
+    /// What this worker holds now: of its core, and places, upstreams' leases and clients' leases,
+    /// and whether (1) or not (0) a task looks after these.
     #[cfg(feature = "sim")]
-    pub fn audit(&self) -> (crate::rt::audit::Audit, [usize; 2]) {
-        (self.core.audit(), [self.admission.places(), self.upstreams.leases()])
+    pub fn audit(&self) -> (crate::rt::audit::Audit, [usize; 4]) {
+        let leases = [self.leases.len(), usize::from(self.leases.is_swept())];
+        let [clients, sweepers] = leases;
+        (self.core.audit(), [self.admission.places(), self.upstreams.leases(), clients, sweepers])
+    }
+
+    /// Lets somebody in without a connection.
+    ///
+    /// # Errors
+    /// As [`Leases::grant`].
+    #[cfg(feature = "sim")]
+    pub fn hold(
+        self: &Rc<Self>,
+        holder: super::leases::Holder,
+    ) -> Result<super::leases::Lease, CloseReason> {
+        self.leases.grant(self, holder)
+    }
+
+    /// How many leases were judged in passes, and the most of them in one go.
+    #[cfg(feature = "sim")]
+    pub fn judged(&self) -> (usize, usize) {
+        self.leases.judged()
+    }
+
+    /// Who is let in.
+    #[cfg(feature = "sim")]
+    pub fn held(&self) -> Vec<super::leases::Held> {
+        self.leases.holders()
     }
 
     /// A connection has ended.
@@ -188,7 +243,12 @@ impl Worker {
     fn handle(&self, message: Message) {
         match message {
             Message::Publish(snapshot) => return self.publish(snapshot),
-            Message::ClockSet => return self.leases.recheck(),
+            Message::ClockSet if planted(Bug::ForgetClock) => return,
+            Message::ClockSet => {
+                // A refusal is kept for a while of the clock that was.
+                self.desk.verdicts().clear();
+                return self.leases.recheck();
+            }
             Message::Drain => self.draining.set(true),
             Message::CutOff(kind) => {
                 self.draining.set(true);
@@ -202,13 +262,16 @@ impl Worker {
     /// New handshakes see `snapshot` from now on, and who is connected is judged by it. What else a
     /// connection got from its listener it keeps.
     fn publish(&self, snapshot: Arc<Snapshot>) {
+        self.upstreams.retain(&snapshot.clusters);
         let before = self.snapshot.replace(Arc::clone(&snapshot));
         // Where only addresses of upstreams have changed the listeners are the same ones.
         let same =
             |(before, now): (&Arc<ListenerConfig>, &Arc<ListenerConfig>)| Arc::ptr_eq(before, now);
         if !before.listeners.iter().zip(&snapshot.listeners).all(same) {
             self.desk.verdicts().clear();
-            self.leases.recheck();
+            if !planted(Bug::ForgetLeases) {
+                self.leases.recheck();
+            }
         }
     }
 
@@ -232,7 +295,8 @@ impl Worker {
                     std::mem::forget(Rc::clone(&place));
                 }
                 stream.keep(place);
-                self.core.spawn(serve(Rc::clone(self), index, stream, record));
+                let phases = Arc::clone(&self.phases[index]);
+                self.core.spawn_costly(serve(Rc::clone(self), index, stream, record, phases));
             }
             None => {
                 counters.refused_limit.increment();

@@ -1,9 +1,9 @@
 //! The core: one worker's executor, timers, sockets and driver, and the loop that turns them.
 //!
 //! The handle is passed explicitly and never leaves its thread. One turn of the loop: messages,
-//! ready tasks (bounded), timers, starved sockets, one call into the kernel, completions. There
-//! are no callbacks inside the completion loop: a completion changes its owner's state and wakes
-//! a task.
+//! ready tasks (bounded, the urgent before the costly), timers, starved sockets, one call into the
+//! kernel, completions. There are no callbacks inside the completion loop: a completion changes its
+//! owner's state and wakes a task.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::VecDeque;
@@ -19,10 +19,11 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::driver::Driver;
-use super::executor::Executor;
+use super::executor::{Class, Executor};
 use super::inbox::Inbox;
 use super::listen::{Listener, Listening};
 use super::op::{Kind, OpSlots};
+use super::pace::Pace;
 use super::pool::SendPool;
 use super::socket::Socket;
 use super::stream::{Errno, Stream};
@@ -66,6 +67,7 @@ pub(super) struct State {
 struct Inner {
     state: RefCell<State>,
     executor: Executor,
+    pace: Cell<Pace>,
     now: Cell<Instant>,
     counters: Arc<WorkerCounters>,
 }
@@ -106,6 +108,7 @@ impl Core {
         let inner = Inner {
             state: RefCell::new(state),
             executor: Executor::new(options.number),
+            pace: Cell::new(Pace::new(now)),
             now: Cell::new(now),
             counters,
         };
@@ -131,10 +134,31 @@ impl Core {
         &self.inner.counters
     }
 
-    /// Starts a task.
+    /// Starts a task that somebody waits for.
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
-        self.inner.executor.spawn(future);
+        self.spawn_as(Class::Urgent, future);
+    }
+
+    /// Starts a task that strangers cause and that may be long: it has the time that urgent ones
+    /// leave, or else a share. [`Core::make_urgent`] ends that.
+    pub fn spawn_costly(&self, future: impl Future<Output = ()> + 'static) {
+        self.spawn_as(Class::Costly, future);
+    }
+
+    fn spawn_as(&self, class: Class, future: impl Future<Output = ()> + 'static) {
+        self.inner.executor.spawn(class, future);
         self.inner.counters.tasks_live.increment();
+    }
+
+    /// The task that calls this is urgent from now on.
+    pub fn make_urgent(&self) {
+        self.inner.executor.reclassify(Class::Urgent);
+    }
+
+    /// Whether costly tasks get no more than their share while urgent ones run now and then, even
+    /// where these leave time: what they cost is lost anyway.
+    pub fn hold_costly(&self, holding: bool) {
+        self.update_pace(|pace| pace.hold(holding));
     }
 
     /// The wait of the last turn is over, on a simulated driver: what came meanwhile is there
@@ -256,8 +280,12 @@ impl Core {
         if finished() {
             return Ok(true);
         }
-        let busy = is_feeding || self.inner.executor.has_ready() || !inbox.prepare_sleep();
-        let wait = if busy { Wait::No } else { self.sleep_time() };
+        let wait = if is_feeding || self.inner.executor.has_ready(Class::Urgent) {
+            Wait::No
+        } else {
+            self.sleep_time()
+        };
+        let wait = if wait == Wait::No || inbox.prepare_sleep() { wait } else { Wait::No };
         let turned = self.state().driver.turn(wait);
         inbox.awake();
         turned?;
@@ -270,15 +298,50 @@ impl Core {
     fn run_tasks(&self) {
         let started = self.clock();
         self.inner.now.set(started);
+        let executor = &self.inner.executor;
         let enough = Duration::from_micros(TASK_TIME_PER_TURN_US_MAX);
-        self.inner.executor.run(|| self.clock() - started >= enough);
-        self.inner.counters.tasks_live.set(self.inner.executor.tasks() as u64);
+        let with_urgent = executor.run(Class::Urgent, || self.clock() - started >= enough);
+        if executor.has_ready(Class::Costly) {
+            self.run_costly(with_urgent);
+        } else if with_urgent {
+            self.update_pace(|pace| pace.ran_urgent(started));
+        }
+        self.inner.counters.tasks_live.set(executor.tasks() as u64);
+    }
+
+    fn run_costly(&self, with_urgent: bool) {
+        let began = self.clock();
+        let enough = self.update_pace(|pace| pace.allowance(began, with_urgent));
+        if !enough.is_zero() {
+            let mut ran = Duration::ZERO;
+            self.inner.executor.run(Class::Costly, || {
+                ran = self.clock() - began;
+                ran >= enough
+            });
+            self.update_pace(|pace| pace.spend(ran));
+        }
+    }
+
+    fn update_pace<R>(&self, update: impl FnOnce(&mut Pace) -> R) -> R {
+        let mut pace = self.inner.pace.get();
+        let result = update(&mut pace);
+        self.inner.pace.set(pace);
+        result
     }
 
     fn sleep_time(&self) -> Wait {
+        let has_costly = self.inner.executor.has_ready(Class::Costly);
         let state = self.state();
-        match state.timers.next_deadline() {
-            Some(deadline) => Wait::AtMost(deadline - state.driver.now()),
+        let deadline = state.timers.next_deadline();
+        if deadline.is_none() && !has_costly {
+            return Wait::Forever;
+        }
+        let now = state.driver.now();
+        let until_deadline = deadline.map(|deadline| deadline - now);
+        let until_costly = has_costly.then(|| self.inner.pace.get().wait(now));
+        match until_deadline.into_iter().chain(until_costly).min() {
+            Some(time) if time.is_zero() && has_costly => Wait::No,
+            Some(time) => Wait::AtMost(time),
             None => Wait::Forever,
         }
     }

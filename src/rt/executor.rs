@@ -1,9 +1,10 @@
-//! The single-threaded executor: a slab of tasks and a queue of those that are ready.
+//! The single-threaded executor: a slab of tasks and two queues of those that are ready.
 //!
 //! Wakers are numbers (core, generation, slot), so waking allocates nothing and a stale waker does
-//! nothing. Invariant: a task is in the ready queue at most once.
+//! nothing. Invariant: a task is in one ready queue at most, and there once. Which of the queues
+//! gets how much time is its caller's decision.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -27,9 +28,27 @@ thread_local! {
 
 #[derive(Debug, Default)]
 struct ReadyQueue {
-    tasks: VecDeque<u32>,
-    /// By slot: the generation of the task there, and whether it is in the queue.
-    slots: Vec<(u32, bool)>,
+    /// By class.
+    tasks: [VecDeque<u32>; 2],
+    slots: Vec<Slot>,
+}
+
+/// What is known of the task in a slot.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    generation: u32,
+    /// Whether it is in a queue.
+    queued: bool,
+    class: Class,
+}
+
+/// Which of the two queues a task waits in when it is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Many short polls that somebody waits for.
+    Urgent,
+    /// Polls that may be long, and that strangers cause: they get a share of the time.
+    Costly,
 }
 
 /// A task's name: generation and slot.
@@ -57,12 +76,12 @@ impl WakeToken for ReadyToken {
 
 impl ReadyQueue {
     fn push(&mut self, task: TaskId) {
-        if let Some((generation, queued)) = self.slots.get_mut(task.slot as usize)
-            && *generation == task.generation
-            && !*queued
+        if let Some(slot) = self.slots.get_mut(task.slot as usize)
+            && slot.generation == task.generation
+            && !slot.queued
         {
-            *queued = true;
-            self.tasks.push_back(task.slot);
+            slot.queued = true;
+            self.tasks[slot.class as usize].push_back(task.slot);
         }
     }
 }
@@ -74,6 +93,8 @@ pub struct Executor {
     core: usize,
     /// `None` while the task is being polled.
     tasks: RefCell<Slab<Option<BoxedTask>>>,
+    /// The task that is being polled.
+    polled: Cell<Option<u32>>,
 }
 
 impl std::fmt::Debug for Executor {
@@ -91,19 +112,22 @@ impl Executor {
                 queues.resize_with(core + 1, ReadyQueue::default);
             }
         });
-        Self { core, tasks: RefCell::default() }
+        Self { core, tasks: RefCell::default(), polled: Cell::new(None) }
     }
 
-    /// Adds a task; it is polled for the first time in the next turn.
-    pub fn spawn(&self, future: impl Future<Output = ()> + 'static) -> TaskId {
+    /// Adds a task; it is polled for the first time when its class gets time.
+    pub fn spawn(&self, class: Class, future: impl Future<Output = ()> + 'static) -> TaskId {
         let slot = self.tasks.borrow_mut().insert(Some(Box::pin(future)));
         // invariant: descriptors bound the tasks far below 2^32.
         let slot = u32::try_from(slot).expect("fewer than 2^32 tasks");
         self.with_ready(|queue| {
             if queue.slots.len() <= slot as usize {
-                queue.slots.resize(slot as usize + 1, (0, false));
+                let unused = Slot { generation: 0, queued: false, class };
+                queue.slots.resize(slot as usize + 1, unused);
             }
-            let task = TaskId { generation: queue.slots[slot as usize].0, slot };
+            let state = &mut queue.slots[slot as usize];
+            state.class = class;
+            let task = TaskId { generation: state.generation, slot };
             queue.push(task);
             task
         })
@@ -114,9 +138,16 @@ impl Executor {
         self.tasks.borrow().len()
     }
 
-    /// Whether a task is ready.
-    pub fn has_ready(&self) -> bool {
-        self.with_ready(|queue| !queue.tasks.is_empty())
+    /// Whether a task of this class is ready.
+    pub fn has_ready(&self, class: Class) -> bool {
+        self.with_ready(|queue| !queue.tasks[class as usize].is_empty())
+    }
+
+    /// Puts the task that is being polled into a class, from when it is next woken.
+    pub fn reclassify(&self, class: Class) {
+        if let Some(slot) = self.polled.get() {
+            self.with_ready(|queue| queue.slots[slot as usize].class = class);
+        }
     }
 
     /// Makes every task ready; for changes that concern all of them.
@@ -124,30 +155,35 @@ impl Executor {
         let tasks = self.tasks.borrow();
         self.with_ready(|queue| {
             for (slot, _) in tasks.iter() {
-                let generation = queue.slots[slot].0;
+                let generation = queue.slots[slot].generation;
                 // invariant: `spawn` made sure that slots fit.
                 queue.push(TaskId { generation, slot: slot as u32 });
             }
         });
     }
 
-    /// Polls ready tasks, those woken meanwhile too, until there is none or `is_enough` says so,
-    /// which is asked after each.
-    pub fn run(&self, mut is_enough: impl FnMut() -> bool) {
-        while let Some(task) = self.next_ready() {
+    /// Polls ready tasks of a class, those woken meanwhile too, until there is none or `is_enough`
+    /// says so, which is asked after each. Returns whether there was any.
+    pub fn run(&self, class: Class, mut is_enough: impl FnMut() -> bool) -> bool {
+        let mut any = false;
+        while let Some(task) = self.next_ready(class) {
+            any = true;
+            self.polled.set(Some(task.slot));
             self.poll(task);
+            self.polled.set(None);
             if is_enough() {
-                return;
+                break;
             }
         }
+        any
     }
 
-    fn next_ready(&self) -> Option<TaskId> {
+    fn next_ready(&self, class: Class) -> Option<TaskId> {
         self.with_ready(|queue| {
-            let slot = queue.tasks.pop_front()?;
-            let (generation, queued) = &mut queue.slots[slot as usize];
-            *queued = false;
-            Some(TaskId { generation: *generation, slot })
+            let slot = queue.tasks[class as usize].pop_front()?;
+            let state = &mut queue.slots[slot as usize];
+            state.queued = false;
+            Some(TaskId { generation: state.generation, slot })
         })
     }
 
@@ -162,7 +198,7 @@ impl Executor {
         // Dropped before the slot is free, and with no borrow held: its drop may spawn or wake.
         drop(future);
         self.with_ready(|queue| {
-            let (generation, _) = &mut queue.slots[task.slot as usize];
+            let generation = &mut queue.slots[task.slot as usize].generation;
             *generation = generation.wrapping_add(1) & ((1 << GENERATION_BITS) - 1);
         });
         self.tasks.borrow_mut().remove(task.slot as usize);
@@ -204,24 +240,27 @@ mod tests {
         let polls = Rc::new(Cell::new(0));
         let kept: Rc<RefCell<Option<Waker>>> = Rc::default();
         let (count, keep) = (Rc::clone(&polls), Rc::clone(&kept));
-        executor.spawn(std::future::poll_fn(move |cx| {
-            count.set(count.get() + 1);
-            *keep.borrow_mut() = Some(cx.waker().clone());
-            if count.get() < 3 { Poll::Pending } else { Poll::Ready(()) }
-        }));
-        executor.run(|| false);
+        executor.spawn(
+            Class::Urgent,
+            std::future::poll_fn(move |cx| {
+                count.set(count.get() + 1);
+                *keep.borrow_mut() = Some(cx.waker().clone());
+                if count.get() < 3 { Poll::Pending } else { Poll::Ready(()) }
+            }),
+        );
+        executor.run(Class::Urgent, || false);
         assert_eq!(polls.get(), 1, "not polled again before it is woken");
         for _ in 0..2 {
             let waker = kept.borrow_mut().take().expect("kept by the poll");
             waker.wake_by_ref();
             waker.wake();
-            executor.run(|| false);
+            executor.run(Class::Urgent, || false);
         }
         assert_eq!((polls.get(), executor.tasks()), (3, 0));
-        executor.spawn(std::future::pending());
-        executor.run(|| false);
+        executor.spawn(Class::Urgent, std::future::pending());
+        executor.run(Class::Urgent, || false);
         kept.borrow_mut().take().expect("kept by the last poll").wake();
-        assert!(!executor.has_ready(), "the slot has a new generation");
+        assert!(!executor.has_ready(Class::Urgent), "the slot has a new generation");
     }
 
     #[test]
@@ -229,13 +268,52 @@ mod tests {
         let executor = Executor::new(1);
         let polls = Rc::new(Cell::new(0));
         let count = Rc::clone(&polls);
-        executor.spawn(std::future::poll_fn(move |cx| {
-            count.set(count.get() + 1);
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        }));
-        executor.run(|| polls.get() == 5);
+        executor.spawn(
+            Class::Urgent,
+            std::future::poll_fn(move |cx| {
+                count.set(count.get() + 1);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }),
+        );
+        executor.run(Class::Urgent, || polls.get() == 5);
         assert_eq!(polls.get(), 5);
-        assert!(executor.has_ready());
+        assert!(executor.has_ready(Class::Urgent));
+    }
+
+    #[test]
+    fn each_class_runs_by_itself_and_a_task_may_change_its_own() {
+        let executor = Executor::new(2);
+        let polls = Rc::new(Cell::new(0));
+        let kept: Rc<RefCell<Option<Waker>>> = Rc::default();
+        let (count, keep) = (Rc::clone(&polls), Rc::clone(&kept));
+        let executor = Rc::new(executor);
+        let own = Rc::downgrade(&executor);
+        let task = std::future::poll_fn(move |cx| {
+            count.set(count.get() + 1);
+            *keep.borrow_mut() = Some(cx.waker().clone());
+            own.upgrade().expect("it polls").reclassify(Class::Urgent);
+            Poll::Pending
+        });
+        executor.spawn(Class::Costly, task);
+        assert!(!executor.run(Class::Urgent, || false) && executor.has_ready(Class::Costly));
+        assert!(executor.run(Class::Costly, || false));
+        kept.borrow_mut().take().expect("kept by the poll").wake();
+        assert!(!executor.run(Class::Costly, || false), "it left that class");
+        assert!(executor.run(Class::Urgent, || false));
+        assert_eq!(polls.get(), 2);
+        // Nobody is being polled: nobody changes.
+        executor.reclassify(Class::Costly);
+        executor.wake_all();
+        assert!(executor.has_ready(Class::Urgent) && !executor.has_ready(Class::Costly));
+    }
+
+    #[test]
+    fn a_slot_that_is_used_again_has_the_class_of_its_new_task() {
+        let executor = Executor::new(3);
+        executor.spawn(Class::Costly, std::future::ready(()));
+        executor.run(Class::Costly, || false);
+        executor.spawn(Class::Urgent, std::future::pending());
+        assert!(executor.has_ready(Class::Urgent) && !executor.has_ready(Class::Costly));
     }
 }

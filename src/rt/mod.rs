@@ -13,6 +13,7 @@ pub mod executor;
 pub mod inbox;
 pub mod listen;
 pub mod op;
+mod pace;
 pub mod pool;
 pub mod socket;
 pub mod stream;

@@ -15,6 +15,7 @@ use super::core::{Core, State};
 use super::socket::RecvEnd;
 use crate::limits::SEND_PENDING_BYTES_MAX;
 use crate::sys::ops::SendBuf;
+use crate::time::Instant;
 
 /// An errno of a socket operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,19 @@ pub struct Stream {
 impl Stream {
     pub(super) fn new(core: Core, key: u32) -> Self {
         Self { core, key, released: false }
+    }
+
+    /// The time right now: see [`Core::clock`].
+    pub fn clock(&self) -> Instant {
+        self.core.clock()
+    }
+
+    /// Whether the peer has ended its side or reset the connection, and nothing is left to take. It
+    /// is known only while receiving is armed.
+    pub fn has_ended(&self) -> bool {
+        let mut state = self.core.state();
+        let socket = state.socket(self.key);
+        socket.queue.is_empty() && socket.ended.is_some()
     }
 
     /// The next received bytes; `None` once the peer has sent FIN.

@@ -4,11 +4,14 @@ use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
-use rustls::{AlertDescription, ClientConfig, ClientConnection};
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion};
 
 use super::faults::Fault;
+use super::hellos::Hello;
 use super::ledger::{ECHO_BIT, HEADER_BYTES, Ledger, stream};
 use super::net::{Inner, Read};
+use super::plan::{Plan, Sessions};
 use super::random::Random;
 
 mod manner;
@@ -79,6 +82,13 @@ pub struct Client {
     /// that no alert, close_notify included, was sent before the one that says so.
     is_tainted: bool,
     updates: Updates,
+    listener: usize,
+    replays: Option<Hello>,
+    /// The number of what it said first.
+    hello: Option<usize>,
+    /// What came back first, where it is somebody else's.
+    flight: Vec<u8>,
+    is_shaken: bool,
 }
 
 impl std::fmt::Debug for Client {
@@ -102,13 +112,19 @@ pub struct Parts {
     pub script: Script,
     /// How it misbehaves, if it does.
     pub manner: Manner,
+    /// The name that it asks for.
+    pub server_name: ServerName<'static>,
+    /// The listener that it connects to.
+    pub listener: usize,
+    /// What it sends instead of what it has to say itself.
+    pub replays: Option<Hello>,
 }
 
 impl Client {
     /// A client that is connecting.
     pub fn new(parts: Parts, random: &mut Random) -> Self {
-        let Parts { number, actor, socket, config, script, manner } = parts;
-        let tls = ClientConnection::new(config, super::pki::server_name())
+        let Parts { number, actor, socket, config, script, manner, server_name, .. } = parts;
+        let tls = ClientConnection::new(config, server_name)
             // invariant: the configuration is `pki::client_config`'s, which rustls takes.
             .expect("a configuration that rustls takes");
         Self {
@@ -131,6 +147,11 @@ impl Client {
             is_garbled: false,
             is_tainted: false,
             updates: Updates::default(),
+            listener: parts.listener,
+            replays: parts.replays,
+            hello: None,
+            flight: Vec::new(),
+            is_shaken: false,
         }
     }
 
@@ -160,7 +181,7 @@ impl Client {
     }
 
     /// Does all that it can.
-    pub fn step(&mut self, net: &mut Inner, ledger: &mut Ledger) {
+    pub fn step(&mut self, net: &mut Inner, ledger: &mut Ledger, plan: &Plan) {
         if self.state == State::Connecting {
             match net.connected(self.socket) {
                 None => return,
@@ -174,7 +195,29 @@ impl Client {
         if self.tampers(net) {
             return self.reset(net);
         }
-        if self.manner.is_good() { self.serve(net, ledger) } else { self.misbehave(net) }
+        if !self.manner.is_good() {
+            return self.misbehave(net, ledger, plan);
+        }
+        self.serve(net, ledger);
+        if !self.is_shaken && !self.tls.is_handshaking() && !self.is_tainted {
+            self.is_shaken = true;
+            let resumed = self.tls.handshake_kind() == Some(HandshakeKind::Resumed);
+            ledger.shaken(net, plan, self.number, resumed);
+            let is_tls13 = self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+            if let (Some(hello), true) = (self.hello, resumed && is_tls13) {
+                self.count_resumed(net, ledger, plan, hello);
+            }
+        }
+    }
+
+    /// A session was resumed for what was said in the first flight `hello`: for each of them once,
+    /// where the gateway keeps the session.
+    fn count_resumed(&self, net: &mut Inner, ledger: &mut Ledger, plan: &Plan, hello: usize) {
+        let times = ledger.hellos.resumed(hello);
+        let is_kept = matches!(plan.sessions[self.listener], Sessions::Cache { .. });
+        if times > 1 && is_kept {
+            net.violation(format_args!("client {}: a ticket was taken {times} times", self.number));
+        }
     }
 
     /// Faults that a client makes. Returns whether it resets its connection.
@@ -364,6 +407,10 @@ impl Client {
     fn write(&mut self, net: &mut Inner, ledger: &mut Ledger) -> bool {
         let before = self.outbox.len();
         self.collect();
+        if self.hello.is_none() {
+            let first: Vec<u8> = self.outbox.iter().copied().collect();
+            self.hello = Some(ledger.hellos.add(first, self.listener));
+        }
         if self.outbox.len() > before && self.fault_of_records(net, before) {
             ledger.garbled(self.number);
         }

@@ -6,10 +6,14 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::{ClientConfig, ClientConnection, ProtocolVersion};
 
 use super::*;
+use crate::metrics::counter::WorkerCounters;
 use crate::sim::pki::{self, Client, Pki, Versions, client_config, listener_tls};
 use crate::tls::server::ListenerTls;
 use crate::tls::session::{Agreed, Session, SessionError};
-use crate::trust::verify::ClientAuth;
+use crate::trust::scope::{Scope, ScopeOptions};
+use crate::trust::store::SessionStore;
+use crate::trust::verify::{ClientAuth, ClientVerifier};
+use crate::trust::visit::{Desk, Resumption, SessionRules, Visit};
 
 const VERSIONS: [(Versions, ProtocolVersion); 2] =
     [(Versions::Tls13, ProtocolVersion::TLSv1_3), (Versions::Tls12, ProtocolVersion::TLSv1_2)];
@@ -25,8 +29,26 @@ pub(in crate::sim) struct Pair {
 }
 
 impl Pair {
-    pub(in crate::sim) fn new(listener: &ListenerTls, client: &Arc<ClientConfig>) -> Self {
-        let server = Session::new(Arc::clone(listener.select(Some(pki::SERVER_NAME), &[])));
+    /// Nobody is asked for a certificate where there is no verifier; no session is resumed.
+    pub(in crate::sim) fn new(
+        listener: &ListenerTls,
+        verifier: Option<Arc<ClientVerifier>>,
+        client: &Arc<ClientConfig>,
+    ) -> Self {
+        let scope = Scope::new(ScopeOptions {
+            name: "listener".into(),
+            verifier,
+            rules: pki::rules(),
+            revocation: Arc::default(),
+        });
+        let sessions = SessionRules { mode: Resumption::Off, age_max_s: 1, tickets: 0 };
+        let desk = Desk::new(1, Arc::new(SessionStore::new(0)), WorkerCounters::new());
+        let random = listener.provider().secure_random;
+        let visit =
+            Visit::new(Arc::new(scope), sessions, desk, Arc::clone(listener.time()), random);
+        let index = listener.select(Some(pki::SERVER_NAME), &[]);
+        let config = listener.config(index, visit.hooks()).expect("a configuration");
+        let server = Session::new(Arc::new(config));
         let client = ClientConnection::new(Arc::clone(client), pki::server_name());
         Self {
             server: server.expect("a good configuration"),
@@ -98,12 +120,19 @@ fn transcript(seed: u64, versions: Versions, suite: Option<SupportedCipherSuite>
         Arc::make_mut(&mut provider).cipher_suites = vec![suite];
     }
     let (pki, clock) = (Pki::new(), Clock::new(pki::EPOCH_UNIX_S));
-    let listener =
-        listener_tls(&pki, &provider, &clock, versions, ClientAuth::Require, pki.anchors());
+    let listener = listener_tls(&pki, &provider, &clock, versions);
+    let verifier = pki::verifier(pki.anchors(), &provider, ClientAuth::Require);
     let mut flights = Vec::new();
     for client in [Client::Allowed(0), Client::ViaIntermediate] {
-        let client = client_config(&pki, client, &provider, &clock, versions);
-        let mut pair = Pair::new(&listener, &client);
+        let client = client_config(
+            &pki,
+            client,
+            &provider,
+            &clock,
+            versions,
+            rustls::client::Resumption::disabled(),
+        );
+        let mut pair = Pair::new(&listener, verifier.clone(), &client);
         let agreed = pair.shake().expect("an allowed client");
         assert!(suite.is_none_or(|suite| suite == agreed.suite));
         assert_eq!(agreed.group, Some(NamedGroup::X25519));

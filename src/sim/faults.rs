@@ -114,9 +114,22 @@ faults! {
     UpstreamStalled = "upstream_stalled",
     /// Workers get another configuration.
     ConfigurationChange = "configuration_change",
+    /// Workers get other lists of revocation.
+    RevocationChange = "revocation_change",
+    /// Somebody sends again what another client said first.
+    HelloReplayed = "hello_replayed",
     /// A worker drains while clients come.
     WorkerDrain = "worker_drain",
 }
+
+/// Nothing breaks by these: only who may pass changes.
+const CHANGES: &[Fault] = &[
+    Fault::ConfigurationChange,
+    Fault::RevocationChange,
+    Fault::WallClockJump,
+    Fault::CertificateExpires,
+    Fault::HelloReplayed,
+];
 
 /// The faults in play.
 #[derive(Debug)]
@@ -129,13 +142,21 @@ pub struct Faults {
 impl Faults {
     /// Chooses which faults exist and how strong they are.
     pub fn swarm(random: &mut Random) -> Self {
-        let mut random = random.fork("faults");
+        let mut random = random.fork("what fails");
         // One run in twelve is healthy.
         let density = *random.pick(&[0, 60, 60, 150, 150, 150, 300, 300, 300, 500, 500, 800]);
+        // And in some nothing breaks, but who may pass may change.
+        let breaks = random.chance(850);
         let per_mille = Fault::ALL
             .iter()
-            .map(|_| {
+            .map(|fault| {
                 let strength = *random.pick(&[3, 10, 10, 30, 30, 100, 300]);
+                let is_change = CHANGES.contains(fault);
+                let density = match (breaks, is_change) {
+                    (true, _) => density,
+                    (false, true) => 600,
+                    (false, false) => 0,
+                };
                 if random.chance(density) { strength } else { 0 }
             })
             .collect();
@@ -150,6 +171,11 @@ impl Faults {
     /// Whether none exists.
     pub fn is_healthy(&self) -> bool {
         self.per_mille.iter().all(|&strength| strength == 0)
+    }
+
+    /// Whether one exists by which more changes than who may pass.
+    pub fn break_things(&self) -> bool {
+        Fault::ALL.iter().any(|fault| self.in_play(*fault) && !CHANGES.contains(fault))
     }
 
     /// Whether `fault` happens now.

@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use super::demands::InForce;
+use super::hellos::Hellos;
 use super::net::Inner;
 use super::pki::{Client as Certificate, Verdict};
 use crate::identity::Identity;
@@ -49,24 +51,19 @@ pub struct Flow {
     pub sees_no_reset: bool,
 }
 
-/// Who may pass while a configuration is in force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InForce {
-    /// Whom [`super::pki::rules`] allow.
-    Wide,
-    /// Whom [`super::pki::narrower_rules`] allow.
-    Narrow,
-    /// Whose root is the strangers'.
-    OtherTrust,
-}
-
 /// A client, as the oracles know it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ClientFacts {
     /// Its bytes.
     pub flow: Flow,
     /// What it presents.
     pub certificate: Certificate,
+    /// Which listener it connects to.
+    pub listener: usize,
+    /// Whether it asks for the name that a listener may have demands of its own for.
+    pub is_other_name: bool,
+    /// When its handshake was complete, and whether a session was resumed.
+    pub shaken: Option<(u64, bool)>,
     /// When it connected.
     pub since: u64,
     /// Its address.
@@ -86,8 +83,12 @@ pub struct Ledger {
     pub upstreams: BTreeMap<u64, Flow>,
     /// Which configurations came into force, and when.
     pub in_force: Vec<(u64, InForce)>,
-    /// Wall-clock time of the gateway, in seconds since 1970.
-    pub wall_unix_s: i64,
+    /// What is known of first flights of clients.
+    pub hellos: Hellos,
+    /// Whose a certificate is, by its SHA-256.
+    pub certificates: BTreeMap<[u8; 32], Certificate>,
+    /// When the monotonic clock jumped last.
+    pub jumped_at: Option<u64>,
     /// When the wall clock was set, and by how many seconds it is ahead since.
     pub(super) wall_offsets: Vec<(u64, i64)>,
     next: u64,
@@ -95,22 +96,11 @@ pub struct Ledger {
 
 impl Ledger {
     /// A number for a client.
-    pub fn add_client(
-        &mut self,
-        certificate: Certificate,
-        identity: Option<Identity>,
-        source: &str,
-        since: u64,
-    ) -> u64 {
+    pub fn add_client(&mut self, facts: ClientFacts) -> u64 {
         self.next += 1;
-        let facts = ClientFacts {
-            flow: Flow::default(),
-            certificate,
-            since,
-            source: source.into(),
-            identity,
-            is_garbled: false,
-        };
+        if let Some(identity) = &facts.identity {
+            self.certificates.insert(*identity.sha256(), facts.certificate);
+        }
         self.clients.insert(self.next, facts);
         self.next
     }
@@ -207,30 +197,13 @@ impl Ledger {
     /// Bytes go between a client and an upstream: was it allowed at any time since it came?
     fn check_allowed(&self, net: &mut Inner, client: u64) {
         let facts = &self.clients[&client];
-        if !self.may_be_allowed(facts, net.now) {
+        let verdicts = self.verdicts(facts, facts.since, net.now);
+        if !verdicts.contains(&Verdict::Allowed) {
             net.violation(format_args!(
                 "client {client} reaches an upstream with {:?}",
                 facts.certificate
             ));
         }
-    }
-
-    /// Whether some rules that were in force since it came allow a client.
-    pub fn may_be_allowed(&self, facts: &ClientFacts, now: u64) -> bool {
-        // It may have expired in between: what counts is that it had not when it came.
-        let at = match facts.certificate {
-            Certificate::ShortLived(not_after) => not_after,
-            _ => self.wall_unix_s,
-        };
-        let until = |index: usize| self.in_force.get(index + 1).map_or(now, |(at, _)| *at);
-        self.in_force.iter().enumerate().any(|(index, (_, in_force))| {
-            let verdict = match in_force {
-                InForce::Wide => facts.certificate.verdict(at),
-                InForce::Narrow => facts.certificate.narrower_verdict(at),
-                InForce::OtherTrust => facts.certificate.stranger_verdict(at),
-            };
-            until(index) >= facts.since && verdict == Verdict::Allowed
-        })
     }
 
     /// `by` saw an orderly end: then all that its peer sent is there, and the peer has ended.

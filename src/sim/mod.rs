@@ -6,8 +6,11 @@
 
 pub mod client;
 pub mod crypto;
+pub mod demands;
 pub mod driver;
 pub mod faults;
+pub mod hellos;
+pub mod hold;
 pub mod ledger;
 pub mod net;
 pub mod pki;

@@ -12,6 +12,8 @@
 //! number are digests of the name, and Ed25519 signs without random numbers (RFC 8032). So nobody
 //! outside a simulation may trust these roots: everyone has their keys.
 
+mod lists;
+
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -23,19 +25,18 @@ use rcgen::{
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use time::OffsetDateTime;
 
+pub use lists::Lists;
+
 use super::crypto::Clock;
 use crate::error::Refusal;
-use crate::identity::KeyType;
 use crate::limits::CHAIN_CERTIFICATES_MAX_DEFAULT;
 use crate::policy::Rules;
 use crate::tls::server::{Certificate, ListenerTls, ListenerTlsOptions};
-use crate::trust::verify::{ClientAuth, ClientVerifier, KeyRules};
+use crate::trust::verify::{Anchors, ClientAuth, ClientVerifier, VerifierOptions};
 
 /// When simulations begin, in seconds since 1970: 2026-01-01T00:00:00Z.
 pub const EPOCH_UNIX_S: i64 = 1_767_225_600;
@@ -49,6 +50,8 @@ pub const EXPIRED_AT_UNIX_S: i64 = EPOCH_UNIX_S - DAY_S;
 pub const NOT_YET_VALID_UNTIL_UNIX_S: i64 = EPOCH_UNIX_S + YEAR_S;
 /// The name that the gateway's certificate has.
 pub const SERVER_NAME: &str = "gateway.test";
+/// Another name that it has, of which a listener may have demands of its own.
+pub const OTHER_NAME: &str = "other.test";
 /// How many clients [`Client::Allowed`] tells apart.
 pub const ALLOWED_CLIENTS: usize = 4;
 
@@ -68,9 +71,10 @@ const ALLOWED_NAMES: [(Option<&str>, Option<&str>); ALLOWED_CLIENTS] = [
 const GOOD_NAMES: (Option<&str>, Option<&str>) = (Some("spiffe://sim.test/client/other"), None);
 
 /// Who a client is, or pretends to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Client {
     /// Presents no certificate.
+    #[default]
     Nobody,
     /// Is allowed. The number, modulo [`ALLOWED_CLIENTS`], says which one it is; [`narrower_rules`]
     /// allow number 0 only.
@@ -147,15 +151,6 @@ impl Client {
         }
     }
 
-    /// The same where the gateway trusts [`Pki::stranger_anchors`] instead.
-    pub fn stranger_verdict(self, now_unix_s: i64) -> Verdict {
-        match (self, self.verdict(now_unix_s)) {
-            (Self::Stranger, _) => Verdict::Allowed,
-            (_, Verdict::Allowed | Verdict::Denied) => Verdict::Refused(Refusal::UnknownAnchor),
-            (_, verdict) => verdict,
-        }
-    }
-
     /// The same under [`narrower_rules`].
     pub fn narrower_verdict(self, now_unix_s: i64) -> Verdict {
         match self.verdict(now_unix_s) {
@@ -164,7 +159,8 @@ impl Client {
         }
     }
 
-    fn is_first(self) -> bool {
+    /// Whether [`narrower_rules`] allow it.
+    pub fn is_first(self) -> bool {
         matches!(self, Self::Allowed(number) if number % ALLOWED_CLIENTS == 0)
     }
 
@@ -176,6 +172,11 @@ impl Client {
             Self::NotYetValid => (NOT_YET_VALID_UNTIL_UNIX_S, VALID_UNTIL_UNIX_S),
             _ => (VALID_SINCE_UNIX_S, VALID_UNTIL_UNIX_S),
         }
+    }
+
+    /// Last second of its certificate's validity, in seconds since 1970.
+    pub fn expires(self) -> i64 {
+        self.validity().1
     }
 
     /// SPIFFE ID and DNS name of its certificate.
@@ -223,6 +224,8 @@ pub struct Pki(Arc<Material>);
 
 struct Material {
     root: Authority,
+    issuing: Authority,
+    stranger: Authority,
     anchors: Arc<RootCertStore>,
     stranger_anchors: Arc<RootCertStore>,
     server: Credentials,
@@ -245,6 +248,13 @@ impl Pki {
     /// The root of [`Client::Stranger`], for a gateway that trusts no other.
     pub fn stranger_anchors(&self) -> &Arc<RootCertStore> {
         &self.0.stranger_anchors
+    }
+
+    /// Both roots.
+    pub fn both_anchors(&self) -> RootCertStore {
+        let mut both = RootCertStore::clone(self.anchors());
+        both.roots.extend_from_slice(&self.stranger_anchors().roots);
+        both
     }
 
     /// The gateway's certificate.
@@ -310,7 +320,8 @@ impl Material {
         let clients = Client::LASTING.map(|client| Some(issuer(client)?.issue_client(client)));
         let server = issuing.issue_server();
         let (anchors, stranger_anchors) = (anchors_of(&root), anchors_of(&stranger));
-        Self { root, anchors, stranger_anchors, server, clients: clients.into() }
+        let clients = clients.into();
+        Self { root, issuing, stranger, anchors, stranger_anchors, server, clients }
     }
 }
 
@@ -344,6 +355,7 @@ impl Authority {
     fn issue_server(&self) -> Credentials {
         let mut params = params(SERVER_NAME, (VALID_SINCE_UNIX_S, VALID_UNTIL_UNIX_S));
         params.subject_alt_names = sans((None, Some(SERVER_NAME)));
+        params.subject_alt_names.extend(sans((None, Some(OTHER_NAME))));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.issue(SERVER_NAME, params)
     }
@@ -409,11 +421,14 @@ fn params(name: &str, (not_before, not_after): (i64, i64)) -> CertificateParams 
     params.distinguished_name.push(DnType::CommonName, name);
     params.not_before = moment(not_before);
     params.not_after = moment(not_after);
-    // RFC 5280, 4.1.2.2: positive, and without a zero byte in front.
-    let [first, rest @ ..] = digest_of("serial number", name);
-    let serial = [&[first & 0x7f | 0x40], &rest[..7]].concat();
-    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.serial_number = Some(SerialNumber::from_slice(&serial_of(name)));
     params
+}
+
+/// RFC 5280, 4.1.2.2: positive, and without a zero byte in front.
+fn serial_of(name: &str) -> Vec<u8> {
+    let [first, rest @ ..] = digest_of("serial number", name);
+    [&[first & 0x7f | 0x40], &rest[..7]].concat()
 }
 
 fn moment(unix_s: i64) -> OffsetDateTime {
@@ -454,8 +469,7 @@ impl Versions {
     }
 }
 
-/// The TLS of a listener of the gateway that trusts `anchors`, with the default bounds of the
-/// configuration.
+/// The TLS of a listener of the gateway.
 ///
 /// `provider` is that of [`super::crypto::provider`].
 pub fn listener_tls(
@@ -463,15 +477,12 @@ pub fn listener_tls(
     provider: &Arc<CryptoProvider>,
     clock: &Clock,
     versions: Versions,
-    auth: ClientAuth,
-    anchors: &Arc<RootCertStore>,
 ) -> ListenerTls {
     let Credentials { chain, key } = pki.server().clone();
     let certificate = Certificate::new(chain, PrivateKeyDer::from(key), provider);
     let options = ListenerTlsOptions {
         provider: Arc::clone(provider),
         versions: versions.list(),
-        verifier: verifier(anchors, provider, auth),
         alpn: Vec::new(),
         key_log: None,
         time: Some(Arc::new(clock.clone())),
@@ -479,30 +490,25 @@ pub fn listener_tls(
     // invariant: chain and key are of one certificate of this file, and Ed25519
     let certificates = [certificate.expect("the server's certificate is in order")];
     // invariant: the provider has suites of both versions
-    ListenerTls::new(&certificates, &options).expect("a suite for each version")
+    ListenerTls::new(&certificates, options).expect("a suite for each version")
 }
 
-fn verifier(
-    anchors: &Arc<RootCertStore>,
+/// The verifier of a listener that trusts `anchors`, with the default bounds of the configuration;
+/// `None` where clients are not asked for a certificate.
+pub fn verifier(
+    anchors: &RootCertStore,
     provider: &Arc<CryptoProvider>,
     auth: ClientAuth,
-) -> Arc<dyn ClientCertVerifier> {
+) -> Option<Arc<ClientVerifier>> {
     if auth == ClientAuth::Off {
-        return WebPkiClientVerifier::no_client_auth();
+        return None;
     }
-    let keys = KeyRules { types: KeyType::ALL.to_vec(), rsa_bits_min: 2048 };
-    let verifier = ClientVerifier::new(
-        Arc::clone(anchors),
-        auth,
-        CHAIN_CERTIFICATES_MAX_DEFAULT,
-        keys,
-        Arc::clone(provider),
-    );
-    // invariant: there is an anchor, a key type, a bound, and client authentication is on
-    Arc::new(verifier.expect("a verifier"))
+    let options = VerifierOptions::new(Anchors::new(anchors), auth, Arc::clone(provider));
+    // invariant: there is an anchor, and client authentication is on
+    Some(Arc::new(ClientVerifier::new(options).expect("a verifier")))
 }
 
-/// The configuration of rustls' own client, which trusts the root and resumes nothing.
+/// The configuration of rustls' own client, which trusts the root and keeps sessions as it is told.
 ///
 /// `provider` is that of [`super::crypto::provider`].
 pub fn client_config(
@@ -511,6 +517,7 @@ pub fn client_config(
     provider: &Arc<CryptoProvider>,
     clock: &Clock,
     versions: Versions,
+    resumption: Resumption,
 ) -> Arc<ClientConfig> {
     let time = Arc::new(clock.clone());
     let builder = ClientConfig::builder_with_details(Arc::clone(provider), time)
@@ -526,7 +533,7 @@ pub fn client_config(
             config.expect("the client's certificate is in order")
         }
     };
-    config.resumption = Resumption::disabled();
+    config.resumption = resumption;
     Arc::new(config)
 }
 
@@ -534,6 +541,12 @@ pub fn client_config(
 pub fn server_name() -> ServerName<'static> {
     // invariant: SERVER_NAME is a DNS name
     ServerName::try_from(SERVER_NAME).expect("a DNS name")
+}
+
+/// The other name that a client may ask the gateway for.
+pub fn other_server_name() -> ServerName<'static> {
+    // invariant: OTHER_NAME is a DNS name
+    ServerName::try_from(OTHER_NAME).expect("a DNS name")
 }
 
 /// Rules that allow whom [`Client::verdict`] does.

@@ -5,15 +5,22 @@ use crate::identity::Identity;
 use crate::policy::{Decision, Denial, decide};
 use crate::sim::crypto::provider;
 use crate::sim::crypto::tests::Pair;
-use crate::trust::verify::refusal_of;
+use crate::trust::verify::{any_path, refusal_of};
 
 /// What a listener with these rules really makes of a client.
 fn observed(client: Client, versions: Versions, now_unix_s: i64, rules: &Rules) -> Verdict {
     let (pki, provider, clock) = (Pki::new(), provider(1), Clock::new(EPOCH_UNIX_S));
-    let listener =
-        listener_tls(&pki, &provider, &clock, versions, ClientAuth::Require, pki.anchors());
-    let config = client_config(&pki, client, &provider, &clock, versions);
-    let mut pair = Pair::new(&listener, &config);
+    let listener = listener_tls(&pki, &provider, &clock, versions);
+    let verifier = verifier(pki.anchors(), &provider, ClientAuth::Require);
+    let config = client_config(
+        &pki,
+        client,
+        &provider,
+        &clock,
+        versions,
+        rustls::client::Resumption::disabled(),
+    );
+    let mut pair = Pair::new(&listener, verifier, &config);
     clock.set(now_unix_s);
     let agreed = match pair.shake() {
         Ok(agreed) => agreed,
@@ -114,10 +121,19 @@ fn clients_without_a_certificate_pass_where_it_is_optional_or_off() {
     let (pki, provider, clock) = (Pki::new(), provider(1), Clock::new(EPOCH_UNIX_S));
     for auth in [ClientAuth::Optional, ClientAuth::Off] {
         for versions in [Versions::Tls13, Versions::Tls12] {
-            let listener = listener_tls(&pki, &provider, &clock, versions, auth, pki.anchors());
+            let listener = listener_tls(&pki, &provider, &clock, versions);
             for (client, shown) in [(Client::Nobody, false), (Client::Allowed(1), true)] {
-                let config = client_config(&pki, client, &provider, &clock, versions);
-                let agreed = Pair::new(&listener, &config).shake().expect("it passes");
+                let config = client_config(
+                    &pki,
+                    client,
+                    &provider,
+                    &clock,
+                    versions,
+                    rustls::client::Resumption::disabled(),
+                );
+                let verifier = verifier(pki.anchors(), &provider, auth);
+                let mut pair = Pair::new(&listener, verifier, &config);
+                let agreed = pair.shake().expect("it passes");
                 let expected = shown && auth == ClientAuth::Optional;
                 assert_eq!(agreed.peer_certificate.is_some(), expected, "{client:?} {auth:?}");
             }
@@ -168,12 +184,14 @@ fn the_long_chain_is_refused_for_its_length_only() {
     let (pki, provider, clock) = (Pki::new(), provider(1), Clock::new(EPOCH_UNIX_S));
     let chain = pki.client(Client::ChainTooLong).expect("a certificate").chain;
     assert_eq!(chain.len(), CHAIN_CERTIFICATES_MAX_DEFAULT + 1);
-    let keys = KeyRules { types: vec![KeyType::Ed25519], rsa_bits_min: 2048 };
-    let anchors = Arc::clone(pki.anchors());
-    let verifier =
-        ClientVerifier::new(anchors, ClientAuth::Require, chain.len(), keys, provider.clone());
+    let anchors = Anchors::new(pki.anchors());
+    let options = VerifierOptions {
+        chain_certificates_max: chain.len(),
+        ..VerifierOptions::new(anchors, ClientAuth::Require, provider.clone())
+    };
+    let verifier = ClientVerifier::new(options).expect("a verifier");
     let now = rustls::time_provider::TimeProvider::current_time(&clock).expect("a time");
-    let verifier = verifier.expect("a verifier");
-    assert!(verifier.verify_client_cert(&chain[0], &chain[1..], now).is_ok());
-    assert!(verifier.verify_client_cert(&chain[0], &chain[2..], now).is_err());
+    let verify = |intermediates| verifier.verify(&chain[0], intermediates, now, &any_path);
+    assert!(verify(&chain[1..]).is_ok());
+    assert!(verify(&chain[2..]).is_err());
 }

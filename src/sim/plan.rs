@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use super::demands::{Demand, LISTENERS, Rules};
 use super::faults::{Fault, Faults};
 use super::net::Shape;
 use super::random::Random;
+use crate::limits::SESSION_CACHE_BYTES_MIN;
+use crate::trust::verify::ClientAuth;
 
 /// Milliseconds, as nanoseconds.
 pub const MS: u64 = 1_000_000;
@@ -16,6 +19,8 @@ const ROOM: u32 = 1_000;
 const RUN_BYTES_MAX: u64 = 2_000_000;
 /// Windows of the smallest size that a client's bytes fill, at most.
 const WINDOWS_MAX: u64 = 200;
+/// Bytes of a store of sessions that has room for a few in each part.
+const FEW_SESSIONS_BYTES: u32 = 64 * 4 * 1024;
 /// More descriptors than a run needs.
 const FILES_ENOUGH: usize = 4_000;
 
@@ -26,6 +31,8 @@ pub enum Action {
     Connect,
     /// All workers get another configuration.
     Publish,
+    /// All workers get other lists of revocation.
+    PublishLists,
     /// An upstream stops listening, or listens again.
     Flap,
     /// A connection is reset from outside.
@@ -42,6 +49,48 @@ pub enum Action {
     Drain,
     /// What is left is cut off.
     CutOff,
+}
+
+/// Whether and where a listener keeps sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sessions {
+    /// Nowhere.
+    Off,
+    /// In the store of all workers.
+    Cache {
+        /// Seconds after the full handshake for which a session may be resumed.
+        age_max_s: u32,
+        /// Tickets for each handshake of TLS 1.3.
+        tickets: usize,
+    },
+    /// With the client.
+    Tickets {
+        /// See above.
+        age_max_s: u32,
+        /// See above.
+        tickets: usize,
+    },
+}
+
+impl Sessions {
+    /// Seconds after the full handshake for which a session may be resumed; `None`: none is.
+    pub fn age_max_s(self) -> Option<u32> {
+        match self {
+            Self::Off => None,
+            Self::Cache { age_max_s, .. } | Self::Tickets { age_max_s, .. } => Some(age_max_s),
+        }
+    }
+
+    /// Any.
+    fn any(random: &mut Random) -> Self {
+        let age_max_s = *random.pick(&[1, 2, 10, 3600]);
+        let tickets = random.range(1..=4) as usize;
+        match random.below(5) {
+            0 => Self::Off,
+            1 | 2 => Self::Cache { age_max_s, tickets },
+            _ => Self::Tickets { age_max_s, tickets },
+        }
+    }
 }
 
 /// A run, before it begins.
@@ -65,6 +114,10 @@ pub struct Plan {
     pub connections_per_worker_max: u32,
     /// Connections that a source may have.
     pub connections_per_source_max: Option<u32>,
+    /// Handshakes in progress of a worker, and of a source.
+    pub handshakes_max: u32,
+    /// How long a handshake waits for its place.
+    pub handshake_queue: Duration,
     /// See the configuration.
     pub handshake_timeout: Duration,
     /// See the configuration.
@@ -73,6 +126,20 @@ pub struct Plan {
     pub connection_age_max: Option<Duration>,
     /// See the configuration.
     pub connect_timeout: Duration,
+    /// Of each listener.
+    pub sessions: [Sessions; LISTENERS],
+    /// Bytes of the sessions that are kept.
+    pub session_cache_bytes: u32,
+    /// Verdicts that a worker keeps, where they are few.
+    pub verdicts_max: Option<u32>,
+    /// How long a client that may not stay gets to end by itself.
+    pub lapse_drain: Duration,
+    /// What each listener demands at first of who asks for the other name, where that is its own.
+    pub other_name: [Option<Demand>; LISTENERS],
+    /// Clients that have come before under the same certificate, of 1000.
+    pub returning: u32,
+    /// The last seconds of a few certificates that expire meanwhile, after the beginning.
+    pub expiring_s: [u64; 3],
     /// The network.
     pub shape: Shape,
     /// Clients that misbehave, of 1000.
@@ -90,7 +157,7 @@ impl Plan {
     pub fn new(random: &mut Random, faults: &Faults) -> Self {
         let mut random = random.fork("plan");
         let r = &mut random;
-        let healthy = faults.is_healthy();
+        let healthy = !faults.break_things();
         let window_min = *r.pick(&[1, 200, 5_000, 60_000]);
         let worker_files_max =
             if healthy || r.chance(500) { FILES_ENOUGH } else { *r.pick(&[6, 12, 40]) };
@@ -124,11 +191,24 @@ impl Plan {
             idle_timeout: millis(r, &[500, 5_000, 60_000]),
             connection_age_max: r.chance(200).then(|| millis(r, &[2_000, 20_000])),
             connect_timeout: millis(r, &[100, 1_000, 5_000]),
+            sessions: [Sessions::any(r), Sessions::any(r)],
+            session_cache_bytes: *r.pick(&[SESSION_CACHE_BYTES_MIN, FEW_SESSIONS_BYTES]),
+            verdicts_max: r.chance(200).then_some(1),
+            lapse_drain: millis(r, &[0, 0, 300, 3_000]),
+            other_name: [(); LISTENERS].map(|()| {
+                let rules = *r.pick(&[Rules::Narrow, Rules::Wide]);
+                r.chance(500).then_some(Demand { rules, ..Demand::wide(ClientAuth::Require) })
+            }),
+            returning: *r.pick(&[0, 500, 900, 900]),
+            expiring_s: [(); 3].map(|()| r.range(2..=15)),
             shape,
             bad_clients: *r.pick(&[0, 100, 500]),
             first_upstream_is_down: r.chance(300),
             bytes_max,
             actions,
+            // Last, so that what was drawn before does not depend on them.
+            handshakes_max: if !healthy && r.chance(300) { r.range(1..=3) as u32 } else { ROOM },
+            handshake_queue: millis(r, &[0, 20, 500]),
         }
     }
 }
@@ -136,7 +216,8 @@ impl Plan {
 impl Plan {
     /// Whether nobody has to wait for a place, a descriptor or its turn.
     pub fn has_room(&self) -> bool {
-        self.connections_max == ROOM && self.shape.worker_files_max == FILES_ENOUGH
+        let has_places = self.connections_max == ROOM && self.handshakes_max == ROOM;
+        has_places && self.shape.worker_files_max == FILES_ENOUGH
     }
 }
 
@@ -153,6 +234,7 @@ fn actions(random: &mut Random, faults: &Faults, cuts_off: bool) -> Vec<(u64, Ac
     }
     for (fault, action, count) in [
         (Fault::ConfigurationChange, Action::Publish, 4),
+        (Fault::RevocationChange, Action::PublishLists, 4),
         (Fault::UpstreamFlap, Action::Flap, 8),
         (Fault::LinkReset, Action::Reset, 6),
         (Fault::ClockJump, Action::JumpClock, 2),

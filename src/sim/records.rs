@@ -1,46 +1,13 @@
 //! The oracles of the log: what a record says of a connection is what happened to it.
 
-use super::ledger::{ClientFacts, InForce, Ledger};
+use super::ledger::{ClientFacts, Ledger};
 use super::net::Inner;
-use super::pki::{self, Client as Certificate, Verdict};
-use super::plan::S;
-use crate::error::CloseKind;
+use super::pki::{Client as Certificate, Verdict};
+use crate::error::{CloseKind, Refusal};
+use crate::limits::REFUSAL_TTL_S;
 use crate::log::ConnectionRecord;
 
-/// Nanoseconds by which a worker may see a configuration later than the ledger, or earlier: a turn.
-const TURN_NS: u64 = 20_000_000;
-
 impl Ledger {
-    /// The wall clock is `offset_s` ahead of the epoch from `now` on.
-    pub fn wall_clock_set(&mut self, now: u64, offset_s: i64) {
-        self.wall_offsets.push((now, offset_s));
-    }
-
-    /// The earliest time that the wall clock showed between two moments, in seconds since 1970.
-    fn wall_min(&self, from: u64, to: u64) -> i64 {
-        let shown = |at: u64, offset_s: i64| pki::EPOCH_UNIX_S + (at / S) as i64 + offset_s;
-        let before = self.wall_offsets.iter().rev().find(|(at, _)| *at <= from);
-        let first = shown(from, before.map_or(0, |(_, offset_s)| *offset_s));
-        let within = self.wall_offsets.iter().filter(|(at, _)| (from..=to).contains(at));
-        within.map(|(at, offset_s)| shown(*at, *offset_s)).fold(first, i64::min)
-    }
-
-    /// What configurations that a connection accepted at `opened` may have say of a client.
-    fn verdicts(&self, facts: &ClientFacts, opened: u64, now: u64) -> Vec<Verdict> {
-        let unix_s = self.wall_min(opened, now);
-        let until = |index: usize| self.in_force.get(index + 1).map_or(u64::MAX, |(at, _)| *at);
-        let possible = self.in_force.iter().enumerate().filter(|(index, (from, _))| {
-            *from <= opened + TURN_NS && until(*index).saturating_add(TURN_NS) >= opened
-        });
-        possible
-            .map(|(_, (_, in_force))| match in_force {
-                InForce::Wide => facts.certificate.verdict(unix_s),
-                InForce::Narrow => facts.certificate.narrower_verdict(unix_s),
-                InForce::OtherTrust => facts.certificate.stranger_verdict(unix_s),
-            })
-            .collect()
-    }
-
     /// Checks a record against what its client and its upstream know.
     pub fn check_record(&self, net: &mut Inner, record: &ConnectionRecord) {
         let Some(peer) = record.peer.map(|peer| peer.to_string()) else { return };
@@ -48,6 +15,7 @@ impl Ledger {
             return net.violation(format_args!("a record of nobody: {peer}"));
         };
         self.check_decision(net, record, facts);
+        self.check_lapse(net, record, facts);
         self.check_bytes(net, record, facts);
         let identity = record.identity.as_deref();
         if identity.is_some_and(|identity| Some(identity) != facts.identity.as_ref()) {
@@ -56,23 +24,64 @@ impl Ledger {
     }
 
     fn check_decision(&self, net: &mut Inner, record: &ConnectionRecord, facts: &ClientFacts) {
-        let verdicts = self.verdicts(facts, record.opened.as_nanos(), net.now);
-        let expires = matches!(facts.certificate, Certificate::ShortLived(_));
+        let opened = record.opened.as_nanos();
+        let shaken = record.handshake.map_or(net.now, |took| opened + took.as_nanos() as u64);
+        let verdicts = self.verdicts(facts, opened, shaken);
+        let is_allowed = verdicts.contains(&Verdict::Allowed);
+        let resumed = record.negotiated.as_ref().is_some_and(|negotiated| negotiated.resumed);
         let fits = match record.reason.kind {
-            _ if record.upstream.is_some() => verdicts.contains(&Verdict::Allowed),
-            // A listener that only asks for certificates lets the rules decide about nobody.
-            CloseKind::Denied if facts.certificate == Certificate::Nobody => true,
+            _ if record.upstream.is_some() => is_allowed,
+            // Its signature may have been garbled.
+            CloseKind::CertificateRefused(_) if facts.is_garbled => true,
+            CloseKind::CertificateRefused(refusal) => {
+                // A refusal is kept for a while.
+                let since = opened.saturating_sub(REFUSAL_TTL_S * super::plan::S);
+                self.verdicts(facts, since, shaken).contains(&Verdict::Refused(refusal))
+            }
             CloseKind::Denied => verdicts.contains(&Verdict::Denied),
-            // It may have expired since, or its signature been garbled.
-            CloseKind::CertificateRefused(_) if expires || facts.is_garbled => true,
-            CloseKind::CertificateRefused(refusal) => verdicts.contains(&Verdict::Refused(refusal)),
+            // The handshake is complete: nobody gets there whose certificate is not in order, and
+            // by resuming nobody whom the rules deny.
+            _ if record.handshake.is_some() && !facts.is_garbled => {
+                is_allowed || verdicts.contains(&Verdict::Denied)
+            }
             _ => true,
         };
-        if !fits {
+        let resumes_rightly = !resumed || record.handshake.is_none() || is_allowed;
+        if !fits || !resumes_rightly {
             net.violation(format_args!(
-                "{:?} with {:?} ends as {:?}, to the upstream {:?}; it should have been one of \
-                 {verdicts:?}",
+                "{:?} with {:?}, resumed: {resumed}, ends as {:?}, to the upstream {:?}; it should \
+                 have been one of {verdicts:?}",
                 record.peer, facts.certificate, record.reason, record.upstream
+            ));
+        }
+    }
+
+    /// Nobody is put out again but for what is so.
+    fn check_lapse(&self, net: &mut Inner, record: &ConnectionRecord, facts: &ClientFacts) {
+        use Verdict::{Denied, Refused};
+        let is_cause = |verdict: &Verdict| match record.reason.kind {
+            CloseKind::Revoked => *verdict == Refused(Refusal::Revoked),
+            CloseKind::CertificateExpired => *verdict == Refused(Refusal::Expired),
+            CloseKind::RevocationUnknown => {
+                matches!(verdict, Refused(Refusal::CrlStale | Refusal::CrlMissing))
+            }
+            CloseKind::NoLongerAllowed => matches!(
+                verdict,
+                Denied | Refused(Refusal::UnknownAnchor | Refusal::CertificateMissing)
+            ),
+            _ => true,
+        };
+        let verdicts = self.verdicts(facts, record.opened.as_nanos(), net.now);
+        // A certificate that was not asked for is none.
+        let was_unasked = || {
+            let nobody = ClientFacts { certificate: Certificate::Nobody, ..facts.clone() };
+            record.identity.is_none()
+                && self.verdicts(&nobody, record.opened.as_nanos(), net.now).iter().any(is_cause)
+        };
+        if !verdicts.iter().any(is_cause) && !was_unasked() {
+            net.violation(format_args!(
+                "{:?} with {:?} was put out as {:?}; it should have been one of {verdicts:?}",
+                record.peer, facts.certificate, record.reason
             ));
         }
     }

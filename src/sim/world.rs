@@ -8,11 +8,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+
 use super::client::{Client, Manner, Parts as ClientParts, Script};
 use super::crypto::{self, Clock};
 use super::driver::Sim;
 use super::faults::{Fault, Faults};
-use super::ledger::{InForce, Ledger};
+use super::hellos::Hello;
+use super::ledger::{ClientFacts, Ledger};
 use super::net::{Inner, Net, Owner, Shape};
 use super::pki::{self, Client as Certificate, Pki, Versions};
 use super::plan::{Action, MS, Plan, S};
@@ -25,15 +29,18 @@ use crate::identity::Identity;
 use crate::limits::{CLOSE_FLUSH_TIMEOUT_MS, CLOSE_TIMEOUT_MS, EXIT_TIMEOUT_MS};
 use crate::log::{self, LogReceiver};
 use crate::metrics::counter::WorkerCounters;
+use crate::metrics::phases::Phases;
 use crate::proxy::admission::SharedAdmission;
 use crate::proxy::worker::{Message, Parts, Worker};
 use crate::rt::driver::Driver;
 use crate::rt::inbox::{self, Inbox, Sender};
+use crate::trust::store::SessionStore;
 
 mod check;
 mod configuration;
+pub mod crowd;
 
-use configuration::Configurations;
+use configuration::{Configurations, Published};
 
 /// Turns of the whole world after which a run is taken for one without an end.
 const STEPS_MAX: u64 = 3_000_000;
@@ -68,6 +75,9 @@ pub struct World {
     configurations: Configurations,
     slots: Vec<Slot>,
     admission: Arc<SharedAdmission>,
+    sessions: Arc<SessionStore>,
+    /// Clients that keep their sessions, by certificate and versions.
+    visitors: BTreeMap<String, Arc<ClientConfig>>,
     ledger: Ledger,
     clients: BTreeMap<u32, Client>,
     upstreams: BTreeMap<u32, Upstream>,
@@ -121,6 +131,8 @@ impl World {
             configurations,
             slots: Vec::new(),
             admission: SharedAdmission::new([random.next_u64(), random.next_u64()]),
+            sessions: Arc::new(SessionStore::new(plan.session_cache_bytes as usize)),
+            visitors: BTreeMap::new(),
             ledger: Ledger::default(),
             clients: BTreeMap::new(),
             upstreams: BTreeMap::new(),
@@ -149,8 +161,8 @@ impl World {
             upstream.set_up(&mut net.borrow(), is_up);
             self.upstreams.insert(self.next_actor, upstream);
         }
-        let snapshot = self.configurations.first();
-        self.ledger.in_force.push((0, InForce::Wide));
+        let (snapshot, in_force) = self.configurations.current();
+        self.ledger.in_force.push((0, in_force));
         for number in 0..self.plan.workers {
             self.start_worker(number, &snapshot);
         }
@@ -174,7 +186,9 @@ impl World {
             listeners,
             snapshot: Arc::clone(snapshot),
             admission: Arc::clone(&self.admission),
+            sessions: Arc::clone(&self.sessions),
             counters: Arc::clone(&counters),
+            phases: snapshot.listeners.iter().map(|_| Phases::new()).collect(),
             log: sender,
         };
         let (buffers, bytes) = (self.plan.recv_buffers, self.plan.recv_buffer_bytes);
@@ -228,7 +242,6 @@ impl World {
     fn set_wall_clock(&mut self, now: u64) {
         let unix_s = pki::EPOCH_UNIX_S + (now / S) as i64 + self.wall_offset_s;
         self.clock.set(unix_s);
-        self.ledger.wall_unix_s = unix_s;
     }
 
     fn is_over(&self) -> bool {
@@ -288,9 +301,12 @@ impl World {
             net.violation(format_args!("worker {number} turns without anything to do"));
         }
         self.read_log(number);
-        check::attempts(&mut self.net.borrow(), number, &self.slots[number].counters.snapshot());
+        let counted = self.slots[number].counters.snapshot();
+        check::attempts(&mut self.net.borrow(), number, &counted);
         check::memory(&mut self.net.borrow(), number, &worker, &self.plan);
-        check::leases(&mut self.net.borrow(), number, &worker);
+        check::leases(&mut self.net.borrow(), number, &worker, &counted);
+        check::sessions(&mut self.net.borrow(), &self.sessions, &self.plan);
+        self.ledger.check_held(&mut self.net.borrow(), &self.plan, number, &worker.held());
         self.check_places(number, &worker);
         if drained {
             self.end_worker(number, worker);
@@ -329,7 +345,7 @@ impl World {
     fn step(&mut self, actor: u32) {
         let mut net = self.net.borrow();
         if let Some(client) = self.clients.get_mut(&actor) {
-            client.step(&mut net, &mut self.ledger);
+            client.step(&mut net, &mut self.ledger, &self.plan);
         } else if let Some(upstream) = self.upstreams.get_mut(&actor) {
             upstream.step(&mut net, &mut self.ledger);
         }
@@ -385,10 +401,14 @@ impl World {
             Action::Connect => drop(self.connect(false)),
             Action::Publish => {
                 self.mark(Fault::ConfigurationChange);
-                let (snapshot, in_force) = self.configurations.another(&mut self.random);
-                let now = net.borrow().now;
-                self.ledger.in_force.push((now, in_force));
-                self.post_all(&Message::Publish(snapshot));
+                let published = self.configurations.another(&mut self.random);
+                self.publish(published);
+            }
+            Action::PublishLists => {
+                self.mark(Fault::RevocationChange);
+                let now = self.clock.unix_s();
+                let published = self.configurations.relist(&mut self.random, now);
+                self.publish(published);
             }
             Action::Flap => {
                 self.mark(Fault::UpstreamFlap);
@@ -404,6 +424,7 @@ impl World {
                 self.mark(Fault::ClockJump);
                 let jump = self.random.range(MS..=100 * S);
                 net.borrow().now += jump;
+                self.ledger.jumped_at = Some(net.borrow().now);
                 // What is to come keeps its distance, so that nothing happens at once.
                 self.actions.iter_mut().for_each(|(at, _)| *at += jump);
                 self.drained_by = self.drained_by.map(|by| by + jump);
@@ -411,7 +432,10 @@ impl World {
             Action::JumpWallClock => {
                 self.mark(Fault::WallClockJump);
                 self.wall_offset_s += self.random.range(0..=1_200) as i64 - 600;
-                self.ledger.wall_clock_set(net.borrow().now, self.wall_offset_s);
+                let now = net.borrow().now;
+                self.ledger.wall_clock_set(now, self.wall_offset_s);
+                self.set_wall_clock(now);
+                self.post_all(&Message::ClockSet);
             }
             Action::DrainOne => {
                 self.mark(Fault::WorkerDrain);
@@ -429,6 +453,13 @@ impl World {
                 self.drained_by = Some(net.borrow().now + EXIT_TIMEOUT_MS * MS);
             }
         }
+    }
+
+    fn publish(&mut self, (snapshot, in_force): Published) {
+        let now = self.net.borrow().now;
+        self.net.borrow().note(format_args!("{in_force:?}"));
+        self.ledger.in_force.push((now, in_force));
+        self.post_all(&Message::Publish(snapshot));
     }
 
     fn mark(&self, fault: Fault) {
@@ -450,9 +481,8 @@ impl World {
     /// The gateway must serve clients that nothing is wrong with, whatever it went through.
     fn probe(&mut self) {
         self.calm();
-        let (snapshot, now) = (self.configurations.roomy(), self.net.borrow().now);
-        self.ledger.in_force.push((now, InForce::Wide));
-        self.post_all(&Message::Publish(snapshot));
+        let published = self.configurations.roomy();
+        self.publish(published);
         self.is_roomy = true;
         if self.slots.iter().any(|slot| !slot.draining) {
             self.probes = (0..3).map(|_| self.connect(true)).collect();
@@ -484,8 +514,7 @@ impl World {
     fn connect(&mut self, is_probe: bool) -> u32 {
         let certificate = self.certificate(is_probe);
         let versions = *self.random.pick(&[Versions::Both, Versions::Both, Versions::Tls12]);
-        let config =
-            pki::client_config(&self.pki, certificate, &self.provider, &self.clock, versions);
+        let config = self.client_config(certificate, versions);
         let is_bad = !is_probe && self.random.chance(self.plan.bad_clients);
         let manner = if is_bad { Manner::bad(&mut self.random) } else { Manner::Good };
         let total = self.random.range(HEADER_AND_SOME..=self.plan.bytes_max);
@@ -493,26 +522,78 @@ impl World {
             total,
             message: self.random.range(1.max(total / 50)..=total),
             waits: self.random.chance(500),
-            idles: !is_probe && self.random.chance(50),
+            idles: !is_probe && self.random.chance(100),
         };
         let listeners = self.configurations.listener_addresses();
-        let address = self.random.pick(&listeners).clone();
+        let mut listener = self.random.below(listeners.len() as u64) as usize;
+        let is_other_name = !is_probe && self.random.chance(250);
+        let server_name = if is_other_name { pki::other_server_name() } else { pki::server_name() };
+        let replays = self.replayed(is_probe);
+        let manner = if replays.is_some() { Manner::HelloReplayed } else { manner };
+        listener = replays.as_ref().map_or(listener, |hello| hello.listener);
+        let address = listeners[listener].clone();
         self.next_actor += 1;
         let actor = self.next_actor;
         let host = self.random.range(1..=u64::from(SOURCES)) as u8;
         let source = format!("{}:{}", source(host), 1024 + actor);
         let mut net = self.net.borrow();
         let leaf = self.pki.client(certificate).and_then(|it| it.chain.into_iter().next());
-        let identity = leaf.and_then(|leaf| Identity::from_der(&leaf).ok());
-        let number = self.ledger.add_client(certificate, identity, &source, net.now);
+        let number = self.ledger.add_client(ClientFacts {
+            certificate,
+            listener,
+            is_other_name,
+            since: net.now,
+            source: source.clone(),
+            identity: leaf.and_then(|leaf| Identity::from_der(&leaf).ok()),
+            ..ClientFacts::default()
+        });
         let socket = net.new_socket(Owner::Actor(actor), &source, &address);
         net.note(format_args!(
-            "client {number} #{socket}: {certificate:?} {manner:?} {script:?} to {address}"
+            "client {number} #{socket}: {certificate:?} {manner:?} {script:?} to {address} as \
+             {server_name:?}"
         ));
-        let parts = ClientParts { number, actor, socket, config, script, manner };
+        let parts = ClientParts {
+            number,
+            actor,
+            socket,
+            config,
+            script,
+            manner,
+            server_name,
+            listener,
+            replays,
+        };
         self.clients.insert(actor, Client::new(parts, &mut self.random));
         net.connect(socket);
         actor
+    }
+
+    /// Some come again and again, and keep their sessions.
+    fn client_config(&mut self, certificate: Certificate, versions: Versions) -> Arc<ClientConfig> {
+        let make = |resumption| {
+            pki::client_config(
+                &self.pki,
+                certificate,
+                &self.provider,
+                &self.clock,
+                versions,
+                resumption,
+            )
+        };
+        if !self.random.chance(self.plan.returning) {
+            return make(Resumption::disabled());
+        }
+        let visitor = self.visitors.entry(format!("{certificate:?} {versions:?}"));
+        let sessions = || make(Resumption::in_memory_sessions(SESSIONS_KEPT));
+        Arc::clone(visitor.or_insert_with(sessions))
+    }
+
+    fn replayed(&mut self, is_probe: bool) -> Option<Hello> {
+        if is_probe || !self.net.borrow().fault(Fault::HelloReplayed) {
+            return None;
+        }
+        let kept = self.ledger.hellos.kept();
+        if kept.is_empty() { None } else { Some(self.random.pick(kept).clone()) }
     }
 
     fn certificate(&mut self, is_probe: bool) -> Certificate {
@@ -522,9 +603,16 @@ impl World {
         if self.net.borrow().fault(Fault::CertificateExpires) || self.random.chance(50) {
             return Certificate::ShortLived(self.clock.unix_s() + self.random.below(2) as i64);
         }
+        if self.random.chance(200) {
+            let after_s = *self.random.pick(&self.plan.expiring_s);
+            return Certificate::ShortLived(pki::EPOCH_UNIX_S + after_s as i64);
+        }
         *self.random.pick(&Certificate::LASTING)
     }
 }
+
+/// Names of servers for which a client keeps sessions, times the tickets of each.
+const SESSIONS_KEPT: usize = 32;
 
 /// The address of source number `host`.
 fn source(host: u8) -> Ipv4Addr {

@@ -71,6 +71,15 @@ pub struct ClientHello {
     pub bytes: usize,
 }
 
+impl ClientHello {
+    /// Whether it offers a session to resume, as far as it says. In TLS 1.3 `legacy_session_id` is
+    /// made up for middleboxes (RFC 8446, D.4); only without it does the field name a session.
+    pub fn offers_session(&self) -> bool {
+        let names_session = self.session_id_len > 0 && !self.versions.contains(&TLS13);
+        self.has_pre_shared_key || self.has_session_ticket || names_session
+    }
+}
+
 /// Why bytes are no ClientHello that could be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HelloError {

@@ -1,9 +1,8 @@
 //! The server side of one listener: its certificates, and which one a ClientHello gets.
 //!
-//! Each handshake gets a `rustls::ServerConfig` of its own, with one certificate and with hooks that
-//! know the connection, so rustls has nothing left to resolve and nobody is asked for somebody
-//! else. Who may pass is not known here.
-//! Files, sockets and clocks are not known here: DER, an opened key log and a source of time come
+//! Each handshake gets a `rustls::ServerConfig` of its own, with one certificate and with hooks
+//! that know the connection, so rustls has nothing left to resolve and nobody is asked for
+//! somebody else. Who may pass is not known here. Files, sockets and clocks are not known here: DER, an opened key log and a source of time come
 //! in.
 
 use std::fmt;

@@ -34,6 +34,11 @@ impl<T: Default> NameMap<T> {
 }
 
 impl<T> NameMap<T> {
+    /// What belongs to any name.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.exact.values().chain(self.wildcard.values())
+    }
+
     /// What belongs to the name that a client asks for.
     pub fn get(&self, name: &str) -> Option<&T> {
         // On the stack: this runs for every connection.
@@ -46,5 +51,67 @@ impl<T> NameMap<T> {
             let (label, parent) = name.split_once('.')?;
             if label.is_empty() { None } else { self.wildcard.get(parent) }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(names: &[&'static str]) -> NameMap<Vec<&'static str>> {
+        let mut map = NameMap::<Vec<_>>::default();
+        for name in names {
+            map.entry(name).push(*name);
+        }
+        map
+    }
+
+    fn get(map: &NameMap<Vec<&'static str>>, name: &str) -> Option<&'static str> {
+        map.get(name).and_then(|found| found.last().copied())
+    }
+
+    #[test]
+    fn the_exact_name_wins_over_the_wildcard() {
+        let map = map(&["*.Example.test", "api.example.test"]);
+        for (name, found) in [
+            ("API.example.TEST", Some("api.example.test")),
+            ("www.EXAMPLE.test", Some("*.Example.test")),
+            ("*.example.test", Some("*.Example.test")),
+            ("example.test", None),
+            ("a.b.example.test", None),
+            (".example.test", None),
+            ("test", None),
+            ("", None),
+            (".", None),
+        ] {
+            assert_eq!(get(&map, name), found, "{name}");
+        }
+    }
+
+    #[test]
+    fn one_name_has_one_entry_however_it_is_written() {
+        let mut map = NameMap::<usize>::default();
+        for name in ["a.test", "A.TEST", "*.a.test", "*.A.test"] {
+            *map.entry(name) += 1;
+        }
+        assert_eq!((map.get("a.test"), map.get("b.a.test")), (Some(&2), Some(&2)));
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_matches_nothing() {
+        let longest = "x".repeat(SERVER_NAME_BYTES_MAX);
+        let mut map = NameMap::<usize>::default();
+        *map.entry(&longest) += 1;
+        *map.entry(&format!("{longest}x")) += 1;
+        assert_eq!(map.get(&longest), Some(&1));
+        assert_eq!(map.get(&format!("{longest}x")), None);
+    }
+
+    #[test]
+    fn names_of_more_than_ascii_are_compared_as_they_are() {
+        let mut map = NameMap::<usize>::default();
+        *map.entry("é.test") += 1;
+        assert_eq!(map.get("é.TEST"), Some(&1));
+        assert_eq!(map.get("É.test"), None, "case is that of ASCII");
     }
 }

@@ -3,6 +3,8 @@
 //! Invariant: what TLS has to say, alerts above all, is appended to the socket before an error is
 //! returned, so whoever closes the socket in order sends it.
 
+use std::time::Duration;
+
 use rustls::{AlertDescription, ProtocolVersion};
 
 use super::hello::{self, ClientHello, HelloError, Progress};
@@ -12,6 +14,7 @@ use crate::limits::RECV_BUFFER_BYTES;
 use crate::rt::buffer::RecvBuf;
 use crate::rt::stream::{Errno, Stream};
 use crate::sys::ops::SendBuf;
+use crate::time::Instant;
 
 /// Room for one flight of a server's handshake; more is made where a chain is longer.
 const FLIGHT_BYTES: usize = 4 * 1024;
@@ -27,6 +30,28 @@ pub enum HandshakeError {
     Eof,
     /// Receiving failed.
     Io(Errno),
+}
+
+/// How long the parts of a server's handshake took, as far as it came: the clock is read once where
+/// one part ends and the next begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HandshakeTimes {
+    /// Answering the ClientHello.
+    pub flight: Duration,
+    /// Waiting for the client.
+    pub wait: Duration,
+    /// Checking what completed, or ended, the handshake.
+    pub check: Duration,
+    at: Instant,
+}
+
+impl HandshakeTimes {
+    /// The time from the last look until `now`.
+    fn look(&mut self, now: Instant) -> Duration {
+        let passed = now - self.at;
+        self.at = now;
+        passed
+    }
 }
 
 /// Reads until the ClientHello is complete. Returns it with all bytes received so far.
@@ -58,6 +83,7 @@ pub async fn read_hello(stream: &Stream) -> Result<(ClientHello, RecvBuf), Hands
 
 /// Runs a server's handshake to its end, beginning with the bytes that [`read_hello`] returned.
 /// `after_step` sees the session after each flight of the client but the last.
+/// What the parts took is in `times`, however it ends.
 ///
 /// # Errors
 /// [`HandshakeError`]; an alert is appended where one is due.
@@ -66,9 +92,13 @@ pub async fn handshake(
     session: &mut Session,
     mut received: RecvBuf,
     after_step: impl Fn(&Session),
+    times: &mut HandshakeTimes,
 ) -> Result<Agreed, HandshakeError> {
+    times.at = stream.clock();
     loop {
-        if let Some(agreed) = step(stream, session, &mut received)? {
+        let stepped = step(stream, session, &mut received);
+        times.check = times.look(stream.clock());
+        if let Some(agreed) = stepped? {
             // Without a ticket nothing answers the client's Finished in TLS 1.3. A client with
             // Nagle's algorithm on sends its first data when Finished is acknowledged, which
             // would take the 40 ms of a delayed acknowledgement.
@@ -83,6 +113,10 @@ pub async fn handshake(
         }
         drop(received);
         received = next_bytes(stream).await?;
+        // So it was not the last step, but one of those before the client's flight.
+        times.flight += std::mem::take(&mut times.check);
+        let waited = times.look(stream.clock());
+        times.wait += waited;
     }
 }
 

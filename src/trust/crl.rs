@@ -17,11 +17,11 @@ use std::fmt;
 use aws_lc_rs::digest::{Context, SHA256};
 use rustls::pki_types::TrustAnchor;
 
-pub use check::{CrlCheck, Missing, Revocation, Revoked, Stale};
+pub use check::{Consulted, CrlCheck, Missing, Revocation, Revoked, Stale};
 pub use error::CrlError;
 pub use issuer::{Issuer, IssuerError};
 
-use crate::limits::SERIAL_BYTES_MAX;
+use crate::limits::{CRL_FUTURE_S_MAX, SERIAL_BYTES_MAX};
 
 /// Who issued a certificate or a list: SHA-256 over the subject Name (DER) and the
 /// SubjectPublicKeyInfo (DER).
@@ -156,6 +156,17 @@ impl RevocationList {
     /// By when the next one is issued, in seconds since 1970.
     pub fn next_update(&self) -> i64 {
         self.next_update
+    }
+
+    /// From when on it says that a certificate was not revoked, in seconds since 1970: earlier than
+    /// [`Self::this_update`], for clocks that differ.
+    pub fn begins(&self) -> i64 {
+        self.this_update.saturating_sub(CRL_FUTURE_S_MAX)
+    }
+
+    /// Whether it says so now.
+    pub fn has_begun(&self, now_unix_s: i64) -> bool {
+        now_unix_s >= self.begins()
     }
 
     /// Its number, which grows from list to list of one issuer; version 1 has none.

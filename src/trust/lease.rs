@@ -7,12 +7,13 @@ use rustls::pki_types::UnixTime;
 
 use super::crl::Revoked;
 use super::scope::Scope;
-use super::verdict::{Lapsed, Verdict, check_now};
+use super::verdict::{Lapsed, Verdict, check_now, unix_s};
 use super::verify::ClientAuth;
 use crate::error::CloseKind;
 use crate::policy::{Decision, decide};
 
-/// Until when the client may stay, in seconds since 1970; `None` where time alone does not end it.
+/// The last second since 1970 at which the client may stay; `None` where time alone does not end
+/// it.
 ///
 /// # Errors
 /// It may not: [`CloseKind::Revoked`], [`CloseKind::CertificateExpired`],
@@ -41,6 +42,35 @@ pub fn check(
         && scope.has_anchor(&verdict.chain.anchor, domain)
         && decide(scope.rules(), Some(identity)) == Decision::Allowed;
     if is_allowed { Ok(Some(until)) } else { Err(CloseKind::NoLongerAllowed) }
+}
+
+/// What there is to say, for the log, about a client that may not stay.
+pub fn say(scope: &Scope, client: Option<&Verdict>, now: UnixTime) -> String {
+    let (Some(verdict), Some(_)) = (client, scope.verifier()) else {
+        return match decide(scope.rules(), None) {
+            Decision::Denied(denial) => denial.to_string(),
+            Decision::Allowed => "the listener requires a certificate now".into(),
+        };
+    };
+    match check_now(scope, &verdict.chain, now) {
+        Err(Lapsed::Revocation(revoked)) => {
+            return scope.revocation().say(revoked, &verdict.chain.links, unix_s(now));
+        }
+        Err(Lapsed::Expired) => return "a certificate of the client's chain has expired".into(),
+        Err(Lapsed::NotYetValid) => {
+            return "the clock was set back before a certificate of the client's chain".into();
+        }
+        Ok(_) => {}
+    }
+    let identity = verdict.identity.as_deref().ok();
+    let domain = identity.and_then(|identity| identity.spiffe_id()).map(|id| id.trust_domain());
+    if let Decision::Denied(denial) = decide(scope.rules(), identity) {
+        denial.to_string()
+    } else if !scope.has_anchor(&verdict.chain.anchor, domain) {
+        "the root of the client's chain does not vouch for it any more".into()
+    } else {
+        "the bounds of clients' chains have changed since it was let in".into()
+    }
 }
 
 #[cfg(test)]

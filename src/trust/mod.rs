@@ -16,3 +16,6 @@ pub mod tickets;
 pub mod verdict;
 pub mod verify;
 pub mod visit;
+
+#[cfg(test)]
+mod kit;

@@ -8,9 +8,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
+use rustls::pki_types::{CertificateDer, TrustAnchor};
 
 use super::crl::{IssuerId, Revocation};
 use super::verify::{ClientAuth, ClientVerifier};
+use crate::error::Refusal;
+use crate::identity::{Candidate, Hint, nearest};
 use crate::policy::Rules;
 
 /// A SHA-256.
@@ -48,7 +51,7 @@ impl Scope {
             .flat_map(|verifier| verifier.options().anchors.ids())
             .map(|(id, domain)| (id, domain.map(Box::from)))
             .collect();
-        anchors.sort_by_key(|(id, _)| *id.as_bytes());
+        anchors.sort_by(|(one, of), (two, and)| (one.as_bytes(), of).cmp(&(two.as_bytes(), and)));
         anchors.dedup();
         let bounds = hash_bounds(options.verifier.as_deref());
         let trust = hash_trust(&bounds, &anchors, options.verifier.as_deref());
@@ -96,6 +99,22 @@ impl Scope {
         &self.hash
     }
 
+    /// Why no path led from a refused chain to an anchor, as far as names and keys tell it; `None`
+    /// where it was refused for another cause.
+    pub fn nearest(&self, refusal: Refusal, chain: &[CertificateDer<'_>]) -> Option<Hint> {
+        let anchors = &self.verifier()?.options().anchors;
+        match refusal {
+            Refusal::UnknownAnchor
+            | Refusal::SelfSigned
+            | Refusal::BadSignature
+            | Refusal::CaAsLeaf => {
+                let candidates: Vec<Candidate<'_>> = anchors.labelled().map(candidate).collect();
+                nearest(chain, &candidates)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether `anchor` is one of the anchors and may vouch for a client of this SPIFFE trust
     /// domain, or of none.
     pub fn has_anchor(&self, anchor: &IssuerId, domain: Option<&str>) -> bool {
@@ -111,6 +130,10 @@ impl fmt::Debug for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scope").field("name", &self.options.name).finish_non_exhaustive()
     }
+}
+
+fn candidate<'a>((root, label): (&'a TrustAnchor<'static>, &'a str)) -> Candidate<'a> {
+    Candidate { subject: &root.subject, spki: &root.subject_public_key_info, key_id: None, label }
 }
 
 /// A digest of parts, each with its length, so that no two lists of parts run together alike.
@@ -164,9 +187,13 @@ fn hash_trust(
         digest.part(id.as_bytes());
         digest.part(domain.as_deref().unwrap_or_default().as_bytes());
     }
-    let intermediates = verifier.map(|it| it.options().intermediates.as_slice());
     digest.part(&(anchors.len() as u64).to_be_bytes());
-    intermediates.unwrap_or_default().iter().for_each(|der| digest.part(der));
+    let intermediates = verifier.map(|it| it.options().intermediates.as_slice());
+    let mut intermediates: Vec<&[u8]> =
+        intermediates.unwrap_or_default().iter().map(AsRef::as_ref).collect();
+    intermediates.sort_unstable();
+    intermediates.dedup();
+    intermediates.iter().for_each(|der| digest.part(der));
     digest.finish()
 }
 

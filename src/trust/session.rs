@@ -11,6 +11,7 @@ use super::scope::{Hash, Scope};
 use super::verdict::{Lapsed, check_now, unix_s};
 use super::verify::VerifiedChain;
 use crate::limits::{SERIAL_BYTES_MAX, SESSION_SKEW_S_MAX};
+use crate::planted::{Bug, planted};
 
 /// The first byte of the encoding; another encoding gets another number.
 const ENCODING: u8 = 1;
@@ -65,9 +66,10 @@ impl Binding {
             return Err(Declined::Age);
         }
         match &self.client {
-            Some(client) => {
-                check_now(scope, &client.chain, now).map(drop).map_err(Declined::Lapsed)
-            }
+            Some(client) => match check_now(scope, &client.chain, now) {
+                Err(Lapsed::Revocation(_)) if planted(Bug::ResumeRevoked) => Ok(()),
+                checked => checked.map(drop).map_err(Declined::Lapsed),
+            },
             None => Ok(()),
         }
     }

@@ -7,19 +7,19 @@
 //! refusals are kept for [`REFUSAL_TTL_S`] only.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use lru::LruCache;
-use rustls::Error;
 use rustls::pki_types::{CertificateDer, UnixTime};
 
-use super::crl::Revoked;
+use super::crl::{Revocation, Revoked};
 use super::scope::{Hash, Scope};
 use super::session::BoundClient;
-use super::verify::{ClientVerifier, Refused, VerifiedChain};
+use super::verify::{ClientVerifier, Refused, VerifiedChain, Witness, nobody};
 use crate::identity::{Identity, IdentityError};
 use crate::limits::{REFUSAL_TTL_S, REFUSALS_MAX};
+use crate::planted::{Bug, planted};
 
 /// What is known of a client whose chain was verified.
 #[derive(Debug)]
@@ -35,8 +35,10 @@ pub struct Verdict {
 }
 
 struct Refusal {
-    error: Error,
+    refused: Refused,
     until: u64,
+    /// The lists that it was found by: a handshake that began before others came may end after.
+    lists: Weak<Revocation>,
 }
 
 /// The verdicts of one worker.
@@ -91,28 +93,32 @@ impl VerdictCache {
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> (Result<Arc<Verdict>, Error>, Found) {
+    ) -> (Result<Arc<Verdict>, Refused>, Found) {
         let key = key_of(scope, leaf, intermediates);
         if let Some(known) = self.accepted.get(&key)
-            && check_now(scope, &known.chain, now).is_ok()
+            && (planted(Bug::VerdictForever) || check_now(scope, &known.chain, now).is_ok())
         {
             return (Ok(Arc::clone(known)), Found::Hit);
         }
         if let Some(refusal) = self.refused.get(&key)
-            && now.as_secs() < refusal.until
+            // Nor for longer where the clock was set back.
+            && (1..=REFUSAL_TTL_S).contains(&refusal.until.saturating_sub(now.as_secs()))
+            && Weak::ptr_eq(&refusal.lists, &Arc::downgrade(scope.revocation()))
         {
-            return (Err(refusal.error.clone()), Found::Hit);
+            return (Err(refusal.refused.clone()), Found::Hit);
         }
-        let judged = judge_as(key, scope, verifier, (leaf, intermediates), now).map(Arc::new);
+        let judged =
+            judge_as(key, scope, verifier, (leaf, intermediates), now, &nobody).map(Arc::new);
         match &judged {
             Ok(verdict) => {
                 self.refused.pop(&key);
                 self.accepted.put(key, Arc::clone(verdict));
             }
-            Err(error) => {
+            Err(refused) => {
                 self.accepted.pop(&key);
                 let until = now.as_secs().saturating_add(REFUSAL_TTL_S);
-                self.refused.put(key, Refusal { error: error.clone(), until });
+                let lists = Arc::downgrade(scope.revocation());
+                self.refused.put(key, Refusal { refused: refused.clone(), until, lists });
             }
         }
         (judged, Found::Miss)
@@ -129,9 +135,24 @@ pub fn judge(
     leaf: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
     now: UnixTime,
-) -> Result<Verdict, Error> {
+) -> Result<Verdict, Refused> {
+    judge_witnessed(scope, verifier, leaf, intermediates, now, &nobody)
+}
+
+/// The same as [`judge`], told to `witness` step by step.
+///
+/// # Errors
+/// As [`judge`].
+pub fn judge_witnessed(
+    scope: &Scope,
+    verifier: &ClientVerifier,
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+    witness: Witness<'_>,
+) -> Result<Verdict, Refused> {
     let key = key_of(scope, leaf, intermediates);
-    judge_as(key, scope, verifier, (leaf, intermediates), now)
+    judge_as(key, scope, verifier, (leaf, intermediates), now, witness)
 }
 
 /// The digest of the chain is known already.
@@ -141,17 +162,30 @@ fn judge_as(
     verifier: &ClientVerifier,
     (leaf, intermediates): (&CertificateDer<'_>, &[CertificateDer<'_>]),
     now: UnixTime,
-) -> Result<Verdict, Error> {
+    witness: Witness<'_>,
+) -> Result<Verdict, Refused> {
     let now_unix_s = unix_s(now);
     let check = |chain: &VerifiedChain| {
-        scope.revocation().check(&chain.links, now_unix_s).map(drop).map_err(Refused::from)
+        let lists = scope.revocation();
+        lists.check(&chain.links, now_unix_s).map(drop).map_err(|revoked| {
+            Refused::new(revoked.refusal(), lists.say(revoked, &chain.links, now_unix_s))
+        })
     };
-    let chain = verifier.verify(leaf, intermediates, now, &check)?;
+    let verified = verifier.verify_witnessed(leaf, intermediates, now, &check, witness);
+    let chain = verified.map_err(|refused| {
+        let presented: Vec<CertificateDer<'_>> =
+            [leaf].into_iter().chain(intermediates).cloned().collect();
+        match scope.nearest(refused.refusal, &presented) {
+            // First, for what is beyond the bound of a detail is cut off.
+            Some(hint) => Refused { text: format!("{hint}; {}", refused.text), ..refused },
+            None => refused,
+        }
+    })?;
     let identity = Identity::from_der(leaf).map(Arc::new);
     Ok(Verdict { key, chain, bounds: *scope.bounds(), identity })
 }
 
-/// Whether a path that was in order is so now. Returns until when, in seconds since 1970.
+/// Whether a path that was in order is so now. Returns the last second since 1970 at which it is.
 ///
 /// # Errors
 /// It has expired, or one of its certificates was revoked, or may have been.
@@ -164,7 +198,9 @@ pub fn check_now(scope: &Scope, chain: &VerifiedChain, now: UnixTime) -> Result<
         return Err(Lapsed::NotYetValid);
     }
     let lists = scope.revocation().check(&chain.links, now_unix_s).map_err(Lapsed::Revocation)?;
-    Ok(lists.map_or(chain.not_after_unix_s, |until| until.min(chain.not_after_unix_s)))
+    // What the lists say ends at a second, a certificate only after one.
+    let lists = lists.map_or(i64::MAX, |ends| ends.saturating_sub(1));
+    Ok(lists.min(chain.not_after_unix_s))
 }
 
 /// Why a path that was in order is so no more.
@@ -185,15 +221,11 @@ impl Verdict {
     }
 }
 
-impl From<Revoked> for Refused {
-    fn from(revoked: Revoked) -> Self {
-        Self::new(revoked.refusal(), revoked.to_string())
-    }
-}
-
 fn key_of(scope: &Scope, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Hash {
     let mut digest = Context::new(&SHA256);
-    digest.update(scope.trust());
+    if !planted(Bug::VerdictOfAnyScope) {
+        digest.update(scope.trust());
+    }
     for certificate in [leaf].into_iter().chain(intermediates) {
         // DER says its own length, but what is no DER must not run into the next either.
         digest.update(&(certificate.len() as u64).to_be_bytes());
@@ -215,3 +247,7 @@ impl std::fmt::Debug for VerdictCache {
         f.debug_struct("VerdictCache").field("len", &self.len()).finish()
     }
 }
+
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;

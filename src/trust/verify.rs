@@ -27,13 +27,17 @@ use x509_parser::nom::Parser;
 use super::crl::{IssuerId, Link, Serial};
 use crate::error::Refusal;
 pub use crate::identity::KeyType;
-use crate::identity::{Identity, PublicKey};
+use crate::identity::{Identity, PublicKey, name_from_der};
 use crate::limits::CHAIN_CERTIFICATES_MAX;
 
+mod error;
 mod refused;
+mod step;
 
+pub use error::VerifierError;
 use refused::{ChainRefused, outcome, refusal_of_certificate};
 pub use refused::{Refused, refusal_of};
+pub use step::{FoundPath, Step, Witness, nobody};
 
 /// Whether a listener asks its clients for a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,46 +73,13 @@ pub trait VerifyObserver: Send + Sync + fmt::Debug {
     fn signature_finished(&self, outcome: Result<(), Refusal>);
 }
 
-/// Why a [`ClientVerifier`] cannot be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VerifierError {
-    /// There are no trust anchors, so no client could ever be verified.
-    NoAnchors,
-    /// No key type is accepted, so no client could ever be verified.
-    NoKeyTypes,
-    /// No signature scheme is left, so no client could ever be verified.
-    NoSchemes,
-    /// The bound of the chain is not between 1 and `CHAIN_CERTIFICATES_MAX`.
-    ChainBound(usize),
-    /// The mode is [`ClientAuth::Off`]: there is nothing to verify.
-    Off,
-}
-
-impl fmt::Display for VerifierError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoAnchors => f.write_str("no trust anchor to verify clients with; expected one"),
-            Self::NoKeyTypes => f.write_str("no key type is accepted; expected at least one"),
-            Self::NoSchemes => f.write_str(
-                "no signature scheme that the crypto backend verifies is accepted; expected one",
-            ),
-            Self::ChainBound(found) => write!(
-                f,
-                "a chain of {found} certificates at most; expected 1 to {CHAIN_CERTIFICATES_MAX}"
-            ),
-            Self::Off => f.write_str("client authentication is off, so there is nothing to verify"),
-        }
-    }
-}
-
-impl std::error::Error for VerifierError {}
-
 /// The anchors of a listener, each with the SPIFFE trust domain that it is bound to, if any.
 #[derive(Clone, Debug, Default)]
 pub struct Anchors {
     roots: Vec<TrustAnchor<'static>>,
     ids: Vec<IssuerId>,
     domains: Vec<Option<Arc<str>>>,
+    labels: Vec<Box<str>>,
 }
 
 impl Anchors {
@@ -123,16 +94,23 @@ impl Anchors {
     /// else, and no other root vouches for these.
     pub fn add(&mut self, store: &RootCertStore, domain: Option<&Arc<str>>) {
         for root in &store.roots {
-            let spki = webpki::spki_for_anchor(root);
-            self.ids.push(issuer_id(&root.subject, &spki));
+            self.ids.push(anchor_id(root));
             self.roots.push(root.clone());
             self.domains.push(domain.cloned());
+            let name = DistinguishedName::in_sequence(&root.subject);
+            let label = name_from_der(name.as_ref()).unwrap_or_else(|_| "an anchor".into());
+            self.labels.push(label.into());
         }
     }
 
     /// Who they are, and which trust domain they are bound to.
     pub fn ids(&self) -> impl Iterator<Item = (IssuerId, Option<&str>)> {
         self.ids.iter().copied().zip(self.domains.iter().map(|domain| domain.as_deref()))
+    }
+
+    /// The roots, each with its subject as an RFC 4514 string.
+    pub fn labelled(&self) -> impl Iterator<Item = (&TrustAnchor<'static>, &str)> {
+        self.roots.iter().zip(self.labels.iter().map(|label| &**label))
     }
 
     /// The roots, as webpki takes them.
@@ -264,20 +242,36 @@ impl ClientVerifier {
     ///
     /// # Errors
     ///
-    /// The refusal as rustls' error; [`refusal_of`] names it.
+    /// The one cause for which the chain is refused.
     pub fn verify(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
         check: PathCheck<'_>,
-    ) -> Result<VerifiedChain, Error> {
+    ) -> Result<VerifiedChain, Refused> {
+        self.verify_witnessed(leaf, intermediates, now, check, &nobody)
+    }
+
+    /// The same, told to `witness` step by step.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::verify`].
+    pub fn verify_witnessed(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        check: PathCheck<'_>,
+        witness: Witness<'_>,
+    ) -> Result<VerifiedChain, Refused> {
         let Some(observer) = &self.observer else {
-            return self.verify_chain(leaf, intermediates, now, check);
+            return self.verify_chain(leaf, intermediates, now, check, witness);
         };
         observer.verification_started();
-        let result = self.verify_chain(leaf, intermediates, now, check);
-        observer.verification_finished(outcome(&result));
+        let result = self.verify_chain(leaf, intermediates, now, check, witness);
+        observer.verification_finished(result.as_ref().map(|_| ()).map_err(|it| it.refusal));
         result
     }
 
@@ -287,14 +281,18 @@ impl ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
         check: PathCheck<'_>,
-    ) -> Result<VerifiedChain, Error> {
+        witness: Witness<'_>,
+    ) -> Result<VerifiedChain, Refused> {
         let certificates = intermediates.len() + 1;
         let certificates_max = self.options.chain_certificates_max;
         if certificates > certificates_max {
-            return Err(ChainRefused::TooLong { certificates, certificates_max }.into());
+            let too_long = ChainRefused::TooLong { certificates, certificates_max };
+            return Err(Error::from(too_long).into());
         }
+        witness(Step::Counted { certificates, certificates_max });
         for (position, certificate) in [leaf].into_iter().chain(intermediates).enumerate() {
-            self.check_key(certificate, position)?;
+            let is_anchors = self.check_key(certificate, position)?;
+            witness(Step::KeyAccepted { position, is_anchors });
         }
         let domain = self.trust_domain(leaf);
         let mine = &self.options.intermediates;
@@ -306,8 +304,11 @@ impl ClientVerifier {
         // accepted here is what webpki returns.
         let judged: RefCell<Option<Result<VerifiedChain, Refused>>> = RefCell::new(None);
         let verify_path = |path: &VerifiedPath<'_>| {
-            let result = self.judge(path, domain.as_deref(), check);
+            let result = self.judge(path, domain.as_deref(), check, witness);
             let is_accepted = result.is_ok();
+            if !is_accepted {
+                witness(Step::PathRefused);
+            }
             *judged.borrow_mut() = Some(result);
             if is_accepted { Ok(()) } else { Err(webpki::Error::CertRevoked) }
         };
@@ -323,9 +324,9 @@ impl ClientVerifier {
         match (path, judged.take()) {
             (Ok(_), Some(Ok(chain))) => Ok(chain),
             // Not described yet: nobody was asked about it.
-            (Ok(path), _) => self.judge(&path, domain.as_deref(), check).map_err(Error::from),
-            (Err(_), Some(Err(refused))) => Err(refused.into()),
-            (Err(error), _) => Err(self.explain(refused::from_webpki(error), leaf)),
+            (Ok(path), _) => self.judge(&path, domain.as_deref(), check, witness),
+            (Err(_), Some(Err(refused))) => Err(refused),
+            (Err(error), _) => Err(self.explain(refused::from_webpki(error), leaf).into()),
         }
     }
 
@@ -343,10 +344,12 @@ impl ClientVerifier {
         path: &VerifiedPath<'_>,
         domain: Option<&str>,
         check: PathCheck<'_>,
+        witness: Witness<'_>,
     ) -> Result<VerifiedChain, Refused> {
         let anchors = &self.options.anchors;
         // webpki lends the anchor from the slice that it was given.
         let index = anchors.roots.iter().position(|root| std::ptr::eq(root, path.anchor()));
+        witness(Step::PathFound(FoundPath::new(path, anchors, index)));
         if !index.is_some_and(|index| anchors.vouches(index, domain)) {
             return Err(Refused::new(
                 Refusal::TrustDomainMismatch,
@@ -356,13 +359,15 @@ impl ClientVerifier {
                 },
             ));
         }
+        witness(Step::DomainAccepted { domain });
         let chain = self.describe(path)?;
+        witness(Step::Described(&chain));
         check(&chain)?;
         Ok(chain)
     }
 
     fn describe(&self, path: &VerifiedPath<'_>) -> Result<VerifiedChain, Refused> {
-        let anchor = issuer_id(&path.anchor().subject, &webpki::spki_for_anchor(path.anchor()));
+        let anchor = IssuerId::of_anchor(path.anchor());
         let issuers = path
             .intermediate_certificates()
             .map(|issuer| issuer_id(issuer.subject(), &issuer.subject_public_key_info()))
@@ -372,7 +377,7 @@ impl ClientVerifier {
         let mut chain = VerifiedChain {
             not_before_unix_s: i64::MIN,
             not_after_unix_s: i64::MAX,
-            anchor,
+            anchor: anchor_id(path.anchor()),
             links: Box::default(),
         };
         let mut links = Vec::with_capacity(CHAIN_CERTIFICATES_MAX);
@@ -395,7 +400,8 @@ impl ClientVerifier {
         Ok(chain)
     }
 
-    fn check_key(&self, certificate: &CertificateDer<'_>, position: usize) -> Result<(), Error> {
+    /// Whether the key is accepted only because it is an anchor's.
+    fn check_key(&self, certificate: &CertificateDer<'_>, position: usize) -> Result<bool, Error> {
         let spki = subject_public_key_info(certificate)?;
         let keys = &self.options.keys;
         let key = PublicKey::from_spki_der(&spki);
@@ -407,11 +413,11 @@ impl ClientVerifier {
             Some(key) if key.key_type == KeyType::Rsa && key.bits < keys.rsa_bits_min => {
                 ChainRefused::KeyTooSmall { position, bits: key.bits, bits_min: keys.rsa_bits_min }
             }
-            Some(_) => return Ok(()),
+            Some(_) => return Ok(false),
         };
         // Many clients send their root along. The operator chose it as an anchor, key and all.
         if position > 0 && self.is_anchor_key(&spki) {
-            return Ok(());
+            return Ok(true);
         }
         Err(refused.into())
     }
@@ -535,6 +541,16 @@ fn subject_public_key_info(
 ) -> Result<SubjectPublicKeyInfoDer<'static>, Error> {
     let parsed = EndEntityCert::try_from(certificate).map_err(refused::from_webpki)?;
     Ok(parsed.subject_public_key_info())
+}
+
+/// Who an anchor is. One of a known name and key that may vouch for other names is another anchor:
+/// what was found in order below the one may not be below the other.
+fn anchor_id(anchor: &TrustAnchor<'_>) -> IssuerId {
+    let id = IssuerId::of_anchor(anchor);
+    match &anchor.name_constraints {
+        Some(constraints) => IssuerId::new(id.as_bytes(), constraints),
+        None => id,
+    }
 }
 
 /// `name` is the content of the Name's SEQUENCE, as webpki has it.

@@ -21,9 +21,10 @@ use super::session::{Binding, Declined};
 use super::store::{SessionStore, Stored};
 use super::tickets::TicketKeys;
 use super::verdict::{Found, Verdict, VerdictCache, unix_s};
-use super::verify::{ClientAuth, ClientVerifier, SignatureVersion};
+use super::verify::{ClientAuth, ClientVerifier, Refused, SignatureVersion};
 use crate::identity::Identity;
 use crate::metrics::counter::WorkerCounters;
+use crate::planted::{Bug, planted};
 use crate::policy::{Decision, decide};
 use crate::tls::server::{Hooks, SessionHooks};
 
@@ -81,7 +82,7 @@ pub struct RefusedChain {
     /// As it was presented, the leaf first.
     pub chain: Vec<CertificateDer<'static>>,
     /// Why.
-    pub error: Error,
+    pub refused: Refused,
 }
 
 /// Who was let in by the handshake.
@@ -199,7 +200,11 @@ impl Visit {
         let state = lock(&self.state);
         // Before it is settled: TLS 1.2 renews the ticket in the flight that resumes.
         if state.resumed.unwrap_or(state.offered.is_some()) {
-            return state.offered.clone();
+            let mut offered = state.offered.clone();
+            if let (true, Some(binding)) = (planted(Bug::RenewAge), &mut offered) {
+                binding.authenticated_unix_s = unix_s(self.now());
+            }
+            return offered;
         }
         let client = match &state.verdict {
             Some(verdict) => Some((verdict, verdict.identity.as_deref().ok()?)),
@@ -222,6 +227,10 @@ impl Visit {
         let mut state = lock(&self.state);
         match checked {
             Ok(()) => {
+                state.offered = Some(binding);
+                true
+            }
+            Err(_) if planted(Bug::ResumeUnbound) => {
                 state.offered = Some(binding);
                 true
             }
@@ -254,10 +263,11 @@ impl Visit {
                 state.verdict = Some(verdict);
                 Ok(())
             }
-            Err(error) => {
+            Err(refused) => {
+                let error = refused.error().clone();
                 let chain = [leaf].into_iter().chain(intermediates);
                 let chain = chain.map(|it| it.clone().into_owned()).collect();
-                state.refused = Some(RefusedChain { chain, error: error.clone() });
+                state.refused = Some(RefusedChain { chain, refused });
                 Err(error)
             }
         }
@@ -328,7 +338,11 @@ impl StoresServerSessions for Visit {
     }
 
     fn take(&self, id: &[u8]) -> Option<Vec<u8>> {
-        let Some(stored) = self.desk.store.take(id) else {
+        let taken = match planted(Bug::TicketTwice) {
+            true => self.desk.store.get(id),
+            false => self.desk.store.take(id),
+        };
+        let Some(stored) = taken else {
             self.unknown();
             return None;
         };

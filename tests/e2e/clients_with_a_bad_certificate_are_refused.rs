@@ -24,11 +24,6 @@ fn assert_refused(setup: Setup, client: &ClientOptions, refusal: &str, expected:
     let mut gateway = setup.endpoints(&[origin.address()]).start();
     for options in [client.clone().tls13(), client.clone().tls12()] {
         let (peer, alert) = options.refused(gateway.address());
-        // RFC 8446, 4.4.2.4 has an alert for this that TLS 1.2 has not.
-        let expected = match (expected, refusal) {
-            (Alert::CertificateRequired, _) if alert == Alert::HandshakeFailure => alert,
-            (expected, _) => expected,
-        };
         assert_eq!(alert, expected, "{refusal}");
         assert_record(&gateway.record_of(peer), refusal);
     }

@@ -152,7 +152,8 @@ fn ten_thousand_connections_leave_nothing_behind() {
     const THREADS: usize = 4;
     const EACH: usize = 2_500;
     let origin = Origin::echo();
-    let gateway = Setup::to(origin.address()).start();
+    // Sessions stay, up to session_cache_bytes; this is about connections.
+    let gateway = Setup::to(origin.address()).listener("resumption = \"off\"").start();
     let address = gateway.address();
     let descriptors = gateway.process().descriptors();
     let serve = |connections: usize| {

@@ -20,7 +20,7 @@ use super::journal::Journal;
 use super::origin::{GREETING, Origin};
 use super::{CLIENT_SPIFFE, SERVER_NAME, Stage, interrupted};
 use crate::cli::timeline::{
-    Cause, ClientCertificate, Lane, RecordError, RecordOptions, Recording, ResponseEnd, Row,
+    Cause, ClientCertificate, Lane, RecordError, RecordOptions, Recording, ResponseEnd, Row, Trust,
     colour_wanted, printable, record, table,
 };
 use crate::control::supervisor::Gateway;
@@ -182,7 +182,8 @@ impl SelfCheck<'_> {
         record(&RecordOptions {
             address: self.address,
             server_name,
-            roots: Arc::new(roots),
+            trust: Trust::Required(Arc::new(roots)),
+            peer: "gateway",
             client_cert,
             alpn: Vec::new(),
             versions: VERSIONS_OFFERED,
@@ -190,6 +191,7 @@ impl SelfCheck<'_> {
             connect_timeout: PATIENCE,
             handshake_timeout: PATIENCE,
             response_timeout: PATIENCE,
+            total_timeout: 3 * PATIENCE,
             request: request.as_bytes(),
             response_end: ResponseEnd::Close,
             response_bytes_max: RESPONSE_BYTES_MAX,

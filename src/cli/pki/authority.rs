@@ -3,6 +3,8 @@
 //! The invariant: each certificate that is issued has an identity that `crate::identity` reads,
 //! and its issuer field is, byte for byte, the subject of its issuer.
 
+mod revoke;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
@@ -122,6 +124,12 @@ pub enum IssueError {
     IssuerName,
     /// The issuer is past its notAfter for the whole validity of the certificate.
     IssuerExpired,
+    /// A file with a certificate to revoke has none, or a broken one.
+    NoCertificate,
+    /// The certificate to revoke that is at this place was not issued by this authority.
+    NotIssued(usize),
+    /// The issuer's keyUsage lacks cRLSign (RFC 5280, 4.2.1.3).
+    MayNotRevoke,
     /// Making the key or the signature failed.
     Crypto(String),
 }
@@ -389,6 +397,18 @@ impl fmt::Display for IssueError {
             Self::IssuerExpired => {
                 f.write_str("it has expired; expected an authority that is still valid")
             }
+            Self::NoCertificate => f.write_str(
+                "it has no readable certificate to revoke; expected one in PEM, \
+                 '-----BEGIN CERTIFICATE-----'",
+            ),
+            Self::NotIssued(_) => f.write_str(
+                "its first certificate is not one that this authority issued; expected one that \
+                 it can revoke",
+            ),
+            Self::MayNotRevoke => f.write_str(
+                "its key usage does not allow it to sign revocation lists; expected one with \
+                 cRLSign, such as 'ringfort pki ca' makes",
+            ),
             Self::Crypto(why) => write!(f, "the key or the signature cannot be made: {why}"),
         }
     }

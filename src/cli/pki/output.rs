@@ -1,7 +1,8 @@
-//! The two files of a certificate, written so that they appear whole or not at all.
+//! The two files of a certificate, or the one of a list, written so that they appear whole or not
+//! at all.
 //!
-//! Both are written under temporary names in the same directory first. They get their own names
-//! only when both are complete, and without `force` only where nothing has that name.
+//! They are written under temporary names in the same directory first. They get their own names
+//! only when all are complete, and without `force` only where nothing has that name.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -37,13 +38,7 @@ pub(in crate::cli) fn write_pair(
     };
     fs::create_dir_all(directory).map_err(|source| write_error(directory, source))?;
     for target in [&written.certificates, &written.key] {
-        match fs::symlink_metadata(target) {
-            Ok(_) if !force => return Err(PkiError::Exists(target.clone())),
-            Ok(found) if !found.is_file() => return Err(PkiError::NotAFile(target.clone())),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(write_error(target, source)),
-        }
+        check_target(target, force)?;
     }
     let key = Pending::write(&written.key, key_pem, 0o600)?;
     let certificates = Pending::write(&written.certificates, certificates_pem, 0o644)?;
@@ -57,6 +52,36 @@ pub(in crate::cli) fn write_pair(
         return Err(error);
     }
     Ok(written)
+}
+
+/// Writes one file, which everyone may read, into `directory`, which is made where it does not
+/// exist.
+///
+/// # Errors
+///
+/// A [`PkiError`] that names the file. Nothing new remains then.
+pub(super) fn write_one(
+    directory: &Path,
+    file: &str,
+    content: &str,
+    force: bool,
+) -> Result<PathBuf, PkiError> {
+    let target = directory.join(file);
+    fs::create_dir_all(directory).map_err(|source| write_error(directory, source))?;
+    check_target(&target, force)?;
+    Pending::write(&target, content, 0o644)?.publish(force)?;
+    Ok(target)
+}
+
+/// Whether a file may have this name.
+fn check_target(target: &Path, force: bool) -> Result<(), PkiError> {
+    match fs::symlink_metadata(target) {
+        Ok(_) if !force => Err(PkiError::Exists(target.to_owned())),
+        Ok(found) if !found.is_file() => Err(PkiError::NotAFile(target.to_owned())),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(write_error(target, source)),
+    }
 }
 
 /// A complete file under a temporary name, which goes when this is dropped.

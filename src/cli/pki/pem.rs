@@ -16,6 +16,11 @@ pub(super) fn private_key(pkcs8: &[u8]) -> String {
     block("PRIVATE KEY", pkcs8)
 }
 
+/// A certificate revocation list.
+pub(super) fn list(der: &[u8]) -> String {
+    block("X509 CRL", der)
+}
+
 fn block(label: &str, der: &[u8]) -> String {
     let mut out = format!("-----BEGIN {label}-----\n");
     for line in der.chunks(LINE_BYTES) {

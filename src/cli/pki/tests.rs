@@ -9,8 +9,11 @@ use clap::Parser;
 
 use super::*;
 use crate::identity::Identity;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use crate::tls::provider::{Backend, provider};
+use crate::trust::crl::{Issuer, RevocationList, Serial};
+use rustls::pki_types::CertificateRevocationListDer;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 #[derive(Parser)]
 struct Cli {
@@ -31,8 +34,24 @@ impl Scratch {
         Self(path)
     }
 
-    /// Runs `ringfort pki` with `line`, writing here; words with '@' name files here.
+    /// Runs `ringfort pki` with `line`, which is not `crl`.
     fn pki(&self, line: &str) -> Result<Written, PkiError> {
+        match self.parsed(line) {
+            PkiCommand::Issue(command) => execute(&command, SystemTime::now()),
+            PkiCommand::Crl(_) => panic!("it makes no certificate: {line}"),
+        }
+    }
+
+    /// Runs `ringfort pki crl` with `line`.
+    fn crl(&self, line: &str) -> Result<PathBuf, PkiError> {
+        match self.parsed(&format!("crl {line}")) {
+            PkiCommand::Crl(args) => args.execute(SystemTime::now()),
+            PkiCommand::Issue(_) => panic!("it makes no list: {line}"),
+        }
+    }
+
+    /// What `line` means, writing here; words with '@' name files here.
+    fn parsed(&self, line: &str) -> PkiCommand {
         let here = self.0.to_str().expect("a UTF-8 path");
         let words = line.split_ascii_whitespace().map(|word| match word.strip_prefix('@') {
             Some(file) => format!("{here}/{file}"),
@@ -40,8 +59,7 @@ impl Scratch {
         });
         let words = ["pki".to_owned()].into_iter().chain(words);
         let words = words.chain(["--out".to_owned(), here.to_owned()]);
-        let cli = Cli::try_parse_from(words).expect("a valid command line");
-        execute(&cli.pki, SystemTime::now())
+        Cli::try_parse_from(words).expect("a valid command line").pki.command
     }
 
     fn names(&self) -> Vec<String> {
@@ -276,4 +294,96 @@ fn the_names_that_are_shown_are_those_of_openssl() {
     assert_eq!(identity.subject(), shown);
     let pattern: crate::identity::Pattern = format!("subject:{shown}").parse().expect("a pattern");
     assert!(pattern.matches(&identity));
+}
+
+const BY_ROOT: &str = "--ca @root.pem --ca-key @root.key";
+
+#[test]
+fn openssl_accepts_a_list_of_each_key_type_and_refuses_what_it_revokes() {
+    for key_type in ["p256", "p384", "ed25519", "rsa"] {
+        let scratch = Scratch::new();
+        scratch.pki(&format!("{ROOT} --key-type {key_type}")).expect("a root");
+        for name in ["a", "b", "c"] {
+            scratch.pki(&format!("client --name {name} {BY_ROOT}")).expect("a client");
+        }
+        let line = format!("--name root {BY_ROOT} --revoke @a.pem @b.pem --revoke @a.pem");
+        let path = scratch.crl(&line).expect("a list");
+        assert_eq!(path, scratch.0.join("root.crl"));
+        let verified = scratch.openssl("crl -in root.crl -CAfile root.pem -verify -noout");
+        assert!(verified.contains("verify OK"), "{verified}");
+
+        let verify = "verify -x509_strict -crl_check -CAfile root.pem -CRLfile root.crl";
+        assert!(scratch.openssl(&format!("{verify} c.pem")).contains("OK"));
+        for name in ["a.pem", "b.pem"] {
+            let output = Command::new("openssl")
+                .args(verify.split(' '))
+                .arg(name)
+                .current_dir(&scratch.0)
+                .output()
+                .expect("openssl is installed");
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert!(!output.status.success() && text.contains("certificate revoked"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_list_is_read_back_by_the_gateway() {
+    let scratch = Scratch::new();
+    scratch.pki(ROOT).expect("a root");
+    scratch.pki(&format!("client --name a {BY_ROOT}")).expect("a client");
+    let read = |line: &str| {
+        scratch.crl(&format!("--name root {BY_ROOT} --force {line}")).expect("a list");
+        let list = CertificateRevocationListDer::from_pem_file(scratch.0.join("root.crl"));
+        let issuer = Issuer::from_der(&scratch.chain("root.pem")[0]).expect("an authority");
+        let algorithms = provider(Backend::ALL[0], &[], &[]).expect("a backend");
+        let algorithms = &algorithms.signature_verification_algorithms;
+        RevocationList::parse(&list.expect("PEM"), &[issuer], algorithms).expect("a good list")
+    };
+    let (empty, full) = (read("--days 2"), read("--revoke @a.pem"));
+    assert!(empty.is_empty() && full.is_newer_than(&empty), "{empty:?} {full:?}");
+    assert_eq!(empty.next_update() - empty.this_update(), 2 * 86_400);
+    assert_eq!(full.next_update() - full.this_update(), 7 * 86_400);
+    let chain = scratch.chain("a.pem");
+    let (_, leaf) = X509Certificate::from_der(&chain[0]).expect("a certificate");
+    let serial = Serial::from_der_integer_content(leaf.raw_serial()).expect("a serial number");
+    assert_eq!(full.revoked_at(&serial), Some(full.this_update()));
+}
+
+#[test]
+fn a_list_that_cannot_be_made_says_which_file_is_at_fault_and_writes_none() {
+    let scratch = Scratch::new();
+    scratch.pki(ROOT).expect("a root");
+    scratch.pki("ca --name other").expect("another root");
+    scratch.pki("client --name b --ca @other.pem --ca-key @other.key").expect("its client");
+    // Of the same name as the root, and another key.
+    let twin = Scratch::new();
+    twin.pki(ROOT).expect("a root");
+    twin.pki(&format!("client --name twin {BY_ROOT}")).expect("its client");
+    fs::copy(twin.0.join("twin.pem"), scratch.0.join("twin.pem")).expect("a copy");
+    fs::write(scratch.0.join("empty"), "").expect("an empty file");
+    scratch.openssl(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout x.key -out x.pem \
+         -subj /CN=x -days 2 -addext keyUsage=critical,keyCertSign",
+    );
+    let names = scratch.names();
+    for (line, file, expected) in [
+        (format!("{BY_ROOT} --revoke @b.pem"), "b.pem", "not one that this authority issued"),
+        (format!("{BY_ROOT} --revoke @twin.pem"), "twin.pem", "not one that this authority"),
+        (format!("{BY_ROOT} --revoke @empty"), "empty", "BEGIN CERTIFICATE"),
+        (format!("{BY_ROOT} --revoke @none"), "none", "cannot read"),
+        ("--ca @x.pem --ca-key @x.key".to_owned(), "x.pem", "cRLSign"),
+    ] {
+        let text = scratch.crl(&format!("--name list {line}")).expect_err(&line).to_string();
+        let path = scratch.0.join(file).display().to_string();
+        assert!(text.starts_with(&path) && text.contains(expected), "{line}: {text}");
+    }
+    for (line, expected) in [("--name a --days 0", "1 to 36500"), ("--name ../a", "\"../a\"")] {
+        let text = scratch.crl(&format!("{line} {BY_ROOT}")).expect_err(line).to_string();
+        assert!(text.contains(expected), "{line}: {text}");
+    }
+    assert_eq!(scratch.names(), names, "nothing was written");
+    scratch.crl(&format!("--name a {BY_ROOT}")).expect("a list");
+    let again = scratch.crl(&format!("--name a {BY_ROOT}")).expect_err("it exists");
+    assert!(matches!(again, PkiError::Exists(_)), "{again}");
 }

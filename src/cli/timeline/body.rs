@@ -4,6 +4,7 @@
 //! Pure: bytes in, a summary or `None` out. Every byte is the peer's: nothing here panics, and no
 //! list grows beyond `limits::TIMELINE_LIST_MAX`.
 
+use aws_lc_rs::digest;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Name};
 use x509_parser::public_key::PublicKey as Key;
 
@@ -130,6 +131,8 @@ pub struct ServerHello {
     pub retry: bool,
     /// The version.
     pub version: u16,
+    /// Bytes of the session's ID: TLS 1.2 resumes by it, TLS 1.3 echoes the client's.
+    pub session_id_bytes: usize,
     /// The cipher suite.
     pub suite: u16,
     /// The group and the server's share in it; TLS 1.2 sends them in ServerKeyExchange.
@@ -143,14 +146,20 @@ pub struct ServerHello {
 pub struct Certificate {
     /// Its subject's distinguished name, or why the certificate cannot be read.
     pub subject: String,
+    /// Its issuer's distinguished name.
+    pub issuer: String,
     /// Its subject alternative names, each with its kind: `DNS:a.example`.
     pub names: Vec<String>,
     /// Its key's type and size.
     pub key: String,
+    /// When it begins, in seconds since 1970 (UTC).
+    pub not_before_unix_s: i64,
     /// When it ends, in seconds since 1970 (UTC).
     pub not_after_unix_s: i64,
     /// Bytes of its DER.
     pub bytes: usize,
+    /// SHA-256 of its DER.
+    pub sha256: [u8; 32],
 }
 
 /// Reads the body of a handshake message of `version` (that of the ServerHello seen before, TLS 1.3
@@ -199,11 +208,12 @@ fn server_hello(input: &mut Input<'_>) -> Option<ServerHello> {
     let mut hello = ServerHello {
         version: input.u16()?,
         retry: input.take(32)? == RETRY_RANDOM,
+        session_id_bytes: 0,
         suite: 0,
         share: None,
         alpn: None,
     };
-    input.vec8()?;
+    hello.session_id_bytes = input.vec8()?.0.len();
     hello.suite = input.u16()?;
     input.u8()?;
     for (kind, mut data) in extensions(input)? {
@@ -310,16 +320,22 @@ fn extensions<'a>(input: &mut Input<'a>) -> Option<Vec<(u16, Input<'a>)>> {
 fn summarise(der: &[u8]) -> Certificate {
     let mut summary = Certificate {
         subject: String::from("(not a certificate)"),
+        issuer: String::new(),
         names: Vec::new(),
         key: String::from("unknown key"),
+        not_before_unix_s: 0,
         not_after_unix_s: 0,
         bytes: der.len(),
+        sha256: [0; 32],
     };
+    summary.sha256.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
     let Ok((_, parsed)) = X509Certificate::from_der(der) else {
         return summary;
     };
     summary.subject = display_name(parsed.subject());
+    summary.issuer = display_name(parsed.issuer());
     summary.key = key_name(&parsed);
+    summary.not_before_unix_s = parsed.validity().not_before.timestamp();
     summary.not_after_unix_s = parsed.validity().not_after.timestamp();
     if let Ok(Some(extension)) = parsed.subject_alternative_name() {
         let names = extension.value.general_names.iter();

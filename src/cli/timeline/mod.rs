@@ -17,6 +17,7 @@ mod keys;
 mod observe;
 mod print;
 mod record;
+mod recorder;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,10 @@ mod tests;
 pub use body::{Body, Certificate, ServerHello, Share};
 pub use decode::{Decoded, Message, Totals};
 pub use error::{Cause, Phase, RecordError};
-pub(super) use print::printable;
-pub use print::{colour_wanted, table};
-pub use record::{ClientCertificate, Direction, RecordOptions, Recording, ResponseEnd, record};
+pub use print::{colour_wanted, table, table_of};
+pub(super) use print::{printable, steers, wrap};
+pub use record::{
+    ClientCertificate, Direction, RecordOptions, Recording, ResponseEnd, Trust, record,
+};
+pub use recorder::Recorder;
 pub use rows::{Lane, Row, ServerEvent};

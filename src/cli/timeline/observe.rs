@@ -1,7 +1,8 @@
 //! Ears inside the recording client: what rustls logs, asks and verifies, with the time of it.
 //!
 //! They observe and never decide: the chain is verified by rustls' own verifier against the roots
-//! and the name that the caller gave, and its verdict is passed on untouched.
+//! and the name that the caller gave, and its verdict is passed on untouched, unless the caller
+//! only wants to know it. The signature of the handshake always has to be good.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustls::client::ResolvesClientCert;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, Error, KeyLog, SignatureScheme};
@@ -37,6 +39,8 @@ pub(super) struct Stamps {
     /// When the first secret of the handshake existed: the key agreement was done.
     pub(super) keys_agreed: Option<Instant>,
     pub(super) chain: Option<Check>,
+    /// Certificates that the server presented, however many of them a timeline lists.
+    pub(super) chain_certificates: usize,
     pub(super) signature: Option<Check>,
     /// When the server's request made rustls ask for a certificate, and whether there was one.
     pub(super) certificate_asked: Option<(Instant, bool)>,
@@ -47,9 +51,9 @@ pub(super) struct Stamps {
 pub(super) struct Observer(Mutex<Stamps>);
 
 impl Observer {
-    /// What was observed so far.
-    pub(super) fn stamps(&self) -> Stamps {
-        self.with(|stamps| stamps.clone())
+    /// What was observed since this was asked last.
+    pub(super) fn take(&self) -> Stamps {
+        self.with(std::mem::take)
     }
 
     fn with<T>(&self, note: impl FnOnce(&mut Stamps) -> T) -> T {
@@ -86,7 +90,11 @@ impl KeyLog for KeyEar {
 #[derive(Debug)]
 pub(super) struct VerifierEar {
     pub(super) observer: Arc<Observer>,
-    pub(super) verifier: Arc<WebPkiServerVerifier>,
+    /// Who verifies chains; none are verified without it.
+    pub(super) verifier: Option<Arc<WebPkiServerVerifier>>,
+    /// Whether a chain that does not verify ends the handshake.
+    pub(super) is_binding: bool,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl VerifierEar {
@@ -109,17 +117,16 @@ impl ServerCertVerifier for VerifierEar {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let certificates = 1 + intermediates.len();
+        self.observer.with(|stamps| stamps.chain_certificates = certificates);
+        let Some(verifier) = &self.verifier else {
+            return Ok(ServerCertVerified::assertion());
+        };
         let (check, verdict) = self.observer.check(|| {
-            self.verifier.verify_server_cert(
-                end_entity,
-                intermediates,
-                server_name,
-                ocsp_response,
-                now,
-            )
+            verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
         });
         self.observer.with(|stamps| stamps.chain = Some(check));
-        verdict
+        if self.is_binding { verdict } else { Ok(ServerCertVerified::assertion()) }
     }
 
     fn verify_tls12_signature(
@@ -128,7 +135,7 @@ impl ServerCertVerifier for VerifierEar {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.signature(|| self.verifier.verify_tls12_signature(message, cert, dss))
+        self.signature(|| verify_tls12_signature(message, cert, dss, &self.algorithms))
     }
 
     fn verify_tls13_signature(
@@ -137,11 +144,11 @@ impl ServerCertVerifier for VerifierEar {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.signature(|| self.verifier.verify_tls13_signature(message, cert, dss))
+        self.signature(|| verify_tls13_signature(message, cert, dss, &self.algorithms))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 

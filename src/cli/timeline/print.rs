@@ -36,6 +36,11 @@ pub fn colour_wanted() -> bool {
 
 /// The table of these lines, at most 100 columns wide, each line ended by a newline.
 pub fn table(rows: &[Row], colour: bool) -> String {
+    table_of(rows, colour, "gateway")
+}
+
+/// The same where the server is called `peer`, a word of at most 7 letters.
+pub fn table_of(rows: &[Row], colour: bool, peer: &str) -> String {
     let mut out = String::new();
     let paint = Paint { colour };
     let head = ["time us", "bytes", "direction", "what", "details"].map(String::from);
@@ -56,7 +61,7 @@ pub fn table(rows: &[Row], colour: bool) -> String {
             let cells = [
                 first(row.at.as_micros().to_string()),
                 first(bytes.clone().unwrap_or_default()),
-                first(lane(row.lane).to_owned()),
+                first(lane(row.lane, peer)),
                 what.get(at).cloned().unwrap_or_default(),
                 details.get(at).cloned().unwrap_or_default(),
             ];
@@ -66,13 +71,13 @@ pub fn table(rows: &[Row], colour: bool) -> String {
     out
 }
 
-fn lane(lane: Lane) -> &'static str {
+fn lane(lane: Lane, peer: &str) -> String {
     match lane {
-        Lane::Wire(Direction::ToServer) => "client -> gateway",
-        Lane::Wire(Direction::ToClient) => "gateway -> client",
-        Lane::Client => "client",
-        Lane::ClientVerifies => "client verifies",
-        Lane::Gateway => "gateway",
+        Lane::Wire(Direction::ToServer) => format!("client -> {peer}"),
+        Lane::Wire(Direction::ToClient) => format!("{peer} -> client"),
+        Lane::Client => String::from("client"),
+        Lane::ClientVerifies => String::from("client verifies"),
+        Lane::Gateway => peer.to_owned(),
     }
 }
 
@@ -90,16 +95,19 @@ fn details(row: &Row) -> String {
 /// The text without what could steer a terminal: control characters, and those that turn the
 /// direction of writing.
 pub(in crate::cli) fn printable(text: &str) -> String {
-    let steers = |c: char| {
-        let turns = matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}');
-        turns || c.is_control() || ('\u{2066}'..='\u{2069}').contains(&c)
-    };
     text.chars().map(|c| if steers(c) { '?' } else { c }).collect()
+}
+
+/// Whether a character could steer a terminal.
+pub(in crate::cli) fn steers(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}');
+    let separates = matches!(c, '\u{2028}'..='\u{2029}');
+    turns || separates || c.is_control() || ('\u{2066}'..='\u{2069}').contains(&c)
 }
 
 /// Breaks a text into lines of at most `columns`: between clauses (`"; "`) where one does not fit
 /// whole, then between words, and inside a longer word best after a `_`. At least one line.
-fn wrap(text: &str, columns: usize) -> Vec<String> {
+pub(in crate::cli) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line: Vec<char> = Vec::new();
     let clauses =

@@ -12,14 +12,13 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
+use rustls::{ClientConnection, HandshakeKind, RootCertStore, SupportedProtocolVersion};
 
 use super::error::{Cause, Phase, RecordError};
-use super::observe::{CertificateEar, KeyEar, Observer, Stamps, VerifierEar};
+use super::observe::{Observer, Stamps};
+use super::recorder::Recorder;
 use crate::limits::{
     TIMELINE_PIECES_MAX, TIMELINE_RESPONSE_BYTES_MAX, TIMELINE_WIRE_BYTES_MAX, TLS_RECORD_BYTES_MAX,
 };
@@ -34,8 +33,10 @@ pub struct RecordOptions<'a> {
     pub address: SocketAddr,
     /// The name sent as SNI (unless it is an address) and looked for in the server's certificate.
     pub server_name: ServerName<'static>,
-    /// What the server's chain must end in; not empty.
-    pub roots: Arc<RootCertStore>,
+    /// What the server's chain must end in, and what happens where it does not.
+    pub trust: Trust,
+    /// What the timeline calls the server: a word of at most 7 letters.
+    pub peer: &'static str,
     /// What to present when the server asks for a certificate.
     pub client_cert: Option<ClientCertificate>,
     /// Application protocols to offer (RFC 7301), the preferred one first; may be empty.
@@ -50,12 +51,25 @@ pub struct RecordOptions<'a> {
     pub handshake_timeout: Duration,
     /// Most time from then until the response is there.
     pub response_timeout: Duration,
+    /// Most time for all of that together.
+    pub total_timeout: Duration,
     /// What to send once the handshake is done; may be empty.
     pub request: &'a [u8],
     /// When the response counts as complete.
     pub response_end: ResponseEnd,
     /// Bytes of the response that are read at most, up to `limits::TIMELINE_RESPONSE_BYTES_MAX`.
     pub response_bytes_max: usize,
+}
+
+/// Whose certificates a server may have.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// Those under these roots, not empty; any other ends the handshake.
+    Required(Arc<RootCertStore>),
+    /// Any: a chain that does not end in these roots, not empty, is told of.
+    Judged(Arc<RootCertStore>),
+    /// Any: no chain is verified.
+    Unverified,
 }
 
 /// A client's certificate and its key.
@@ -74,8 +88,9 @@ pub enum ResponseEnd {
     Bytes(usize),
     /// When the server closes, by close_notify or by the end of its stream.
     Close,
-    /// When nothing came for this long. The only end that accepts a response of no bytes: a
-    /// TLS 1.3 server that refuses the client says so after the handshake, and this waits for it.
+    /// When nothing came for this long, or for three times what connecting took where that is
+    /// longer. The only end that accepts a response of no bytes: a TLS 1.3 server that refuses the
+    /// client says so after the handshake, and this waits for it.
     Quiet(Duration),
 }
 
@@ -87,16 +102,29 @@ pub enum ResponseEnd {
 /// client after the client's own handshake is done: that is [`Cause::Refused`] with
 /// [`Phase::Response`].
 pub fn record(options: &RecordOptions<'_>) -> Result<Recording, RecordError> {
-    let failed = |cause| RecordError { address: options.address, cause, recording: None };
-    let observer = Arc::new(Observer::default());
-    let tls = client(options, &observer).map_err(failed)?;
+    let recorder = Recorder::new(options).map_err(|cause| failed(options, cause))?;
+    recorder.record(options)
+}
+
+/// An error before anything was recorded.
+pub(super) fn failed(options: &RecordOptions<'_>, cause: Cause) -> RecordError {
+    RecordError { address: options.address, cause, recording: None }
+}
+
+/// Records the connection of `tls`, whose ears tell `observer`.
+pub(super) fn run(
+    options: &RecordOptions<'_>,
+    tls: ClientConnection,
+    observer: &Observer,
+) -> Result<Recording, RecordError> {
     let began_unix = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     let began = Instant::now();
     let socket = TcpStream::connect_timeout(&options.address, options.connect_timeout)
         .and_then(|socket| socket.set_nodelay(true).map(|()| socket))
-        .map_err(|source| failed(connect_cause(source, options.connect_timeout)))?;
+        .map_err(|source| failed(options, connect_cause(source, options.connect_timeout)))?;
     let mut recording = Recording {
         address: options.address,
+        peer: options.peer,
         began,
         began_unix_s: i64::try_from(began_unix.as_secs()).unwrap_or(i64::MAX),
         connected: Instant::now(),
@@ -105,20 +133,29 @@ pub fn record(options: &RecordOptions<'_>) -> Result<Recording, RecordError> {
         stamps: Stamps::default(),
         response: Vec::new(),
         response_truncated: false,
+        handshake_done: false,
+        resumed: false,
+        closed_in_order: false,
     };
+    let last = began + options.total_timeout;
     let mut run = Run {
         socket,
         tls,
         recording: &mut recording,
         phase: Phase::Handshake,
         timeout: options.handshake_timeout,
-        deadline: Instant::now() + options.handshake_timeout,
+        deadline: last.min(Instant::now() + options.handshake_timeout),
+        last,
         write_error: None,
         peer_closed: false,
         response_bytes_max: options.response_bytes_max.min(TIMELINE_RESPONSE_BYTES_MAX),
     };
     let ended = run.all(options);
-    recording.stamps = observer.stamps();
+    let handshake_done = run.phase == Phase::Response;
+    let resumed = run.tls.handshake_kind() == Some(HandshakeKind::Resumed);
+    let closed_in_order = run.peer_closed;
+    recording.stamps = observer.take();
+    recording = Recording { handshake_done, resumed, closed_in_order, ..recording };
     match ended {
         Ok(()) => Ok(recording),
         Err(cause) => Err(RecordError {
@@ -127,43 +164,6 @@ pub fn record(options: &RecordOptions<'_>) -> Result<Recording, RecordError> {
             recording: Some(Box::new(recording)),
         }),
     }
-}
-
-/// The TLS client of these options, with our ears in it.
-fn client(
-    options: &RecordOptions<'_>,
-    observer: &Arc<Observer>,
-) -> Result<ClientConnection, Cause> {
-    let provider = &options.provider;
-    let roots = Arc::clone(&options.roots);
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider));
-    let verifier = verifier.build().map_err(Cause::Roots)?;
-    let certificate = match &options.client_cert {
-        Some(held) => {
-            let (chain, key) = (held.chain.clone(), held.key.clone_key());
-            let certified = CertifiedKey::from_der(chain, key, provider);
-            Some(Arc::new(certified.map_err(Cause::Options)?))
-        }
-        None => None,
-    };
-    let mut config = ClientConfig::builder_with_provider(Arc::clone(provider))
-        .with_protocol_versions(options.versions)
-        .map_err(Cause::Options)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(VerifierEar {
-            observer: Arc::clone(observer),
-            verifier,
-        }))
-        .with_client_cert_resolver(Arc::new(CertificateEar {
-            observer: Arc::clone(observer),
-            certificate,
-        }));
-    config.alpn_protocols.clone_from(&options.alpn);
-    config.key_log = Arc::new(KeyEar(Arc::clone(observer)));
-    let mut tls = ClientConnection::new(Arc::new(config), options.server_name.clone())
-        .map_err(Cause::Options)?;
-    tls.set_buffer_limit(None);
-    Ok(tls)
 }
 
 fn connect_cause(source: io::Error, timeout: Duration) -> Cause {
@@ -183,6 +183,8 @@ struct Run<'a> {
     phase: Phase,
     timeout: Duration,
     deadline: Instant,
+    /// When all of it has to be over.
+    last: Instant,
     /// A write that failed: most often the server has refused and gone, and its alert, still to be
     /// read, is the better news.
     write_error: Option<io::Error>,
@@ -204,19 +206,21 @@ impl Run<'_> {
         self.phase = Phase::Response;
         self.timeout = options.response_timeout;
         if self.write_error.is_none() {
-            self.deadline = Instant::now() + self.timeout;
+            self.deadline = self.last.min(Instant::now() + self.timeout);
         }
         let queued = self.tls.writer().write_all(options.request);
         queued.map_err(|source| self.io(source))?;
         self.flush()?;
         self.response(options.response_end)?;
         self.tls.send_close_notify();
-        self.flush()?;
+        // All that was wanted is there: a goodbye for which no time is left is no failure.
+        let _ = self.flush();
         let _ = self.socket.shutdown(Shutdown::Write);
         Ok(())
     }
 
     fn response(&mut self, end: ResponseEnd) -> Result<(), Cause> {
+        let connecting = self.recording.connecting();
         loop {
             let have = self.recording.response.len();
             let enough = match end {
@@ -227,7 +231,9 @@ impl Run<'_> {
                 return Ok(());
             }
             let wait = match end {
-                ResponseEnd::Quiet(quiet) => self.deadline.min(Instant::now() + quiet),
+                ResponseEnd::Quiet(quiet) => {
+                    self.deadline.min(Instant::now() + quiet.max(3 * connecting))
+                }
                 ResponseEnd::Bytes(_) | ResponseEnd::Close => self.deadline,
             };
             match self.read(wait)? {
@@ -316,7 +322,9 @@ impl Run<'_> {
         }
         while !rest.is_empty() && !self.peer_closed {
             let taken = self.tls.read_tls(&mut rest);
-            taken.map_err(|source| self.io(source))?;
+            // It takes whatever comes, unless more has come than it holds.
+            let bytes = self.recording.to_client.bytes.len();
+            taken.map_err(|_| Cause::TooMuch { bytes })?;
             self.process()?;
         }
         Ok(Arrived::Bytes)
@@ -327,6 +335,10 @@ impl Run<'_> {
         match self.tls.process_new_packets() {
             Ok(state) => self.peer_closed = state.peer_has_closed(),
             Err(error) => {
+                if !self.tls.is_handshaking() {
+                    // The last of the handshake came with it.
+                    self.phase = Phase::Response;
+                }
                 // Our own alert is part of the story; that it may not go out is not.
                 let _ = self.flush();
                 let phase = self.phase;
@@ -422,6 +434,7 @@ impl fmt::Debug for Wire {
 #[derive(Clone, Debug)]
 pub struct Recording {
     pub(super) address: SocketAddr,
+    pub(super) peer: &'static str,
     pub(super) began: Instant,
     pub(super) began_unix_s: i64,
     pub(super) connected: Instant,
@@ -430,9 +443,66 @@ pub struct Recording {
     pub(super) stamps: Stamps,
     response: Vec<u8>,
     response_truncated: bool,
+    handshake_done: bool,
+    resumed: bool,
+    closed_in_order: bool,
 }
 
 impl Recording {
+    /// Where it went to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// When it was begun, in seconds since 1970 (UTC).
+    pub fn began_unix_s(&self) -> i64 {
+        self.began_unix_s
+    }
+
+    /// How long the TCP connection took to be established.
+    pub fn connecting(&self) -> Duration {
+        self.connected.saturating_duration_since(self.began)
+    }
+
+    /// Whether the client's own part of the handshake was done.
+    pub fn is_handshake_done(&self) -> bool {
+        self.handshake_done
+    }
+
+    /// Whether it resumed a session of an earlier connection.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// Whether the server ended it by close_notify.
+    pub fn is_closed_in_order(&self) -> bool {
+        self.closed_in_order
+    }
+
+    /// Certificates that the server presented, where they were looked at: more than are decoded,
+    /// perhaps.
+    pub fn chain_certificates(&self) -> usize {
+        self.stamps.chain_certificates
+    }
+
+    /// What the verification of the server's chain found, where there was one; an error says why
+    /// it failed.
+    pub fn chain_verdict(&self) -> Option<Result<(), &str>> {
+        let check = self.stamps.chain.as_ref()?;
+        Some(check.failure.as_deref().map_or(Ok(()), Err))
+    }
+
+    /// Whether the client presented its certificate; `None` where it was not asked for one.
+    pub fn certificate_presented(&self) -> Option<bool> {
+        self.stamps.certificate_asked.map(|(_, given)| given)
+    }
+
+    /// The first bytes that the server sent, as on the wire.
+    pub fn first_bytes(&self, bytes_max: usize) -> &[u8] {
+        let bytes = &self.to_client.bytes;
+        &bytes[..bytes.len().min(bytes_max)]
+    }
+
     /// When the TCP connection was begun: the timeline's zero.
     pub fn began(&self) -> Instant {
         self.began

@@ -91,7 +91,11 @@ impl Recording {
                 totals.overhead_bytes,
             )
         };
-        [line("client -> gateway", decoded.to_server), line("gateway -> client", decoded.to_client)]
+        let peer = self.peer;
+        [
+            line(&format!("client -> {peer}"), decoded.to_server),
+            line(&format!("{peer} -> client"), decoded.to_client),
+        ]
     }
 
     fn row(&self, at: Instant, lane: Lane, what: &str) -> Row {
@@ -157,7 +161,7 @@ impl Recording {
                 .iter()
                 .rfind(|message| message.direction == Direction::ToClient && message.at <= at);
             rows.push(Row {
-                details: key_exchange(bodies()),
+                details: key_exchange(bodies(), self.peer),
                 duration: since.map(|message| at.saturating_duration_since(message.at)),
                 ..self.row(at, Lane::Client, "key exchange")
             });
@@ -167,8 +171,8 @@ impl Recording {
             self.check_row("certificate chain", check, good)
         });
         let signature = self.stamps.signature.as_ref().map(|check| {
-            let good = "the gateway holds the certificate's private key";
-            self.check_row("handshake signature", check, good)
+            let good = format!("the {} holds the certificate's private key", self.peer);
+            self.check_row("handshake signature", check, &good)
         });
         rows.extend(chain.into_iter().chain(signature));
         if let Some((at, given)) = self.stamps.certificate_asked {
@@ -199,7 +203,7 @@ impl Recording {
 }
 
 /// The group of the key exchange and the bytes of both shares, from the messages that carry them.
-fn key_exchange<'a>(bodies: impl Iterator<Item = &'a Body>) -> String {
+fn key_exchange<'a>(bodies: impl Iterator<Item = &'a Body>, peer: &str) -> String {
     let mut offered: &[(u16, usize)] = &[];
     let mut server: Option<Share> = None;
     let mut client_bytes = None;
@@ -213,13 +217,13 @@ fn key_exchange<'a>(bodies: impl Iterator<Item = &'a Body>) -> String {
         }
     }
     let Some(server) = server else {
-        return String::from("without a share of the gateway's");
+        return format!("without a share of the {peer}'s");
     };
     let own = offered.iter().find(|(group, _)| *group == server.group);
     // The TLS 1.2 client writes its share once it has agreed, the TLS 1.3 client in its hello.
     let client = client_bytes.or(own.map(|(_, bytes)| *bytes));
     format!(
-        "{}: client's share {} bytes, gateway's share {} bytes",
+        "{}: client's share {} bytes, {peer}'s share {} bytes",
         group_name(server.group),
         client.map_or_else(|| String::from("?"), |bytes| bytes.to_string()),
         server.bytes

@@ -73,7 +73,8 @@ impl Pki {
         RecordOptions {
             address,
             server_name: ServerName::try_from(NAME).expect("a DNS name"),
-            roots: self.roots(),
+            trust: Trust::Required(self.roots()),
+            peer: "gateway",
             client_cert: Some(self.client_certificate()),
             alpn: vec![b"http/1.1".to_vec()],
             versions: rustls::DEFAULT_VERSIONS,
@@ -81,6 +82,7 @@ impl Pki {
             connect_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(5),
+            total_timeout: Duration::from_secs(15),
             request: REQUEST,
             response_end: ResponseEnd::Close,
             response_bytes_max: 1000,
@@ -398,7 +400,7 @@ fn a_server_under_another_root_is_refused_and_its_chain_is_shown() {
     let pki = Pki::new();
     let (address, _server) = pki.serve(&TLS13, &[kx_group::X25519]);
     let mut options = pki.options(address);
-    options.roots = Pki::new().roots();
+    options.trust = Trust::Required(Pki::new().roots());
     let error = record(&options).expect_err("the root is another");
     assert!(error.to_string().contains("certificate does not verify"), "{error}");
     let recording = error.recording.expect("much was recorded");

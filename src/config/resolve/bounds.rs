@@ -52,6 +52,12 @@ bounds! {
     SESSION_CACHE_BYTES: "limits" "session_cache_bytes"
         Some(limits::SESSION_CACHE_BYTES_DEFAULT as i64),
         limits::SESSION_CACHE_BYTES_MIN, limits::SESSION_CACHE_BYTES_MAX;
+    HANDSHAKES_PER_WORKER_MAX: "limits" "handshakes_per_worker_max"
+        Some(limits::HANDSHAKES_PER_WORKER_MAX_DEFAULT as i64), 1, limits::HANDSHAKES_MAX;
+    HANDSHAKES_PER_SOURCE_MAX: "limits" "handshakes_per_source_max"
+        None, 1, limits::HANDSHAKES_MAX;
+    HANDSHAKE_QUEUE_MS: "limits" "handshake_queue_ms"
+        Some(limits::HANDSHAKE_QUEUE_MS_DEFAULT as i64), 0, limits::HANDSHAKE_QUEUE_MS_MAX;
     ENTRIES: "ring" "entries"
         Some(limits::RING_ENTRIES_DEFAULT as i64),
         limits::RING_ENTRIES_MIN, limits::RING_ENTRIES_MAX;

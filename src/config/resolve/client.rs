@@ -4,26 +4,22 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
+use rustls::SignatureScheme;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::CertificateDer;
-use rustls::{RootCertStore, SignatureScheme};
 use toml::Spanned;
 
-use super::{Complaint, Resolver, bounds, pem};
-use crate::config::model::{self, ClientKeys, OneOrMore, Text, Texts};
+use super::{Complaint, Resolver, bounds};
+use crate::config::model::{self, ClientKeys, Texts};
 use crate::config::snapshot::Scopes;
-use crate::identity::{KeyType, Pattern, check_dns_name, check_trust_domain};
+use crate::identity::{KeyType, Pattern, check_dns_name};
 use crate::limits::{
-    ALLOW_PATTERNS_MAX, CLIENT_CA_FILES_MAX, CLIENT_INTERMEDIATES_MAX, DENY_PATTERNS_MAX,
-    PEM_BYTES_MAX, SERVER_NAME_TABLES_MAX, SERVER_NAMES_MAX,
+    ALLOW_PATTERNS_MAX, DENY_PATTERNS_MAX, SERVER_NAME_TABLES_MAX, SERVER_NAMES_MAX,
 };
 use crate::policy::Rules;
 use crate::tls::names::scheme_name;
 use crate::tls::server_name::NameMap;
 use crate::trust::scope::{Scope, ScopeOptions};
-use crate::trust::verify::{
-    Anchors, ClientAuth, ClientVerifier, KeyRules, VerifierError, VerifierOptions,
-};
+use crate::trust::verify::{ClientAuth, ClientVerifier, KeyRules, VerifierError, VerifierOptions};
 
 /// What `client_auth` may be.
 const CLIENT_AUTHS: &[(&str, ClientAuth)] = &[
@@ -312,151 +308,5 @@ impl Resolver<'_> {
             }
         }
         names.get_ref().iter().map(|text| text.get_ref().to_ascii_lowercase()).collect()
-    }
-
-    /// The roots, and all their certificates: who may have signed a list of revocation.
-    fn roots(
-        &mut self,
-        keys: &ClientKeys,
-        table: Range<usize>,
-    ) -> Option<(Anchors, Vec<CertificateDer<'static>>)> {
-        let mut anchors = Anchors::default();
-        let mut all = Vec::new();
-        let mut complete = true;
-        match &keys.client_ca {
-            Some(client_ca) => match self.bundle("client_ca", client_ca) {
-                Some((store, certificates)) => {
-                    anchors.add(&store, None);
-                    all.extend(certificates);
-                }
-                None => complete = false,
-            },
-            // Roots of trust domains are enough.
-            None if !keys.trust_domain.is_empty() => {}
-            None => {
-                self.refuse(
-                    &table,
-                    "[[listener]] has no key `client_ca`",
-                    "the certificates that clients' certificates come from",
-                    "add `client_ca = \"clients.pem\"`, or set `client_auth = \"off\"`",
-                );
-                return None;
-            }
-        }
-        for domain in &keys.trust_domain {
-            match self.trust_domain(domain) {
-                Some((name, store, certificates)) => {
-                    anchors.add(&store, Some(&name));
-                    all.extend(certificates);
-                }
-                None => complete = false,
-            }
-        }
-        complete.then_some((anchors, all))
-    }
-
-    fn trust_domain(
-        &mut self,
-        table: &Spanned<model::TrustDomain>,
-    ) -> Option<(Arc<str>, RootCertStore, Vec<CertificateDer<'static>>)> {
-        let written = table.get_ref();
-        let (Some(name), Some(client_ca)) = (&written.name, &written.client_ca) else {
-            self.refuse(
-                &table.span(),
-                "[[listener.trust_domain]] lacks `name` or `client_ca`",
-                "a trust domain and the roots that vouch for it",
-                "add `name = \"example.org\"` and `client_ca = \"example.pem\"`",
-            );
-            return None;
-        };
-        if check_trust_domain(name.get_ref()).is_err() {
-            self.refuse(
-                &name.span(),
-                &format!("name = {:?} is no SPIFFE trust domain", name.get_ref()),
-                "lower-case letters, digits, `.`, `-` and `_`",
-                "write it without spiffe://, such as \"example.org\"",
-            );
-            return None;
-        }
-        let (store, certificates) = self.bundle("client_ca", client_ca)?;
-        Some((name.get_ref().as_str().into(), store, certificates))
-    }
-
-    fn bundle(
-        &mut self,
-        key: &'static str,
-        written: &Spanned<OneOrMore>,
-    ) -> Option<(RootCertStore, Vec<CertificateDer<'static>>)> {
-        let mut roots = RootCertStore::empty();
-        let mut all: Vec<CertificateDer<'static>> = Vec::new();
-        let mut complete = true;
-        for text in self.files(key, written)? {
-            let Some(certificates) = self.certificates_of(key, &text) else {
-                complete = false;
-                continue;
-            };
-            let count = certificates.len();
-            for (index, certificate) in certificates.into_iter().enumerate() {
-                if all.contains(&certificate) {
-                    continue;
-                }
-                if let Err(error) = roots.add(certificate.clone()) {
-                    let number = index + 1;
-                    let complaint = Complaint::new(
-                        format!("has a certificate, {number} of {count}, that is no root: {error}"),
-                        "X.509 certificates of certification authorities",
-                        "remove or renew that certificate",
-                    );
-                    self.complain(key, &text, complaint);
-                    complete = false;
-                    break;
-                }
-                all.push(certificate);
-            }
-        }
-        complete.then_some((roots, all))
-    }
-
-    fn intermediates(&mut self, keys: &ClientKeys) -> Option<Vec<CertificateDer<'static>>> {
-        let Some(written) = &keys.client_intermediates else {
-            return Some(Vec::new());
-        };
-        // Read as roots are, so that what is no authority is refused here and not at a handshake.
-        let (_, certificates) = self.bundle("client_intermediates", written)?;
-        if certificates.len() > CLIENT_INTERMEDIATES_MAX {
-            let found = format!("client_intermediates has {} certificates", certificates.len());
-            let expected = format!("at most {CLIENT_INTERMEDIATES_MAX}");
-            self.refuse(&written.span(), &found, &expected, "leave those that clients need");
-        }
-        Some(certificates)
-    }
-
-    fn certificates_of(
-        &mut self,
-        key: &'static str,
-        text: &Text,
-    ) -> Option<Vec<CertificateDer<'static>>> {
-        let bytes = self.read(key, text, PEM_BYTES_MAX)?;
-        pem::certificates(&bytes).map_err(|complaint| self.complain(key, text, complaint)).ok()
-    }
-
-    /// The files that a key names.
-    pub(super) fn files(
-        &mut self,
-        key: &'static str,
-        written: &Spanned<OneOrMore>,
-    ) -> Option<Vec<Text>> {
-        let texts: Vec<Text> = match written.get_ref() {
-            OneOrMore::One(file) => vec![Spanned::new(written.span(), file.clone())],
-            OneOrMore::More(files) => files.clone(),
-        };
-        if texts.is_empty() || texts.len() > CLIENT_CA_FILES_MAX {
-            let found = format!("{key} lists {} files", texts.len());
-            let expected = format!("1 to {CLIENT_CA_FILES_MAX}");
-            self.refuse(&written.span(), &found, &expected, "join them, or name at least one");
-            return None;
-        }
-        self.refuse_duplicates(key, texts.iter());
-        Some(texts)
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 
+use super::files::{NamedFile, holds_lists};
 use super::{Complaint, Resolver, pem};
 use crate::config::model::{ClientKeys, Text};
 use crate::limits::{CRL_BYTES_MAX, TIMEOUT_MS_MAX};
@@ -50,22 +51,22 @@ impl Resolver<'_> {
         let issuers: Vec<Issuer> =
             authorities.iter().filter_map(|der| Issuer::from_der(der).ok()).collect();
         let mut lists = Vec::new();
-        for text in self.files("client_crl", written)? {
-            let bytes = self.read("client_crl", &text, CRL_BYTES_MAX)?;
-            lists.extend(self.lists(&text, &bytes, &issuers, provider)?);
+        for file in &self.files("client_crl", written, None, holds_lists)? {
+            let bytes = self.read_file("client_crl", file, CRL_BYTES_MAX)?;
+            lists.extend(self.lists(file, &bytes, &issuers, provider)?);
         }
         Some(Arc::new(Revocation::new(lists, check, missing, stale)))
     }
 
     fn lists(
         &mut self,
-        text: &Text,
+        file: &NamedFile,
         bytes: &[u8],
         issuers: &[Issuer],
         provider: &CryptoProvider,
     ) -> Option<Vec<Arc<RevocationList>>> {
         let ders = pem::crls(bytes)
-            .map_err(|complaint| self.complain("client_crl", text, complaint))
+            .map_err(|complaint| self.complain_of("client_crl", file, complaint))
             .ok()?;
         let algorithms = provider.signature_verification_algorithms;
         let parsed: Result<Vec<_>, _> = ders
@@ -80,7 +81,7 @@ impl Resolver<'_> {
                      or `client_intermediates` signed",
                     "fetch it anew; add its issuer to `client_intermediates` where it is missing",
                 );
-                self.complain("client_crl", text, complaint);
+                self.complain_of("client_crl", file, complaint);
             })
             .ok()
     }

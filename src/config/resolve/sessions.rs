@@ -21,7 +21,7 @@ const MODES: &[(&str, Mode)] =
 
 impl Resolver<'_> {
     pub(super) fn sessions(&mut self, listener: &model::Listener) -> Option<SessionRules> {
-        let mode = self.choice(listener.resumption.as_ref(), "resumption", MODES, Mode::Cache);
+        let mode = self.choice(listener.resumption.as_ref(), "resumption", MODES, Mode::Off);
         let age_max_s = self.count(listener.session_age_max_s.as_ref(), &bounds::SESSION_AGE_MAX_S);
         let tickets = self.count(listener.session_tickets.as_ref(), &bounds::SESSION_TICKETS);
         let written = [

@@ -12,6 +12,7 @@ use crate::limits::{
 use crate::tls::server::Hooks;
 use crate::trust::verify::ClientAuth;
 
+mod folder;
 mod tls;
 
 fn right(text: &str) -> Snapshot {
@@ -39,6 +40,9 @@ fn what_is_not_written_has_its_default() {
     assert_eq!(snapshot.limits.connections_max, (65_536 - 64) / 2);
     assert_eq!(snapshot.limits.connections_per_worker_max, (65_536 - 64) / 2);
     assert_eq!(snapshot.limits.connections_per_source_max, None);
+    assert_eq!(snapshot.limits.handshakes_per_worker_max, 1024);
+    assert_eq!(snapshot.limits.handshakes_per_source_max, 512);
+    assert_eq!(snapshot.limits.handshake_queue, Duration::from_millis(500));
     assert_eq!((snapshot.ring.entries, snapshot.ring.recv_buffers), (1024, 256));
     assert_eq!((snapshot.ring.sqpoll_idle_ms, snapshot.ring.napi_busy_poll_us), (0, 0));
     assert!(!snapshot.ring.zero_copy_send);
@@ -66,7 +70,9 @@ fn what_is_not_written_has_its_default() {
 fn what_is_written_is_in_the_snapshot() {
     let top = "workers = 2\ncpus = \"4,0-1\"\ndrain_timeout_ms = 0\n[log]\ntarget = \"./a.log\"\n\
                [limits]\nconnections_max = 100\nconnections_per_worker_max = 60\n\
-               connections_per_source_max = 7\n[ring]\nentries = 64\nrecv_buffers = 8\n\
+               connections_per_source_max = 7\nhandshakes_per_worker_max = 9\n\
+               handshakes_per_source_max = 8\nhandshake_queue_ms = 0\n\
+               [ring]\nentries = 64\nrecv_buffers = 8\n\
                sqpoll_idle_ms = 10\nnapi_busy_poll_us = 20\nzero_copy_send = true\n";
     let listener = "protocol = \"tcp\"\nclient_auth = \"optional\"\n\
                     allow = [\"dns:a.test\", \"any\"]\ndeny = [\"dns:b.test\"]\n\
@@ -86,6 +92,8 @@ fn what_is_written_is_in_the_snapshot() {
     let limits = &snapshot.limits;
     assert_eq!((limits.connections_max, limits.connections_per_worker_max), (100, 60));
     assert_eq!(limits.connections_per_source_max, Some(7));
+    let handshakes = (limits.handshakes_per_worker_max, limits.handshakes_per_source_max);
+    assert_eq!((handshakes, limits.handshake_queue), ((9, 8), Duration::ZERO));
     assert_eq!((snapshot.ring.entries, snapshot.ring.recv_buffers), (64, 8));
     assert_eq!((snapshot.ring.sqpoll_idle_ms, snapshot.ring.napi_busy_poll_us), (10, 20));
     assert!(snapshot.ring.zero_copy_send);
@@ -159,6 +167,16 @@ fn every_number_is_refused_outside_its_bounds_and_taken_at_them() {
     for bound in bounds::ALL {
         let with = |number: i64| {
             let line = format!("{} = {number}\n", bound.key);
+            let line = match bound.key {
+                // A part cannot exceed the whole, whose default is less than its maximum.
+                "handshakes_per_source_max" => {
+                    format!("handshakes_per_worker_max = {}\n{line}", bound.max)
+                }
+                "session_age_max_s" | "session_tickets" => {
+                    format!("resumption = \"cache\"\n{line}")
+                }
+                _ => line,
+            };
             match bound.table {
                 "" => line + RIGHT,
                 "listener" => but("#\n", &line),
@@ -348,6 +366,15 @@ fn a_share_cannot_exceed_the_whole() {
             )
         );
     }
+    let text = format!("{RIGHT}[limits]\nhandshakes_per_source_max = 1025\n");
+    let found = refusal(&text);
+    assert!(found.contains("expected at most handshakes_per_worker_max, which is 1024"), "{found}");
+}
+
+#[test]
+fn one_handshake_of_a_worker_may_be_of_any_source() {
+    let text = format!("{RIGHT}[limits]\nhandshakes_per_worker_max = 1\n");
+    assert_eq!(right(&text).limits.handshakes_per_source_max, 1);
 }
 
 #[test]

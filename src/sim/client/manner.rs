@@ -1,7 +1,10 @@
 //! How clients misbehave: before, during and instead of their handshake.
 
 use super::{Client, State};
+use crate::sim::hellos::resumes;
+use crate::sim::ledger::Ledger;
 use crate::sim::net::{Inner, Read};
+use crate::sim::plan::Plan;
 use crate::sim::random::Random;
 
 /// How a client behaves.
@@ -29,6 +32,8 @@ pub enum Manner {
     HelloThenAlert,
     /// Sends its ClientHello twice.
     HelloTwice,
+    /// Sends what another client sent first.
+    HelloReplayed,
 }
 
 impl Manner {
@@ -59,7 +64,7 @@ const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
 
 impl Client {
     /// Sends what it has to send, once, and waits for the gateway to end it.
-    pub(super) fn misbehave(&mut self, net: &mut Inner) {
+    pub(super) fn misbehave(&mut self, net: &mut Inner, ledger: &mut Ledger, plan: &Plan) {
         if !std::mem::replace(&mut self.has_opened, true) {
             let bytes = self.opening();
             self.outbox.extend(bytes);
@@ -79,11 +84,17 @@ impl Client {
             }
         }
         loop {
-            match net.read(self.socket, &mut Vec::new(), super::READ_BYTES) {
-                Read::Bytes(_) => {}
+            let mut bytes = Vec::new();
+            match net.read(self.socket, &mut bytes, super::READ_BYTES) {
+                Read::Bytes(_) => self.flight.append(&mut bytes),
                 Read::Nothing => return,
                 Read::End | Read::Failed(_) => break,
             }
+        }
+        if let Some(hello) = self.replays.take()
+            && resumes(&self.flight)
+        {
+            self.count_resumed(net, ledger, plan, hello.number);
         }
         self.close(net, false);
         debug_assert!(matches!(self.state, State::Closed { .. }));
@@ -123,6 +134,7 @@ impl Client {
             Manner::HelloThenReset => hello,
             Manner::HelloThenAlert => [hello.as_slice(), &ALERT].concat(),
             Manner::HelloTwice => [hello.as_slice(), &hello].concat(),
+            Manner::HelloReplayed => self.replays.as_ref().map_or(hello, |it| it.bytes.clone()),
         }
     }
 }

@@ -12,8 +12,9 @@ use crate::proxy::worker::Worker;
 use crate::rt::audit::Audit;
 use crate::sim::client::{Client, State};
 use crate::sim::net::Inner;
-use crate::sim::pki::{Client as Certificate, EPOCH_UNIX_S, Verdict};
+use crate::sim::pki::Verdict;
 use crate::sim::plan::Plan;
+use crate::trust::store::SessionStore;
 
 /// Buffers that may come while a receive is being stopped: the kernel fills up to 32 in one go.
 const LATE_BUFFERS_MAX: usize = 2 * 32;
@@ -49,27 +50,52 @@ pub(super) fn attempts(net: &mut Inner, number: usize, counted: &CounterSnapshot
     }
 }
 
-/// A task that does not accept has one client and, with a lease for each, what it connects to.
-pub(super) fn leases(net: &mut Inner, number: usize, worker: &Rc<Worker>) {
-    let (audit, [_, leases]) = worker.audit();
-    let connections = audit.tasks - audit.listeners_owned;
-    if audit.sockets_owned != connections + leases {
+/// A task that neither accepts nor looks after leases has one client and, with an upstream's lease,
+/// what it connects to; and each client that was let in and is still there has a lease.
+pub(super) fn leases(
+    net: &mut Inner,
+    number: usize,
+    worker: &Rc<Worker>,
+    counted: &CounterSnapshot,
+) {
+    let (audit, [_, upstreams, clients, sweepers]) = worker.audit();
+    let connections = audit.tasks - audit.listeners_owned - sweepers;
+    if audit.sockets_owned != connections + upstreams {
         net.violation(format_args!(
-            "worker {number}: {connections} connections with {leases} leases own {} sockets",
+            "worker {number}: {connections} connections with {upstreams} leases own {} sockets",
             audit.sockets_owned
         ));
+    }
+    let ended_early = counted.refused_limit + counted.handshakes_failed;
+    let authorised = counted.handshakes_done + ended_early - counted.connections_closed;
+    if clients as u64 != authorised {
+        net.violation(format_args!(
+            "worker {number}: {authorised} clients are let in, and {clients} have leases"
+        ));
+    }
+    if sweepers == 0 && clients > 0 {
+        net.violation(format_args!("worker {number}: nobody looks after {clients} leases"));
     }
 }
 
 /// What a worker that has drained has left, and what it has counted.
 pub(super) fn drained(net: &mut Inner, number: usize, worker: &Rc<Worker>, slot: &Slot) {
     let (audit, counts) = worker.audit();
-    if audit != Audit::default() || counts != [0; 2] {
+    if audit != Audit::default() || counts != [0; 4] {
         net.violation(format_args!(
             "worker {number} has drained and holds {audit:?}, places and leases: {counts:?}"
         ));
     }
     let counted = slot.counters.snapshot();
+    for (mark, count) in [
+        ("session_resumed", counted.resumptions),
+        ("session_declined", counted.resumptions_declined),
+        ("verdict_known", counted.verdict_hits),
+    ] {
+        if count > 0 {
+            net.trace.mark(mark);
+        }
+    }
     let ended = [
         ("closed", counted.connections_closed),
         ("logged", slot.records + counted.log_lost),
@@ -86,22 +112,35 @@ pub(super) fn drained(net: &mut Inner, number: usize, worker: &Rc<Worker>, slot:
             ));
         }
     }
+    if (counted.handshakes_live, counted.handshakes_waiting) != (0, 0) {
+        net.violation(format_args!("worker {number} has drained amid handshakes: {counted:?}"));
+    }
     if counted.sockets_live != 0 {
         net.violation(format_args!("worker {number} counts {} sockets", counted.sockets_live));
     }
 }
 
-/// A client that must not pass, in a world without faults, was told so.
-fn check_refused(net: &mut Inner, client: &Client, certificate: Certificate) {
-    let is_told = match (certificate, certificate.verdict(EPOCH_UNIX_S)) {
-        // It may expire before it is looked at, or after.
-        (Certificate::ShortLived(_), _) | (_, Verdict::Allowed) => true,
-        (_, Verdict::Denied) => client.alert() == Some(AlertDescription::AccessDenied),
-        (_, Verdict::Refused(_)) => client.alert().is_some(),
+/// The sessions of all workers stay within their bound.
+pub(super) fn sessions(net: &mut Inner, store: &SessionStore, plan: &Plan) {
+    let (count, bytes) = store.len();
+    if bytes > plan.session_cache_bytes as usize {
+        net.violation(format_args!("{count} sessions have {bytes} bytes: too many"));
+    }
+}
+
+/// A client that must not pass, in a world in which nothing breaks, was told so.
+fn check_refused(net: &mut Inner, client: &Client, verdicts: &[Verdict]) {
+    let is_told = match verdicts {
+        [Verdict::Denied] => client.alert() == Some(AlertDescription::AccessDenied),
+        _ if verdicts.iter().all(|verdict| matches!(verdict, Verdict::Refused(_))) => {
+            client.alert().is_some()
+        }
+        // It may have been judged before things changed, or after.
+        _ => true,
     };
     if !is_told {
         net.violation(format_args!(
-            "client {} with {certificate:?} got the alert {:?}",
+            "client {} got the alert {:?}; it was {verdicts:?}",
             client.number,
             client.alert()
         ));
@@ -109,7 +148,8 @@ fn check_refused(net: &mut Inner, client: &Client, certificate: Certificate) {
 }
 
 impl World {
-    /// Nobody gets more places than the limits have, of all workers, of one, or of a source.
+    /// Nobody gets more places than the limits have, of all workers, of one, or of a source; nor
+    /// more handshakes.
     ///
     /// Each listener may go beyond the first two by one: what was accepted when the last place was
     /// taken waits, and gets its place when one is free or, with a drain, at once.
@@ -129,6 +169,10 @@ impl World {
                 "worker {number} has {of_worker} connections, all have {in_all}; {worker_max} and \
                  {all_max} are allowed"
             ));
+        }
+        let handshakes = self.slots[number].counters.handshakes_live.get();
+        if handshakes > u64::from(self.plan.handshakes_max) {
+            net.violation(format_args!("worker {number} has {handshakes} handshakes in progress"));
         }
         let Some(source_max) = self.plan.connections_per_source_max else { return };
         for source in (1..=SOURCES).map(source) {
@@ -152,7 +196,7 @@ impl World {
     /// Whether all were served that should have been.
     pub(super) fn check_served(&self) {
         let mut net = self.net.borrow();
-        let healthy = net.faults.is_healthy() && self.plan.shape.is_gentle();
+        let healthy = !net.faults.break_things() && self.plan.shape.is_gentle();
         for (actor, client) in &self.clients {
             let state = client.state();
             let was_served = state == State::Closed { served: true };
@@ -160,13 +204,18 @@ impl World {
             let in_time = self.drains_at.is_none_or(|at| facts.since + IN_TIME_NS < at);
             let is_asked = healthy && in_time && self.plan.has_room() && client.is_good();
             let is_probe = self.probes.contains(actor);
-            if is_asked {
-                check_refused(&mut net, client, facts.certificate);
+            let is_closed = matches!(state, State::Closed { .. });
+            let until = if is_closed { client.closed_at() } else { net.now };
+            let verdicts = self.ledger.verdicts(facts, facts.since, until);
+            // Who idles may be put out by the end.
+            if is_asked && is_closed {
+                check_refused(&mut net, client, &verdicts);
             }
             if is_probe && client.closed_at() > facts.since + PROBE_NS_MAX {
                 net.violation(format_args!("client {} was served late", client.number));
             }
-            let is_allowed = matches!(facts.certificate, Certificate::Allowed(_));
+            let is_allowed =
+                verdicts == [Verdict::Allowed] && !self.ledger.was_nowhere(facts.since, until);
             if (is_probe || is_asked && is_allowed) && !was_served && !client.idles() {
                 net.violation(format_args!(
                     "client {}, with which nothing was wrong, is {state:?}",

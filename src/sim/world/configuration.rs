@@ -8,25 +8,38 @@ use std::time::Duration;
 use rustls::crypto::CryptoProvider;
 
 use crate::config::snapshot::{
-    Balance, Cluster, ClusterOptions, Limits, Listener, LogTarget, RingOptions, Snapshot,
+    Balance, Cluster, ClusterOptions, Limits, Listener, LogTarget, RingOptions, Scopes, Snapshot,
     SocketOptions, Target,
 };
-use crate::policy::Rules;
+use crate::limits::{TICKET_SECRET_BYTES_MIN, VERDICTS_DEFAULT};
 use crate::sim::crypto::Clock;
-use crate::sim::ledger::InForce;
-use crate::sim::pki::{self, Pki, Versions};
-use crate::sim::plan::Plan;
+use crate::sim::demands::{Demand, InForce, LISTENERS, Roots, Rules};
+use crate::sim::pki::{self, Client, Lists, Pki, Versions};
+use crate::sim::plan::{Plan, Sessions};
 use crate::sim::random::Random;
 use crate::tls::provider::Backend;
+use crate::tls::server::ListenerTls;
+use crate::trust::crl::Revocation;
+use crate::trust::scope::{Scope, ScopeOptions};
+use crate::trust::tickets::{TicketKeys, TicketSecret};
 use crate::trust::verify::ClientAuth;
+use crate::trust::visit::{Resumption, SessionRules};
+
+/// A configuration, and what it demands.
+pub(super) type Published = (Arc<Snapshot>, InForce);
 
 /// See the module's description.
 pub(super) struct Configurations {
-    first: Arc<Snapshot>,
-    /// Fewer clients are allowed; other roots are trusted; no endpoint has an address; all is as it
-    /// was.
-    others: Vec<(Arc<Snapshot>, InForce)>,
+    pki: Pki,
+    provider: Arc<CryptoProvider>,
+    /// What was published last.
+    current: Published,
+    somewhere: Vec<Arc<Cluster>>,
+    nowhere: Vec<Arc<Cluster>>,
     addresses: Vec<String>,
+    lists_made: u64,
+    /// Nothing was published yet.
+    is_first: bool,
 }
 
 impl Configurations {
@@ -37,22 +50,23 @@ impl Configurations {
         clock: &Clock,
     ) -> Self {
         let targets = targets(plan.upstreams);
-        let addresses = targets.iter().map(name_of).collect();
         let clusters = |targets: &[Target]| {
             [("app", Balance::RoundRobin), ("least", Balance::LeastConnections)]
                 .map(|(name, balance)| Arc::new(cluster(plan, name, balance, targets)))
                 .to_vec()
         };
-        let tls =
-            |auth, anchors| pki::listener_tls(pki, provider, clock, Versions::Both, auth, anchors);
-        let listeners = |anchors| {
-            [ClientAuth::Require, ClientAuth::Optional]
-                .into_iter()
-                .enumerate()
-                .map(|(index, auth)| Arc::new(listener(plan, index, auth, tls(auth, anchors))))
-                .collect::<Vec<_>>()
-        };
-        let first = Snapshot {
+        let mut in_force = InForce::wide();
+        in_force.other_name = plan.other_name;
+        let tls = pki::listener_tls(pki, provider, clock, Versions::Both);
+        let nobody = Demand::wide(ClientAuth::Off);
+        let listeners = (0..LISTENERS).map(|index| {
+            // Until the first demands are published, right below.
+            let scope = scope(pki, provider, "none".into(), nobody, &Arc::default());
+            Arc::new(listener(plan, index, Scopes::one(scope), &tls))
+        });
+        let unresolved = [Target::Name { host: "app.test".into(), port: 80 }];
+        let snapshot = Snapshot {
+            epoch: 1,
             workers: Some(plan.workers),
             cpus: None,
             drain_timeout: Duration::from_secs(10),
@@ -61,6 +75,11 @@ impl Configurations {
                 connections_max: plan.connections_max,
                 connections_per_worker_max: plan.connections_per_worker_max,
                 connections_per_source_max: plan.connections_per_source_max,
+                verdicts_per_worker_max: plan.verdicts_max.unwrap_or(VERDICTS_DEFAULT),
+                session_cache_bytes: plan.session_cache_bytes,
+                handshakes_per_worker_max: plan.handshakes_max,
+                handshakes_per_source_max: plan.handshakes_max,
+                handshake_queue: plan.handshake_queue,
             },
             ring: RingOptions {
                 entries: 64,
@@ -69,46 +88,121 @@ impl Configurations {
                 napi_busy_poll_us: 0,
                 zero_copy_send: plan.zero_copy_send,
             },
-            listeners: listeners(pki.anchors()),
+            listeners: listeners.collect(),
             clusters: clusters(&targets),
         };
-        let unresolved = [Target::Name { host: "app.test".into(), port: 80 }];
-        let nowhere = Snapshot { clusters: clusters(&unresolved), ..first.clone() };
-        let narrow = Snapshot {
-            listeners: first
-                .listeners
-                .iter()
-                .map(|it| with_rules(it, pki::narrower_rules()))
-                .collect(),
-            ..first.clone()
+        let mut configurations = Self {
+            pki: pki.clone(),
+            provider: Arc::clone(provider),
+            somewhere: snapshot.clusters.clone(),
+            nowhere: clusters(&unresolved),
+            current: (Arc::new(snapshot), in_force.clone()),
+            is_first: true,
+            addresses: targets.iter().map(name_of).collect(),
+            lists_made: 0,
         };
-        let strange = Snapshot { listeners: listeners(pki.stranger_anchors()), ..first.clone() };
-        let others = vec![
-            (Arc::new(nowhere), InForce::Wide),
-            (Arc::new(narrow), InForce::Narrow),
-            (Arc::new(strange), InForce::OtherTrust),
-            (Arc::new(first.clone()), InForce::Wide),
-        ];
-        Self { first: Arc::new(first), others, addresses }
+        configurations.publish(in_force);
+        configurations
     }
 
-    /// The one that a run begins with, without any bound that a client could meet.
-    pub(super) fn roomy(&self) -> Arc<Snapshot> {
+    /// What was published last.
+    pub(super) fn current(&self) -> Published {
+        self.current.clone()
+    }
+
+    /// All clients are allowed whose certificates are in order, and no bound is there that a client
+    /// could meet.
+    pub(super) fn roomy(&mut self) -> Published {
+        let (snapshot, in_force) = self.publish(InForce::wide());
         let limits = Limits {
             connections_max: u32::MAX,
             connections_per_worker_max: u32::MAX,
             connections_per_source_max: None,
+            handshakes_per_worker_max: u32::MAX,
+            handshakes_per_source_max: u32::MAX,
+            handshake_queue: Duration::ZERO,
+            ..snapshot.limits
         };
-        Arc::new(Snapshot { limits, ..Snapshot::clone(&self.first) })
+        self.current.0 = Arc::new(Snapshot { limits, ..Snapshot::clone(&snapshot) });
+        (Arc::clone(&self.current.0), in_force)
     }
 
-    pub(super) fn first(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.first)
+    /// Other demands or other upstreams. The lists stay.
+    pub(super) fn another(&mut self, random: &mut Random) -> Published {
+        let mut next = InForce { is_nowhere: false, ..self.current.1.clone() };
+        let wide = InForce::wide();
+        let all = |to: fn(&mut Demand)| {
+            let mut listeners = wide.listeners;
+            listeners.iter_mut().for_each(to);
+            listeners
+        };
+        match random.below(8) {
+            0 => next.is_nowhere = true,
+            1 => next.listeners = all(|demand| demand.rules = Rules::Narrow),
+            2 => next.listeners = all(|demand| demand.roots = Roots::Strangers),
+            3 => (next.listeners, next.other_name) = (wide.listeners, wide.other_name),
+            4 => next.listeners.swap(0, 1),
+            5 => {
+                next.other_name = next.other_name.map(|_| random.chance(700).then(|| any(random)));
+            }
+            _ => next.listeners = next.listeners.map(|_| any(random)),
+        }
+        self.publish(next)
     }
 
-    /// Some configuration, and who may pass under it.
-    pub(super) fn another(&self, random: &mut Random) -> (Arc<Snapshot>, InForce) {
-        random.pick(&self.others).clone()
+    /// Other lists of revocation.
+    pub(super) fn relist(&mut self, random: &mut Random, now_unix_s: i64) -> Published {
+        self.lists_made += 1;
+        let this_update = now_unix_s + *random.pick(&[0, 0, -3600, -3600, 400]);
+        let next_update = now_unix_s.max(this_update) + *random.pick(&[1, 2, 5, 3600, 3600]);
+        let odds = *random.pick(&[0, 150, 500]);
+        let revoked = Client::LASTING.into_iter().filter(|_| random.chance(odds)).collect();
+        let lists = Lists {
+            number: self.lists_made,
+            this_update,
+            next_update,
+            revoked,
+            lacks_issuing: random.chance(200),
+        };
+        let lists = random.chance(850).then(|| Arc::new(lists));
+        self.publish(InForce { lists, ..self.current.1.clone() })
+    }
+
+    /// Where only upstreams are others, the listeners stay the same ones.
+    pub(super) fn publish(&mut self, in_force: InForce) -> Published {
+        let (before, was_in_force) = &self.current;
+        let clusters = if in_force.is_nowhere { &self.nowhere } else { &self.somewhere };
+        let is_first = std::mem::take(&mut self.is_first);
+        let is_nowhere = was_in_force.is_nowhere;
+        let same = *was_in_force == InForce { is_nowhere, ..in_force.clone() };
+        let listeners = match same && !is_first {
+            true => before.listeners.clone(),
+            false => self.listeners(&in_force),
+        };
+        let snapshot =
+            Snapshot { listeners, clusters: clusters.clone(), ..Snapshot::clone(before) };
+        self.current = (Arc::new(snapshot), in_force);
+        self.current.clone()
+    }
+
+    fn listeners(&self, in_force: &InForce) -> Vec<Arc<Listener>> {
+        let lists = in_force.lists.as_ref();
+        let revocation =
+            lists.map_or_else(Arc::default, |lists| self.pki.revocation(lists, &self.provider));
+        let scope =
+            |name: String, demand| scope(&self.pki, &self.provider, name, demand, &revocation);
+        let listeners = self.current.0.listeners.iter().enumerate();
+        listeners
+            .map(|(index, listener)| {
+                let mut scopes =
+                    Scopes::one(scope(listener.name.to_string(), in_force.listeners[index]));
+                if let Some(demand) = in_force.other_name[index] {
+                    let own = scope(format!("{}/{}", listener.name, pki::OTHER_NAME), demand);
+                    *scopes.by_name.entry(pki::OTHER_NAME) = Some(Arc::new(own));
+                }
+                Arc::new(Listener { scopes, ..Listener::clone(listener) })
+            })
+            .collect()
     }
 
     /// Where upstreams listen.
@@ -118,12 +212,64 @@ impl Configurations {
 
     /// Where the gateway listens.
     pub(super) fn listener_addresses(&self) -> Vec<String> {
-        self.first.listeners.iter().map(|listener| listener.address.to_string()).collect()
+        self.current.0.listeners.iter().map(|listener| listener.address.to_string()).collect()
     }
 }
 
-fn with_rules(listener: &Listener, rules: Rules) -> Arc<Listener> {
-    Arc::new(Listener { rules, ..listener.clone() })
+/// Any demand.
+pub(super) fn any(random: &mut Random) -> Demand {
+    Demand {
+        auth: *random.pick(&[
+            ClientAuth::Require,
+            ClientAuth::Require,
+            ClientAuth::Optional,
+            ClientAuth::Off,
+        ]),
+        roots: *random.pick(&[Roots::Own, Roots::Own, Roots::Both, Roots::Strangers]),
+        rules: *random.pick(&[Rules::Wide, Rules::Wide, Rules::Narrow, Rules::Open]),
+    }
+}
+
+fn scope(
+    pki: &Pki,
+    provider: &Arc<CryptoProvider>,
+    name: String,
+    demand: Demand,
+    revocation: &Arc<Revocation>,
+) -> Scope {
+    let is_off = demand.auth == ClientAuth::Off;
+    let anchors = match demand.roots {
+        Roots::Own => pki.anchors(),
+        Roots::Strangers => pki.stranger_anchors(),
+        Roots::Both => &Arc::new(pki.both_anchors()),
+    };
+    let rules = match demand.rules {
+        // As the configuration has it: what is not asked for cannot be judged.
+        _ if is_off => crate::policy::Rules::unrestricted(),
+        Rules::Open => crate::policy::Rules::unrestricted(),
+        Rules::Wide => pki::rules(),
+        Rules::Narrow => pki::narrower_rules(),
+    };
+    Scope::new(ScopeOptions {
+        name: name.into(),
+        verifier: pki::verifier(anchors, provider, demand.auth),
+        rules,
+        revocation: if is_off { Arc::default() } else { Arc::clone(revocation) },
+    })
+}
+
+fn session_rules(sessions: &Sessions) -> SessionRules {
+    // invariant: it is as long as it must be
+    let secret = TicketSecret::new(&[7; TICKET_SECRET_BYTES_MIN]).expect("a secret");
+    let (mode, age_max_s, tickets) = match *sessions {
+        Sessions::Off => (Resumption::Off, 1, 0),
+        Sessions::Cache { age_max_s, tickets } => (Resumption::Cache, age_max_s, tickets),
+        Sessions::Tickets { age_max_s, tickets } => {
+            let keys = TicketKeys::new(secret, age_max_s);
+            (Resumption::Tickets(Arc::new(keys)), age_max_s, tickets)
+        }
+    };
+    SessionRules { mode, age_max_s, tickets }
 }
 
 /// The last one is a Unix socket.
@@ -153,12 +299,7 @@ fn cluster(plan: &Plan, name: &str, balance: Balance, targets: &[Target]) -> Clu
     })
 }
 
-fn listener(
-    plan: &Plan,
-    index: usize,
-    client_auth: ClientAuth,
-    tls: crate::tls::server::ListenerTls,
-) -> Listener {
+fn listener(plan: &Plan, index: usize, scopes: Scopes, tls: &ListenerTls) -> Listener {
     Listener {
         name: format!("listener {index}").into(),
         address: SocketAddr::from(([10, 0, 0, 1], 8443 + index as u16)),
@@ -171,9 +312,10 @@ fn listener(
             backlog: plan.backlog,
         },
         crypto: Backend::AwsLcRs,
-        tls,
-        client_auth,
-        rules: pki::rules(),
+        tls: tls.clone(),
+        scopes,
+        sessions: session_rules(&plan.sessions[index]),
+        lapse_drain: plan.lapse_drain,
         cluster: index,
         handshake_timeout: plan.handshake_timeout,
         idle_timeout: plan.idle_timeout,

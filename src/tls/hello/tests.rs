@@ -383,3 +383,17 @@ proptest! {
         prop_assert_ne!(parse(&sent), Ok(Progress::NeedMore));
     }
 }
+
+#[test]
+fn a_session_is_offered_by_a_ticket_a_key_or_an_identifier_of_tls_1_2() {
+    let tls13 = extension(43, &TLS13_OFFERED);
+    let offers = |extensions: &[Vec<u8>]| complete(&with_extensions(extensions)).offers_session();
+    assert!(!offers(&[]) && !offers(&[tls13.clone(), extension(35, &[])]));
+    assert!(offers(&[extension(35, &[1])]));
+    assert!(offers(&[tls13.clone(), extension(45, &[1, 1]), extension(41, &[1])]));
+    let with_identifier = |versions| {
+        ClientHello { session_id_len: 32, versions, ..ClientHello::default() }.offers_session()
+    };
+    assert!(with_identifier(vec![TLS12]));
+    assert!(!with_identifier(vec![TLS13, TLS12]), "made up for middleboxes");
+}

@@ -1,13 +1,11 @@
 //! The answer for one path: whether one of its certificates was revoked, and until when that holds.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{IssuerId, Link, RevocationList, Scope};
 use crate::error::Refusal;
-use crate::limits::CRL_FUTURE_S_MAX;
 
 /// Which certificates of a path are looked up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,25 +75,16 @@ impl Revoked {
     }
 }
 
-impl fmt::Display for Revoked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Revoked { position, when } => {
-                write!(f, "certificate {position} of the path was revoked at {when} (seconds)")
-            }
-            Self::Missing { position } => {
-                write!(f, "no revocation list speaks of certificate {position} of the path")
-            }
-            Self::Stale { position, since } => write!(
-                f,
-                "the revocation list for certificate {position} of the path is stale since {since} \
-                 (seconds)"
-            ),
-        }
-    }
+/// What the lists say of one certificate of a path.
+#[derive(Clone, Copy, Debug)]
+pub struct Consulted<'a> {
+    /// Which certificate; 0 is the client's own.
+    pub position: usize,
+    /// The list of its issuer that rules, whatever its dates are; `None` where there is none.
+    pub list: Option<&'a RevocationList>,
+    /// Until when it may pass, in seconds since 1970, where time alone ends it; or why not.
+    pub answer: Result<Option<i64>, Revoked>,
 }
-
-impl std::error::Error for Revoked {}
 
 /// The lists of one issuer that rule: for each kind of certificate the newest that speaks of it.
 #[derive(Clone, Debug, Default)]
@@ -106,9 +95,10 @@ struct Ruling {
 
 /// The lists in force and how strictly they are taken.
 ///
-/// Without any list nothing is checked.
+/// Without [`Revocation::new`], which is the default, nothing is checked.
 #[derive(Clone, Debug, Default)]
 pub struct Revocation {
+    is_on: bool,
     rulings: HashMap<IssuerId, Ruling>,
     check: CrlCheck,
     missing: Missing,
@@ -133,7 +123,7 @@ impl Revocation {
                 replace_older(&mut ruling.authorities, &list);
             }
         }
-        Self { rulings, check, missing, stale }
+        Self { is_on: true, rulings, check, missing, stale }
     }
 
     /// Whether the certificates of a path, the leaf first and without the anchor, may pass.
@@ -148,40 +138,85 @@ impl Revocation {
     ///
     /// The first certificate that may not pass, and why.
     pub fn check(&self, links: &[Link], now_unix_s: i64) -> Result<Option<i64>, Revoked> {
-        if self.rulings.is_empty() {
-            return Ok(None);
-        }
-        let looked_up = match self.check {
-            CrlCheck::Leaf => 1,
-            CrlCheck::Chain => links.len(),
-        };
         let mut until = None;
-        for (position, link) in links.iter().enumerate().take(looked_up) {
-            let ends = self.check_link(position, link, now_unix_s)?;
-            until = [until, ends].into_iter().flatten().min();
+        for consulted in self.consult(links, now_unix_s) {
+            until = [until, consulted.answer?].into_iter().flatten().min();
         }
         Ok(until)
     }
 
-    fn check_link(&self, position: usize, link: &Link, now: i64) -> Result<Option<i64>, Revoked> {
+    /// What the lists say of each certificate that is looked up, as [`Self::check`] concludes from
+    /// it; nothing where nothing is checked.
+    pub fn consult<'a>(
+        &'a self,
+        links: &'a [Link],
+        now_unix_s: i64,
+    ) -> impl Iterator<Item = Consulted<'a>> {
+        let looked_up = match (self.is_on, self.check) {
+            (false, _) => 0,
+            (true, CrlCheck::Leaf) => 1,
+            (true, CrlCheck::Chain) => links.len(),
+        };
+        let looked_up = links.iter().enumerate().take(looked_up);
+        looked_up.map(move |(position, link)| {
+            let list = self.list_for(position, link);
+            let answer = self.check_link(position, link, list, now_unix_s);
+            Consulted { position, list, answer }
+        })
+    }
+
+    /// What there is to say about a path that is refused, for the log: whose list, and since when.
+    pub fn say(&self, revoked: Revoked, links: &[Link], now_unix_s: i64) -> String {
+        let (Revoked::Revoked { position, .. }
+        | Revoked::Missing { position }
+        | Revoked::Stale { position, .. }) = revoked;
+        let whose = match position {
+            0 => "the client's certificate".to_owned(),
+            _ => format!("authority {position} of the path"),
+        };
+        let ruling = links.get(position).and_then(|link| self.rulings.get(&link.issuer));
+        let list = ruling.and_then(|it| it.users.as_ref().or(it.authorities.as_ref()));
+        let label = list.map_or("its issuer", |list| list.label());
+        match revoked {
+            Revoked::Revoked { when, .. } => {
+                format!("{whose} was revoked by {label} {}", ago(now_unix_s.saturating_sub(when)))
+            }
+            Revoked::Missing { .. } => format!("there is no CRL of the issuer of {whose}"),
+            Revoked::Stale { since, .. } => format!(
+                "the CRL of {label}, which {whose} needs, expired {}",
+                ago(now_unix_s.saturating_sub(since))
+            ),
+        }
+    }
+
+    fn list_for(&self, position: usize, link: &Link) -> Option<&RevocationList> {
+        let ruling = self.rulings.get(&link.issuer)?;
+        let list = match position {
+            0 => ruling.users.as_ref(),
+            _ => ruling.authorities.as_ref(),
+        };
+        list.map(|list| &**list)
+    }
+
+    fn check_link(
+        &self,
+        position: usize,
+        link: &Link,
+        list: Option<&RevocationList>,
+        now: i64,
+    ) -> Result<Option<i64>, Revoked> {
         let missing = |until| match self.missing {
             Missing::Reject => Err(Revoked::Missing { position }),
             Missing::Accept => Ok(until),
         };
-        let ruling = self.rulings.get(&link.issuer);
-        let list = ruling.and_then(|ruling| match position {
-            0 => ruling.users.as_ref(),
-            _ => ruling.authorities.as_ref(),
-        });
         let Some(list) = list else {
             return missing(None);
         };
         if let Some(when) = list.revoked_at(&link.serial) {
             return Err(Revoked::Revoked { position, when });
         }
-        let begins = list.this_update().saturating_sub(CRL_FUTURE_S_MAX);
-        if now < begins {
-            return missing(Some(begins));
+        if !list.has_begun(now) {
+            return missing(Some(list.begins()));
         }
         match self.ends(list) {
             Some(ends) if now >= ends => {
@@ -189,6 +224,11 @@ impl Revocation {
             }
             ends => Ok(ends),
         }
+    }
+
+    /// Whether anything is checked.
+    pub fn is_on(&self) -> bool {
+        self.is_on
     }
 
     fn ends(&self, list: &RevocationList) -> Option<i64> {
@@ -214,6 +254,16 @@ impl Revocation {
             };
             [users.as_ref(), authorities.as_ref().filter(|_| !is_same)].into_iter().flatten()
         })
+    }
+}
+
+/// A time that has passed, in the largest unit of which there is one.
+fn ago(seconds: i64) -> String {
+    match seconds {
+        ..120 => format!("{} s ago", seconds.max(0)),
+        120..7200 => format!("{} min ago", seconds / 60),
+        7200..172_800 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} days ago", seconds / 86_400),
     }
 }
 

@@ -29,7 +29,7 @@ const CONTEXT_0: u8 = 0xa0;
 impl RevocationList {
     /// Reads a list and checks its signature with the key of the one of `issuers` that made it.
     ///
-    /// Versions 1 and 2. The bytes beyond those of `der` that it takes in passing are 54 MiB for a
+    /// Versions 1 and 2. The bytes beyond those of `der` that it takes in passing are 52 MiB for a
     /// million entries, and what is kept is as much.
     ///
     /// # Errors

@@ -8,21 +8,45 @@ use rustls::{CertificateError, Error, ExtendedKeyPurpose, OtherError};
 use crate::error::Refusal;
 use crate::identity::KeyType;
 
-/// A path that led to an anchor and was refused all the same, for this cause.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a chain is refused.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Refused {
     /// The stable code.
     pub refusal: Refusal,
     /// What there is to say beyond the code, for the log.
     pub text: String,
+    pub(in crate::trust) error: Error,
 }
 
 impl Refused {
     /// A refusal with what there is to say about it.
     pub fn new(refusal: Refusal, text: String) -> Self {
-        Self { refusal, text }
+        let cause = match refusal {
+            // These have alerts of their own (RFC 8446, 6.2).
+            Refusal::Revoked => CertificateError::Revoked,
+            Refusal::Malformed => CertificateError::BadEncoding,
+            _ => CertificateError::Other(OtherError(Arc::new(ByCode(refusal)))),
+        };
+        Self { refusal, text, error: cause.into() }
+    }
+
+    /// What rustls is told, which sends the alert that belongs to it.
+    pub fn error(&self) -> &Error {
+        &self.error
     }
 }
+
+/// A refusal on its way through rustls.
+#[derive(Clone, Copy, Debug)]
+struct ByCode(Refusal);
+
+impl fmt::Display for ByCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for ByCode {}
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,14 +56,18 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-impl From<Refused> for Error {
-    fn from(refused: Refused) -> Self {
-        match refused.refusal {
-            // These have alerts of their own (RFC 8446, 6.2); the code says enough of the first.
-            Refusal::Revoked => CertificateError::Revoked.into(),
-            Refusal::Expired => CertificateError::Expired.into(),
-            _ => CertificateError::Other(OtherError(Arc::new(refused))).into(),
-        }
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        let refusal = refusal_of(&error).unwrap_or(Refusal::Other);
+        let text = match &error {
+            // Of the chain's end the reader knows already that it is a certificate.
+            Error::InvalidCertificate(CertificateError::Other(OtherError(source))) => {
+                source.to_string()
+            }
+            Error::InvalidCertificate(cause) => cause.to_string(),
+            other => other.to_string(),
+        };
+        Self { refusal, text, error }
     }
 }
 
@@ -155,8 +183,8 @@ pub(super) fn refusal_of_certificate(cause: &CertificateError) -> Refusal {
         CertificateError::Other(OtherError(source)) => {
             if let Some(refused) = source.downcast_ref::<ChainRefused>() {
                 refused.refusal()
-            } else if let Some(refused) = source.downcast_ref::<Refused>() {
-                refused.refusal
+            } else if let Some(refused) = source.downcast_ref::<ByCode>() {
+                refused.0
             } else {
                 source.downcast_ref().map_or(Refusal::Other, refusal_of_webpki)
             }
@@ -197,6 +225,8 @@ pub(super) fn from_webpki(error: webpki::Error) -> Error {
             required: ExtendedKeyPurpose::ClientAuth,
             presented: context.present.iter().map(|values| purpose(values)).collect(),
         },
+        // For the alert: one code has one.
+        other if refusal_of_webpki(&other) == Refusal::Malformed => CertificateError::BadEncoding,
         other => CertificateError::Other(OtherError(Arc::new(other))),
     };
     cause.into()

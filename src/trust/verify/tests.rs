@@ -121,11 +121,66 @@ fn verify(
     chain: &[CertificateDer<'static>],
     now: UnixTime,
 ) -> Result<(), Refusal> {
-    outcome(&verifier.verify(&chain[0], &chain[1..], now, &any_path))
+    let verified = verifier.verify(&chain[0], &chain[1..], now, &any_path);
+    verified.map(|_| ()).map_err(|refused| refused.refusal)
 }
 
 fn p256_root() -> Ca {
     Ca::root(ca_params("root"), key(P256))
+}
+
+/// The steps that are told of a chain, in words, and whether it was accepted.
+fn told(
+    verifier: &ClientVerifier,
+    chain: &[CertificateDer<'_>],
+    check: PathCheck<'_>,
+) -> (Vec<String>, bool) {
+    let steps = RefCell::new(Vec::new());
+    let witness = |step: Step<'_>| {
+        steps.borrow_mut().push(match step {
+            Step::Counted { certificates, certificates_max } => {
+                format!("{certificates} of {certificates_max}")
+            }
+            Step::KeyAccepted { position, is_anchors } => format!("key {position} {is_anchors}"),
+            Step::PathFound(path) => {
+                assert_eq!(path.certificates(), chain[..2], "the leaf first, without the anchor");
+                format!("path to {}", path.anchor())
+            }
+            Step::DomainAccepted { domain } => format!("domain {domain:?}"),
+            Step::Described(chain) => format!("{} links", chain.links.len()),
+            Step::PathRefused => "given up".to_owned(),
+        });
+    };
+    let (leaf, rest) = chain.split_first().expect("a leaf");
+    let verified = verifier.verify_witnessed(leaf, rest, noon(), check, &witness);
+    (steps.into_inner(), verified.is_ok())
+}
+
+#[test]
+fn a_witness_is_told_what_was_passed_and_nothing_beyond() {
+    let root = Ca::root(ca_params("root"), key(P256));
+    let below = root.below(ca_params("below"), key(P256));
+    let mut chain = below.chain_of(&leaf_params(), &key(P256));
+    chain.push(root.anchor().clone());
+    let strict = verifier(&root, ClientAuth::Require, keys(&[KeyType::EcdsaP256]));
+    let keys_passed = ["3 of 3", "key 0 false", "key 1 false", "key 2 false"];
+    let path = ["path to CN=root", "domain None", "2 links"];
+    let all = [&keys_passed[..], &path].concat();
+    assert_eq!(told(&strict, &chain, &any_path), (owned(&all), true));
+    let none = |_: &VerifiedChain| Err(Refused::new(Refusal::CrlMissing, String::new()));
+    // Without the root, through which there would be a second path.
+    let given_up = [&["2 of 3"], &keys_passed[1..3], &path, &["given up"]].concat();
+    assert_eq!(told(&strict, &chain[..2], &none), (owned(&given_up), false));
+    let leaf_only = [chain[0].clone()];
+    assert_eq!(told(&strict, &leaf_only, &any_path), (owned(&["1 of 3", "key 0 false"]), false));
+    // The root's key is exempt, the leaf's is not.
+    let other = verifier(&root, ClientAuth::Require, keys(&[KeyType::Rsa]));
+    assert_eq!(told(&other, &chain, &any_path), (owned(&["3 of 3"]), false));
+    assert_eq!(told(&strict, &vec![chain[0].clone(); 5], &any_path), (Vec::new(), false));
+}
+
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
 #[test]

@@ -105,7 +105,13 @@ impl ClientOptions {
         self
     }
 
-    fn config(&self) -> ClientConfig {
+    /// The name that it asks for.
+    pub(crate) fn name(&self) -> &str {
+        &self.server_name
+    }
+
+    /// What rustls makes of it.
+    pub(crate) fn config(&self) -> ClientConfig {
         let default = aws_lc_rs::default_provider();
         let cipher_suites = match self.suites.as_slice() {
             [] => default.cipher_suites.clone(),

@@ -9,8 +9,10 @@ use super::pki::{Credentials, pki};
 use super::{free_local, temp_dir};
 
 /// One listener and one upstream, and whatever else a test writes.
+#[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) address: SocketAddr,
+    name: String,
     top: String,
     tables: String,
     listener: String,
@@ -33,6 +35,7 @@ impl Setup {
         let server = &pki().server;
         Self {
             address: free_local(),
+            name: "main".into(),
             top: String::new(),
             tables: String::new(),
             listener: String::new(),
@@ -69,6 +72,20 @@ impl Setup {
         self
     }
 
+    /// Takes back a key of the listener.
+    pub(crate) fn without_listener_line(mut self, key: &str) -> Self {
+        let is_other = |line: &&str| !line.starts_with(key);
+        self.listener =
+            self.listener.lines().filter(is_other).map(|it| format!("{it}\n")).collect();
+        self
+    }
+
+    /// The listener's name.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        self.name = name.into();
+        self
+    }
+
     /// Keys of the upstream.
     pub(crate) fn upstream(mut self, lines: &str) -> Self {
         let _ = writeln!(self.upstream, "{lines}");
@@ -87,6 +104,12 @@ impl Setup {
             .iter()
             .map(|certificate| (certificate.chain_file.clone(), certificate.key_file.clone()))
             .collect();
+        self
+    }
+
+    /// A server's certificate and key by their files, in place of the usual ones.
+    pub(crate) fn certificate_files(mut self, chain: &Path, key: &Path) -> Self {
+        self.certificates = vec![(chain.to_path_buf(), key.to_path_buf())];
         self
     }
 
@@ -110,9 +133,19 @@ impl Setup {
 
     /// Writes the file.
     pub(crate) fn write(&self) -> PathBuf {
+        self.write_with("")
+    }
+
+    /// The same, with more lines of the top level and tables of it.
+    pub(crate) fn write_with(&self, lines: &str) -> PathBuf {
         let path = temp_dir().join("ringfort.toml");
-        std::fs::write(&path, self.text()).expect("a temporary file");
+        std::fs::write(&path, self.text(lines)).expect("a temporary file");
         path
+    }
+
+    /// Writes the file in place of one that a gateway runs with, by renaming.
+    pub(crate) fn write_to(&self, path: &Path) {
+        std::fs::rename(self.write(), path).expect("both are in the target folder");
     }
 
     /// Starts a gateway and waits until it listens.
@@ -127,13 +160,13 @@ impl Setup {
         Gateway::refused(&self.wrapper, &["--config", &file.display().to_string()])
     }
 
-    fn text(&self) -> String {
-        let mut text = format!("{}{}", self.top, self.tables);
+    fn text(&self, lines: &str) -> String {
+        let mut text = format!("{}{lines}{}", self.top, self.tables);
         let _ = write!(
             text,
             "[[upstream]]\nname = \"app\"\nendpoints = {:?}\n{}\
-             [[listener]]\nname = \"main\"\naddress = \"{}\"\nupstream = \"app\"\n{}",
-            self.endpoints, self.upstream, self.address, self.listener
+             [[listener]]\nname = {:?}\naddress = \"{}\"\nupstream = \"app\"\n{}",
+            self.endpoints, self.upstream, self.name, self.address, self.listener
         );
         if let Some(file) = &self.client_ca {
             let _ = writeln!(text, "client_ca = \"{}\"", file.display());

@@ -190,6 +190,14 @@ impl Gateway {
         self.wait_for_record(|record| record["peer"] == peer)
     }
 
+    /// The JSON lines so far, without waiting.
+    pub(crate) fn lines_so_far(&mut self) -> &[Value] {
+        while let Ok(line) = self.lines.try_recv() {
+            self.take(line);
+        }
+        &self.records
+    }
+
     fn take(&mut self, line: String) {
         match serde_json::from_str(&line) {
             Ok(record) => self.records.push(record),

@@ -5,14 +5,19 @@
 //! observes something rather than sleeping a fixed time; every process is ended, by its own pid,
 //! when its wrapper is dropped.
 
+pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod gateway;
+pub(crate) mod live;
 pub(crate) mod origin;
 pub(crate) mod pki;
+pub(crate) mod probe;
 pub(crate) mod process;
 pub(crate) mod programs;
 pub(crate) mod raw;
+pub(crate) mod reload;
+pub(crate) mod returning;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

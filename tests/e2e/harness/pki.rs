@@ -70,7 +70,8 @@ impl From<Issued> for Credentials {
     }
 }
 
-fn pem(label: &str, ders: &[impl AsRef<[u8]>]) -> String {
+/// DER as PEM.
+pub(crate) fn pem(label: &str, ders: &[impl AsRef<[u8]>]) -> String {
     ders.iter()
         .map(|der| {
             let base64 = base64(der.as_ref());

@@ -69,6 +69,52 @@ impl Drop for OpenSsl {
     }
 }
 
+/// What `openssl s_client` prints of a connection: the server's certificate among it.
+pub(crate) fn shown_to_openssl(address: SocketAddr, credentials: &Credentials) -> String {
+    let output = Command::new("openssl")
+        .args(["s_client", "-connect", &address.to_string(), "-servername", SERVER_NAME])
+        .arg("-CAfile")
+        .arg(&pki().root_file)
+        .arg("-cert")
+        .arg(&credentials.leaf_file)
+        .arg("-key")
+        .arg(&credentials.key_file)
+        .arg("-cert_chain")
+        .arg(&credentials.issuers_file)
+        .stdin(Stdio::null())
+        .output()
+        .expect("openssl is installed");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The number of the alert by which a gateway refuses `openssl s_client`, which presents whatever
+/// it is given.
+///
+/// # Panics
+/// Where it is not refused by an alert.
+#[track_caller]
+pub(crate) fn openssl_alert(address: SocketAddr, credentials: &Credentials, version: &str) -> u8 {
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-quiet", "-no_ign_eof", version]);
+    command.args(["-connect", &address.to_string(), "-servername", SERVER_NAME]);
+    // It must not be the one that minds.
+    command.args(["-cipher", "ALL:@SECLEVEL=0"]);
+    command.arg("-cert").arg(&credentials.leaf_file).arg("-key").arg(&credentials.key_file);
+    if credentials.chain.len() > 1 {
+        command.arg("-cert_chain").arg(&credentials.issuers_file);
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("openssl is installed");
+    // Its end would end openssl, under TLS 1.3 before the alert has come.
+    let stdin = child.stdin.take();
+    let said = super::gateway::read_text(child.stderr.take().expect("piped"));
+    drop(stdin);
+    child.wait().expect("our child");
+    let number = said.split("SSL alert number ").nth(1).and_then(|text| text.lines().next());
+    let number = number.and_then(|number| number.trim().parse().ok());
+    number.unwrap_or_else(|| panic!("no alert in: {said}"))
+}
+
 /// `curl` with the usual roots; the name of the server is resolved to `address`.
 pub(crate) fn curl(
     address: SocketAddr,

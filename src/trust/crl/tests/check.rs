@@ -20,11 +20,13 @@ fn numbered(number: u8) -> impl FnOnce(&mut Raw) {
 }
 
 #[test]
-fn without_lists_nothing_is_checked() {
+fn nothing_is_checked_unless_it_is_on_and_then_even_without_a_list() {
     let ca = Ca::new("a");
+    let off = Revocation::default();
+    assert_eq!(off.check(&[ca.link(7)], NOW), Ok(None));
+    assert_eq!(off.lists().count(), 0);
     let none = strict([]);
-    assert_eq!(none.check(&[ca.link(7)], NOW), Ok(None));
-    assert_eq!(none.lists().count(), 0);
+    assert_eq!(none.check(&[ca.link(7)], NOW), Err(Revoked::Missing { position: 0 }));
 }
 
 #[test]
@@ -44,6 +46,28 @@ fn a_revoked_certificate_is_told_from_others_at_its_place() {
     let leaf = Revocation::new(lists, CrlCheck::Leaf, Missing::Reject, Stale::Reject);
     assert_eq!(leaf.check(&path(7, 6), NOW), revoked(0));
     assert_eq!(leaf.check(&path(8, 5), NOW), Ok(Some(NEXT_UPDATE)));
+}
+
+#[test]
+fn each_certificate_is_told_with_its_list_and_the_answer_that_the_path_gets() {
+    let (root, issuing) = (Ca::new("root"), Ca::new("issuing"));
+    let lists = [root.shared(&[5], |_| {}), issuing.shared(&[7], |_| {})];
+    let chain = strict(lists.clone());
+    let links = [issuing.link(7), root.link(6), Ca::new("other").link(1)];
+    let told: Vec<_> = chain.consult(&links, NOW).collect();
+    let issuers: Vec<_> = told.iter().map(|it| it.list.map(|list| list.issuer())).collect();
+    assert_eq!(issuers, [Some(links[0].issuer), Some(links[1].issuer), None]);
+    let answers: Vec<_> = told.iter().map(|it| it.answer).collect();
+    let revoked = Err(Revoked::Revoked { position: 0, when: REVOKED });
+    let missing = Err(Revoked::Missing { position: 2 });
+    assert_eq!(answers, [revoked, Ok(Some(NEXT_UPDATE)), missing]);
+    assert_eq!(chain.check(&links, NOW), revoked);
+    assert_eq!(chain.check(&links[1..2], NOW), Ok(Some(NEXT_UPDATE)));
+
+    let leaf = Revocation::new(lists, CrlCheck::Leaf, Missing::Reject, Stale::Reject);
+    assert_eq!(leaf.consult(&links, NOW).count(), 1);
+    let off = Revocation::default();
+    assert_eq!((off.is_on(), off.consult(&links, NOW).count()), (false, 0));
 }
 
 #[test]

@@ -133,7 +133,7 @@ impl Raw {
 }
 
 pub(super) fn parse(der: &[u8], issuers: &[&Issuer]) -> Result<RevocationList, CrlError> {
-    let issuers: Vec<_> = issuers.iter().map(|issuer| Issuer::clone(issuer)).collect();
+    let issuers: Vec<_> = issuers.iter().copied().cloned().collect();
     RevocationList::parse(der, &issuers, &algorithms())
 }
 

@@ -1,0 +1,347 @@
+//! The gate by itself: who gets in when, and that nothing is left behind.
+
+use std::future::Future;
+use std::net::Ipv4Addr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::limits::FAILURES_OF_SOURCE_MIN;
+use crate::rt::core::CoreOptions;
+use crate::rt::driver::Driver;
+use crate::rt::inbox::queue;
+use crate::rt::timer::TICK;
+use crate::rt::uring::Uring;
+use crate::sys::ring::RingOptions;
+
+fn limits(per_worker: u32, per_source: u32) -> Limits {
+    Limits {
+        connections_max: 1,
+        connections_per_worker_max: 1,
+        connections_per_source_max: None,
+        handshakes_per_worker_max: per_worker,
+        handshakes_per_source_max: per_source,
+        handshake_queue: Duration::from_millis(500),
+        verdicts_per_worker_max: 1,
+        session_cache_bytes: 0,
+    }
+}
+
+fn gate() -> Rc<Gate> {
+    Gate::new([1, 2], WorkerCounters::new())
+}
+
+fn at(ms: u64) -> Instant {
+    Instant::ORIGIN + Duration::from_millis(1_000_000 + ms)
+}
+
+fn ip(number: u32) -> IpAddr {
+    Ipv4Addr::from_bits(0x0a00_0000 + number).into()
+}
+
+fn new(number: u32) -> Asking {
+    Asking { source: Some(ip(number)), resumes: false }
+}
+
+fn resuming(number: u32) -> Asking {
+    Asking { resumes: true, ..new(number) }
+}
+
+fn convict(gate: &Gate, number: u32) {
+    for _ in 0..FAILURES_OF_SOURCE_MIN {
+        gate.settle(at(0), Some(ip(number)), false);
+    }
+}
+
+fn assert_empty(gate: &Gate) {
+    let state = gate.state.borrow();
+    assert!(state.entries.is_empty() && state.sources.is_empty() && state.inside.is_empty());
+    assert!(state.queues.iter().all(VecDeque::is_empty));
+    assert_eq!((state.waiting, state.waiting_failing), (0, 0));
+    assert_eq!(gate.counters.handshakes_live.get(), 0);
+    assert_eq!(gate.counters.handshakes_waiting.get(), 0);
+}
+
+#[test]
+fn beyond_the_limit_of_a_worker_one_waits_until_another_leaves() {
+    let (gate, limits) = (gate(), limits(2, 2));
+    let mut inside: Vec<_> =
+        [1, 2].into_iter().map(|source| gate.arrive(at(0), new(source), &limits)).collect();
+    let third = gate.arrive(at(0), new(3), &limits).expect("it may wait");
+    assert!(inside.iter().flatten().all(Pass::is_in) && !third.is_in());
+    assert_eq!(gate.counters.handshakes_waiting.get(), 1);
+    inside.pop();
+    assert!(third.is_in());
+    assert_eq!(gate.counters.handshakes_live.get(), 2);
+    let at_once = Limits { handshake_queue: Duration::ZERO, ..limits };
+    assert!(gate.arrive(at(0), new(4), &at_once).is_none(), "nobody waits where none may");
+    assert_eq!(gate.counters.handshakes_refused.get(), 1);
+    drop((inside, third));
+    assert!(gate.arrive(at(0), new(4), &at_once).is_some_and(|pass| pass.is_in()));
+    assert_empty(&gate);
+}
+
+#[test]
+fn beyond_its_own_limit_a_source_waits_for_itself_and_holds_up_nobody() {
+    let (gate, limits) = (gate(), limits(10, 2));
+    let mut mine: Vec<_> = (0..4).map(|_| gate.arrive(at(0), new(1), &limits).expect("")).collect();
+    let is_in: Vec<_> = mine.iter().map(Pass::is_in).collect();
+    assert_eq!(is_in, [true, true, false, false]);
+    // As many again may wait, and no more.
+    assert!(gate.arrive(at(0), new(1), &limits).is_none());
+    let other = gate.arrive(at(0), new(2), &limits).expect("it has its own places");
+    assert!(other.is_in());
+    drop(mine.remove(0));
+    assert_eq!(mine.iter().map(Pass::is_in).collect::<Vec<_>>(), [true, true, false]);
+    drop((mine, other));
+    assert_empty(&gate);
+}
+
+#[test]
+fn within_a_source_who_resumes_overtakes_too() {
+    let (gate, limits) = (gate(), limits(10, 3));
+    let inside: Vec<_> = (0..3).map(|_| gate.arrive(at(0), new(1), &limits)).collect();
+    let [later, resuming] = [new(1), resuming(1)].map(|who| gate.arrive(at(0), who, &limits));
+    let (later, resuming) = (later.expect("it may wait"), resuming.expect("it may wait"));
+    // Three grants were, and the fourth is the turn of who does not.
+    let other = gate.arrive(at(0), new(2), &limits);
+    drop(inside);
+    assert!(resuming.is_in() && later.is_in());
+    let order = [&resuming, &later].map(|pass| gate.state.borrow().entries[pass.key].number);
+    assert!(order.is_sorted());
+    drop((later, resuming, other));
+    assert_empty(&gate);
+}
+
+#[test]
+fn limits_that_are_raised_let_in_who_waits() {
+    let (gate, few) = (gate(), limits(1, 1));
+    let held = gate.arrive(at(0), new(1), &few).expect("a place");
+    let [same, other] = [1, 2].map(|source| gate.arrive(at(0), new(source), &few));
+    let (same, other) = (same.expect("it may wait"), other.expect("it may wait"));
+    let more = Limits { handshake_queue: Duration::ZERO, ..limits(4, 2) };
+    let late = gate.arrive(at(0), new(3), &more).expect("a place");
+    assert!([&held, &same, &other, &late].into_iter().all(Pass::is_in));
+    drop((held, same, other, late));
+    assert_empty(&gate);
+}
+
+/// Lets in one after the other, and tells in which order.
+fn order(gate: &Rc<Gate>, limits: &Limits, groups: &[(&str, Vec<Asking>)]) -> Vec<String> {
+    let mut current = gate.arrive(at(0), new(9_999), limits);
+    let mut waiting: Vec<(String, Pass)> = Vec::new();
+    for (name, all) in groups {
+        for who in all {
+            let pass = gate.arrive(at(0), *who, limits).expect("there is room");
+            assert!(!pass.is_in());
+            waiting.push((name.to_string(), pass));
+        }
+    }
+    let mut order = Vec::new();
+    while !waiting.is_empty() {
+        drop(current.take());
+        let next = waiting.iter().position(|(_, pass)| pass.is_in()).expect("somebody is next");
+        let (name, pass) = waiting.remove(next);
+        order.push(name);
+        current = Some(pass);
+    }
+    order
+}
+
+#[test]
+fn who_resumes_comes_first_who_fails_last_and_each_has_its_turns() {
+    let (gate, limits) = (gate(), limits(1, 1));
+    (200..220).for_each(|source| convict(&gate, source));
+    let groups = [
+        // An offer does not help where handshakes keep failing.
+        ("failing", (200..204).map(resuming).collect()),
+        ("new", (100..104).map(new).collect()),
+        ("resuming", (0..12).map(resuming).collect()),
+    ];
+    let order = order(&gate, &limits, &groups);
+    let [r, n, f] = ["resuming", "new", "failing"];
+    // The first of eight grants was that of whom they wait for.
+    let expected = [r, r, n, r, r, r, f, r, r, r, n, r, r, r, f, r, n, n, f, f];
+    assert_eq!(order, expected);
+    assert_empty(&gate);
+}
+
+#[test]
+fn a_queue_is_bounded_and_who_fails_makes_room() {
+    let (gate, limits) = (gate(), limits(1, 1));
+    (0..1_000).for_each(|source| convict(&gate, source));
+    let first = gate.arrive(at(0), new(9_999), &limits);
+    let failing: Vec<_> =
+        (0..1_000).filter_map(|source| gate.arrive(at(0), new(source), &limits)).collect();
+    assert_eq!(failing.len(), HANDSHAKES_WAITING_FAILING_MAX);
+    let others: Vec<_> = (0..2 * HANDSHAKES_WAITING_MAX as u32)
+        .filter_map(|source| gate.arrive(at(0), new(10_000 + source), &limits))
+        .collect();
+    assert_eq!(others.len(), HANDSHAKES_WAITING_MAX, "the failing ones made room");
+    assert_eq!(gate.state.borrow().waiting, HANDSHAKES_WAITING_MAX);
+    let is_out = |pass: &Pass| matches!(gate.state.borrow().entries[pass.key].stage, Stage::Out);
+    assert!(failing.iter().all(is_out));
+    drop((first, failing, others));
+    assert_empty(&gate);
+}
+
+#[test]
+fn who_stays_too_long_loses_its_place_once_another_waits() {
+    let (gate, limits) = (gate(), limits(2, 1));
+    let held = [1, 2].map(|source| gate.arrive(at(0), new(source), &limits).expect("a place"));
+    let early = gate.arrive(at(HANDSHAKE_STALE_MS - 1), new(3), &limits).expect("it may wait");
+    assert!(held.iter().all(Pass::is_in) && !early.is_in());
+    // The one that waits gets the place, and who causes it has to wait.
+    let late = gate.arrive(at(HANDSHAKE_STALE_MS), new(4), &limits).expect("it may wait");
+    let is_in = [&held[0], &held[1], &early, &late].map(Pass::is_in);
+    assert_eq!(is_in, [false, true, true, false]);
+    // It is the queue's, whoever comes.
+    drop(late);
+    let late = gate.arrive(at(HANDSHAKE_STALE_MS), new(4), &limits).expect("it may wait");
+    let same = gate.arrive(at(3 * HANDSHAKE_STALE_MS), new(4), &limits).expect("it may wait");
+    assert!(!held[1].is_in() && late.is_in() && !same.is_in());
+    drop((held, late, same));
+    let held = [gate.arrive(at(3 * HANDSHAKE_STALE_MS), new(2), &limits).expect("a place")];
+    // A source that is at its own limit puts nobody out.
+    let again = gate.arrive(at(9 * HANDSHAKE_STALE_MS), new(2), &limits).expect("it may wait");
+    assert!(held[0].is_in() && early.is_in() && !again.is_in());
+    drop((held, early, again));
+    assert_empty(&gate);
+}
+
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn core() -> Core {
+    let options = RingOptions {
+        entries: 16,
+        recv_buffers: 8,
+        sqpoll_idle_ms: 0,
+        napi_busy_poll_us: 0,
+        zero_copy_send: false,
+    };
+    let uring = Uring::new(&options).expect("io_uring");
+    let options = CoreOptions { number: 0, zero_copy_send: false, tick: TICK };
+    Core::new(Driver::Uring(uring), &options, WorkerCounters::new())
+}
+
+#[test]
+fn a_task_that_waits_is_woken_when_it_is_in_and_one_that_is_put_out_ends() {
+    let (gate, limits, core) = (gate(), limits(1, 1), core());
+    let woken = Arc::new(Woken::default());
+    let waker = Arc::clone(&woken).into();
+    let mut cx = Context::from_waker(&waker);
+    let first = gate.arrive(at(0), new(1), &limits).expect("a place");
+    let second = gate.arrive(at(0), new(2), &limits).expect("it may wait");
+    let mut turn = pin!(second.granted(&core, Duration::from_secs(60)));
+    assert_eq!(turn.as_mut().poll(&mut cx), Poll::Pending);
+    drop(first);
+    assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+    assert_eq!(turn.as_mut().poll(&mut cx), Poll::Ready(true));
+    let mut held = pin!(second.hold(std::future::pending::<()>()));
+    assert_eq!(held.as_mut().poll(&mut cx), Poll::Pending);
+    let later = core.now() + Duration::from_millis(HANDSHAKE_STALE_MS);
+    let third = gate.arrive(later, new(3), &limits).expect("it may wait");
+    assert_eq!(woken.0.load(Ordering::Relaxed), 2);
+    assert_eq!(held.as_mut().poll(&mut cx), Poll::Ready(None));
+    assert!(third.is_in());
+    assert_eq!(gate.counters.handshakes_refused.get(), 1);
+}
+
+#[test]
+fn a_wait_is_bounded_in_time() {
+    let (gate, limits, core) = (gate(), limits(1, 1), core());
+    let first = gate.arrive(at(0), new(1), &limits).expect("a place");
+    let second = gate.arrive(at(0), new(2), &limits).expect("it may wait");
+    let answer = Rc::new(std::cell::Cell::new(None));
+    let (tell, waits) = (Rc::clone(&answer), core.clone());
+    core.spawn_costly(async move {
+        tell.set(Some(second.granted(&waits, Duration::from_millis(20)).await));
+    });
+    let (inbox, _sender) = queue::<()>();
+    let done = Rc::clone(&answer);
+    core.run(&inbox, |()| {}, || done.get().is_some()).expect("the ring works");
+    assert_eq!(answer.get(), Some(false));
+    drop(first);
+    assert_empty(&gate);
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Arrive(Asking),
+    Leave(prop::sample::Index),
+    Settle(u32, bool),
+    Pass(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let source = 0_u32..6;
+    prop_oneof![
+        4 => (source.clone(), any::<bool>())
+            .prop_map(|(source, resumes)| Step::Arrive(Asking { resumes, ..new(source) })),
+        3 => any::<prop::sample::Index>().prop_map(Step::Leave),
+        1 => (source, any::<bool>()).prop_map(|(source, good)| Step::Settle(source, good)),
+        1 => (0_u64..2_000).prop_map(Step::Pass),
+    ]
+}
+
+/// What must hold after every step.
+fn check(gate: &Gate, limits: &Limits) -> Result<(), TestCaseError> {
+    let state = gate.state.borrow();
+    let count = |source: Source, wanted: fn(&Stage) -> bool| {
+        let of = state.entries.iter().filter(|(_, it)| it.source == source && wanted(&it.stage));
+        of.count()
+    };
+    prop_assert!(state.inside.len() <= limits.handshakes_per_worker_max as usize);
+    let mut waiting = 0;
+    for (&source, of) in &state.sources {
+        let inside = count(source, |stage| matches!(stage, Stage::In));
+        let queued = count(source, |stage| matches!(stage, Stage::Queued));
+        prop_assert_eq!(of.charged as usize, inside + queued);
+        prop_assert!(of.charged <= limits.handshakes_per_source_max);
+        prop_assert_eq!(of.parked(), count(source, |stage| matches!(stage, Stage::Parked)));
+        prop_assert!(of.parked() == 0 || of.charged == limits.handshakes_per_source_max);
+        prop_assert!(of.charged > 0 || of.parked() > 0, "a source that has nothing");
+        waiting += queued + of.parked();
+    }
+    prop_assert_eq!(state.waiting, waiting);
+    let queued: usize = state.queues.iter().map(VecDeque::len).sum();
+    let is_full = state.inside.len() == limits.handshakes_per_worker_max as usize;
+    prop_assert!(queued == 0 || is_full, "somebody waits beside a free place");
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_places_are_neither_lost_nor_given_twice(
+        per_worker in 1_u32..5,
+        per_source in 1_u32..4,
+        steps in prop::collection::vec(step(), 1..200),
+    ) {
+        let (gate, limits) = (gate(), limits(per_worker, per_source.min(per_worker)));
+        let (mut passes, mut now) = (Vec::new(), 0);
+        for step in steps {
+            match step {
+                Step::Arrive(who) => passes.extend(gate.arrive(at(now), who, &limits)),
+                Step::Leave(index) if !passes.is_empty() => {
+                    drop(passes.swap_remove(index.index(passes.len())));
+                }
+                Step::Leave(_) => {}
+                Step::Settle(source, good) => drop(gate.settle(at(now), Some(ip(source)), good)),
+                Step::Pass(ms) => now += ms,
+            }
+            check(&gate, &limits)?;
+        }
+        drop(passes);
+        assert_empty(&gate);
+    }
+}
