@@ -311,15 +311,21 @@ async fn pass(worker: &Worker, leases: &Leases) {
         while key < slice_end && (core.clock() - slice).as_micros() < u128::from(LEASE_SLICE_US_MAX)
         {
             let snapshot = worker.snapshot();
+            let mut has_ended = false;
             for key in key..end.min(key + LEASES_PER_LOOK) {
                 let entry = leases.entries.borrow().get(key).map(Rc::clone);
                 let Some(entry) = entry else { continue };
                 if all || entry.due().is_some_and(|due| core.now() >= due) {
                     entry.judge(&snapshot, core.now());
+                    has_ended |= matches!(entry.term.get(), Term::Over(_));
                 }
                 earliest = [earliest, entry.due()].into_iter().flatten().min();
             }
             key = end.min(key + LEASES_PER_LOOK);
+            // To end them is work too: others have their turn in between.
+            if has_ended {
+                break;
+            }
         }
         #[cfg(feature = "sim")]
         leases.count_judged(key - slice_begin);
