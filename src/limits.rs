@@ -227,7 +227,7 @@ pub const REFUSED_LINE_BYTES_MAX: usize = 8 * 1024;
 /// are only looked at for the very same name or key.
 pub const NEAREST_NAMES_MAX: usize = 64;
 /// Bytes of the DER of an issuer's name for which a similar one is looked for.
-pub const NEAREST_NAME_BYTES_MAX: usize = 512;
+pub const NEAREST_NAME_BYTES_MAX: usize = 2048;
 /// Bytes that a hint shows of a name: three of them fit into the free text of a record.
 pub const HINT_NAME_BYTES_MAX: usize = 56;
 /// Bytes that a hint shows of a key identifier: enough to tell two apart.
