@@ -10,11 +10,12 @@ use ringfort::error::{CloseKind, CloseReason};
 use ringfort::limits::RECV_BUFFER_BYTES;
 use ringfort::rt::buffer::RecvBuf;
 use ringfort::tls::provider::{Backend, provider};
+use ringfort::trust::verdict::VerdictCache;
 use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom};
 use rustls::{CipherSuite, ClientConnection, NamedGroup};
 
 use super::gateway::{Gateway, InFlight};
-use super::memory::{Ends, Sessions, deliver, sent, shake};
+use super::memory::{Ends, Sessions, VERDICTS_MAX, deliver, sent, shake};
 
 /// A scenario: its name, how clients come back, and what plays it.
 pub type Scenario = (&'static str, Sessions, fn(&Ends, Meter));
@@ -61,7 +62,7 @@ fn counted_part<R>(part: impl FnOnce() -> R) -> R {
 
 /// The chain was never seen, though caches and tables have their size.
 fn new_chain(ends: &Ends, meter: Meter) {
-    ends.desk.verdicts().clear();
+    *ends.desk.verdicts() = VerdictCache::new(VERDICTS_MAX);
     handshake(ends, meter);
     assert_eq!(ends.desk.verdicts().len(), (1, 0), "it is known now");
 }
