@@ -10,9 +10,10 @@ mod memory;
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
-use memory::{Ends, Sessions, shake};
+use memory::{Ends, Sessions, VERDICTS_MAX, shake};
 use ringfort::tls::provider::{Backend, provider};
 use ringfort::tls::session::{Agreed, Session};
+use ringfort::trust::verdict::VerdictCache;
 
 fn main() {
     let mut criterion = Criterion::default()
@@ -31,7 +32,7 @@ fn main() {
                     let mut total = Duration::ZERO;
                     for _ in 0..count {
                         if kind.is_new {
-                            ends.desk.verdicts().clear();
+                            *ends.desk.verdicts() = VerdictCache::new(VERDICTS_MAX);
                         }
                         let (agreed, time) = handshake(&ends);
                         assert_eq!(agreed.resumed, kind.sessions != Sessions::Off);

@@ -101,6 +101,8 @@ pub const HELLO_KEY_SHARES_MAX: usize = 32;
 pub const HTTP_METHOD_BYTES_MAX: usize = 24;
 /// Bytes of one direction of a handshake that may wait for their record to be complete.
 pub const HANDSHAKE_BYTES_MAX: usize = 128 * 1024;
+/// Bytes of a Certificate message that rustls reads; a chain beyond it ends the handshake.
+pub const CERTIFICATE_MESSAGE_BYTES_MAX: usize = 0xffff;
 /// Bytes of a TLS record on the wire: header, 2^14 of plaintext, expansion (RFC 5246, 6.2.3).
 pub const TLS_RECORD_BYTES_MAX: usize = 5 + 16 * 1024 + 2048;
 
@@ -146,7 +148,7 @@ pub const LEASE_SWEEP_MS_MAX: u64 = 1_000;
 /// Microseconds that judging leases may take of a worker in one go.
 pub const LEASE_SLICE_US_MAX: u64 = 500;
 /// Leases that are judged between two looks at the clock.
-pub const LEASES_PER_LOOK: usize = 8;
+pub const LEASES_PER_LOOK: usize = 2;
 /// Seconds before its nextUpdate from which a list of revocation is warned of, at most.
 pub const CRL_WARNING_S_MAX: i64 = 86_400;
 /// Seconds between two looks at how long lists of revocation are good for.
@@ -223,7 +225,9 @@ pub const PRESENTED_LINE_BYTES_MAX: usize = 5 * 1024;
 pub const REFUSED_LINE_BYTES_MAX: usize = 8 * 1024;
 /// Trust anchors whose names are compared with the one that a refused chain lacks; those beyond
 /// are only looked at for the very same name or key.
-pub const NEAREST_NAMES_MAX: usize = 256;
+pub const NEAREST_NAMES_MAX: usize = 64;
+/// Bytes of the DER of an issuer's name for which a similar one is looked for.
+pub const NEAREST_NAME_BYTES_MAX: usize = 2048;
 /// Bytes that a hint shows of a name: three of them fit into the free text of a record.
 pub const HINT_NAME_BYTES_MAX: usize = 56;
 /// Bytes that a hint shows of a key identifier: enough to tell two apart.
@@ -375,7 +379,7 @@ pub const PROBE_ROWS_MAX: usize = 64;
 /// Bytes of the PEM file that `explain` reads a client's chain from: a handshake in base64, and as
 /// much again of other sections and comments.
 pub const EXPLAIN_PEM_BYTES_MAX: usize = 1024 * 1024;
-const _: () = assert!(EXPLAIN_PEM_BYTES_MAX > 4 * HANDSHAKE_BYTES_MAX);
+const _: () = assert!(EXPLAIN_PEM_BYTES_MAX > 4 * CERTIFICATE_MESSAGE_BYTES_MAX);
 
 /// Certificates that `explain` describes; how many there were is said.
 pub const EXPLAIN_CERTIFICATES_MAX: usize = 2 * CHAIN_CERTIFICATES_MAX;

@@ -49,6 +49,10 @@ pub struct ConnectionRecord {
     pub server_name: Option<Box<str>>,
     /// What was negotiated, once the handshake was complete.
     pub negotiated: Option<Negotiated>,
+    /// When a client whose session was resumed was authenticated, in seconds since 1970.
+    pub authenticated_unix_s: Option<i64>,
+    /// Why a session that the client offered was not resumed.
+    pub session_declined: Option<&'static str>,
     /// The protocol chosen by ALPN.
     pub alpn: Option<Box<[u8]>>,
     /// Who the client is, once that was verified.
@@ -104,6 +108,8 @@ impl ConnectionRecord {
             peer,
             server_name: None,
             negotiated: None,
+            authenticated_unix_s: None,
+            session_declined: None,
             alpn: None,
             identity: None,
             presented: None,
@@ -177,6 +183,12 @@ impl Serialize for Line<'_> {
         let group = negotiated.and_then(|tls| tls.group);
         map.serialize_entry("group", &group.map(group_name))?;
         map.serialize_entry("resumed", &negotiated.map(|tls| tls.resumed))?;
+        if let Some(unix_s) = record.authenticated_unix_s {
+            map.serialize_entry("authenticated", &timestamp(unix_s))?;
+        }
+        if let Some(declined) = record.session_declined {
+            map.serialize_entry("session_declined", declined)?;
+        }
         let alpn = record.alpn.as_deref().map(String::from_utf8_lossy);
         map.serialize_entry("alpn", &alpn)?;
         map.serialize_entry("identity", &record.identity.as_deref().map(IdentityLine))?;

@@ -40,7 +40,7 @@ const CLIENT_KEY: &[u8] = include_bytes!("pki/client.key");
 /// Seconds for which a session may be resumed, as the configuration has it by default.
 const SESSION_AGE_MAX_S: u32 = 3600;
 const TICKET_SLOT_S: u32 = 3600;
-const VERDICTS_MAX: usize = 64;
+pub const VERDICTS_MAX: usize = 64;
 const STORE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// How a client of [`Ends`] comes back.

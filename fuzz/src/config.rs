@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ringfort::config::error::{ConfigError, Place};
 use ringfort::config::model::{self, Model};
-use ringfort::config::resolve::{Context, FileSource, resolve};
+use ringfort::config::resolve::{Belongs, Context, FileSource, resolve};
 use ringfort::config::snapshot::{Cluster, Listener, Snapshot, Target};
 use ringfort::limits::{
     BACKLOG_MAX, CONFIG_BYTES_MAX, CONFIG_ERRORS_MAX, CONNECTIONS_MAX, CPUS_MAX,
@@ -98,7 +98,7 @@ impl FileSource for Files<'_> {
         Ok(bytes)
     }
 
-    fn list(&self, path: &Path) -> Result<Option<Vec<PathBuf>>, io::Error> {
+    fn list(&self, path: &Path, _: Belongs) -> Result<Option<Vec<PathBuf>>, io::Error> {
         Ok(match path.to_str().unwrap_or_default() {
             "folder" => Some(["clients.pem", "fuzz.pem", "server.key"].map(PathBuf::from).into()),
             "empty" => Some(Vec::new()),

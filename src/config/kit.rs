@@ -10,7 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_tim
 use rustls::KeyLog;
 
 use super::model;
-use super::resolve::{Context, FileSource, resolve};
+use super::resolve::{Belongs, Context, FileSource, resolve};
 use super::snapshot::Snapshot;
 use crate::tls::server::KeyLogWriter;
 
@@ -44,14 +44,16 @@ impl FileSource for MemoryFiles {
         Ok(bytes.clone())
     }
 
-    fn list(&self, path: &Path) -> Result<Option<Vec<PathBuf>>, io::Error> {
+    fn list(&self, path: &Path, belongs: Belongs) -> Result<Option<Vec<PathBuf>>, io::Error> {
         if path.starts_with("/crowded") {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         let is_in = |file: &&PathBuf| file.parent() == Some(path);
         let mut files: Vec<_> = self.0.keys().filter(is_in).cloned().collect();
         files.sort();
-        Ok(Some(files).filter(|files| !files.is_empty()))
+        let is_folder = !files.is_empty();
+        files.retain(|file| belongs(file));
+        Ok(is_folder.then_some(files))
     }
 
     fn key_log(&self, path: &Path) -> Result<Arc<dyn KeyLog>, io::Error> {

@@ -37,8 +37,12 @@ use crate::limits::{
     FDS_PER_CONNECTION, FDS_PER_WORKER, FDS_RESERVED, HANDSHAKES_PER_SOURCE_DIVISOR_DEFAULT,
     NAME_BYTES_MAX, WORKERS_MAX,
 };
+use crate::trust::crl::{IssuerId, RevocationList};
 use crate::trust::tickets::TicketSecret;
 use crate::trust::verify::VerifyObserver;
+
+/// Which files of a folder count, by their names.
+pub type Belongs = fn(&Path) -> bool;
 
 /// Where the bytes of named files come from.
 pub trait FileSource {
@@ -56,7 +60,16 @@ pub trait FileSource {
     ///
     /// Whatever reading it brings, a link that leads nowhere too; `FileTooLarge` where it has more
     /// than `CA_DIRECTORY_FILES_MAX` files.
-    fn list(&self, path: &Path) -> Result<Option<Vec<PathBuf>>, io::Error>;
+    fn list(&self, path: &Path, belongs: Belongs) -> Result<Option<Vec<PathBuf>>, io::Error>;
+
+    /// The bytes of a file whose every content is a secret.
+    ///
+    /// # Errors
+    ///
+    /// As [`FileSource::read`].
+    fn read_secret(&self, path: &Path, bytes_max: usize) -> Result<Vec<u8>, io::Error> {
+        self.read(path, bytes_max)
+    }
 
     /// A sink for TLS secrets that appends to the file.
     ///
@@ -89,7 +102,8 @@ pub struct Context<'a> {
 /// What is wrong, in the order of the file: at most `CONFIG_ERRORS_MAX` problems, and one more that
 /// counts the others.
 pub fn resolve(model: &Model, context: &Context<'_>) -> Result<Snapshot, Vec<ConfigError>> {
-    let mut resolver = Resolver { model, context, errors: Errors::new(&model.source) };
+    let mut resolver =
+        Resolver { model, context, errors: Errors::new(&model.source), lists: HashMap::new() };
     let clusters = resolver.clusters();
     let listeners = resolver.listeners();
     let (workers, cpus) = resolver.workers_and_cpus();
@@ -138,6 +152,9 @@ struct Resolver<'a> {
     model: &'a Model,
     context: &'a Context<'a>,
     errors: Errors<'a>,
+    /// The lists of revocation of files that were read, by who may have signed them: the tables of
+    /// a listener share what they inherit.
+    lists: HashMap<(PathBuf, Vec<IssuerId>), Vec<Arc<RevocationList>>>,
 }
 
 impl Resolver<'_> {

@@ -145,9 +145,12 @@ impl Scopes {
         Self { default: Arc::new(scope), by_name: NameMap::default() }
     }
 
-    /// Every scope, once for each name that has it.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Scope>> {
-        std::iter::once(&self.default).chain(self.by_name.values().flatten())
+    /// Every scope once.
+    pub fn all(&self) -> Vec<&Arc<Scope>> {
+        let mut all = vec![&self.default];
+        let mut seen = std::collections::HashSet::new();
+        all.extend(self.by_name.values().flatten().filter(|it| seen.insert(Arc::as_ptr(it))));
+        all
     }
 
     /// The scope for a ClientHello.

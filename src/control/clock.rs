@@ -18,11 +18,15 @@ impl ClockWatch {
         Self { monotonic, wall: wall.duration_since(UNIX_EPOCH).unwrap_or_default() }
     }
 
-    /// Whether the wall clock was set since this was asked last. What slews slowly is followed.
+    /// Whether the wall clock was set, by one step or several, since this last said so.
     pub fn was_set(&mut self, monotonic: Instant, wall: SystemTime) -> bool {
         let expected = self.wall + monotonic.saturating_duration_since(self.monotonic);
-        *self = Self::new(monotonic, wall);
-        self.wall.abs_diff(expected) >= STEP_MIN
+        let now = Self::new(monotonic, wall);
+        let was_set = now.wall.abs_diff(expected) >= STEP_MIN;
+        if was_set {
+            *self = now;
+        }
+        was_set
     }
 }
 

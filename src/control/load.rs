@@ -22,7 +22,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::inputs::{Identity, Inputs};
 use crate::config::error::{ConfigError, Place};
 use crate::config::model::{self, Model};
-use crate::config::resolve::{Context, FileSource, resolve};
+use crate::config::resolve::{Belongs, Context, FileSource, resolve};
 use crate::config::snapshot::{Cluster, Listener, LogTarget, Snapshot, carry_answers};
 use crate::limits::{CA_DIRECTORY_FILES_MAX, CONFIG_BYTES_MAX, TICKET_SECRET_BYTES_MIN};
 use crate::sys::cpu;
@@ -406,21 +406,33 @@ impl DiskFiles {
     }
 }
 
+impl DiskFiles {
+    fn warn_of_mode(&self, path: &Path, mode: u32) {
+        let warning = Warning::KeyReadableByAll { path: path.to_path_buf(), mode };
+        let mut warnings = self.warnings.borrow_mut();
+        if mode & 0o004 != 0 && !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+}
+
 impl FileSource for DiskFiles {
     fn read(&self, path: &Path, bytes_max: usize) -> Result<Vec<u8>, io::Error> {
         let (bytes, mode) = self.read_noted(path, bytes_max)?;
         // By content, not by key: a chain file that also holds the key is as dangerous.
-        if mode & 0o004 != 0 && holds_private_key(&bytes) {
-            let warning = Warning::KeyReadableByAll { path: path.to_path_buf(), mode };
-            let mut warnings = self.warnings.borrow_mut();
-            if !warnings.contains(&warning) {
-                warnings.push(warning);
-            }
+        if holds_private_key(&bytes) {
+            self.warn_of_mode(path, mode);
         }
         Ok(bytes)
     }
 
-    fn list(&self, path: &Path) -> Result<Option<Vec<PathBuf>>, io::Error> {
+    fn read_secret(&self, path: &Path, bytes_max: usize) -> Result<Vec<u8>, io::Error> {
+        let (bytes, mode) = self.read_noted(path, bytes_max)?;
+        self.warn_of_mode(path, mode);
+        Ok(bytes)
+    }
+
+    fn list(&self, path: &Path, belongs: Belongs) -> Result<Option<Vec<PathBuf>>, io::Error> {
         let identity = Identity::of(path);
         if !fs::metadata(path)?.is_dir() {
             return Ok(None);
@@ -435,6 +447,9 @@ impl FileSource for DiskFiles {
                 continue;
             }
             let file = path.join(&name);
+            if !belongs(&file) {
+                continue;
+            }
             let metadata = fs::metadata(&file).map_err(|error| {
                 io::Error::new(error.kind(), format!("{}: {error}", file.display()))
             })?;

@@ -175,7 +175,7 @@ fn a_key_log_is_appended_to_and_only_its_owner_reads_it() {
 fn a_folder_is_listed_as_kubernetes_mounts_it() {
     use std::os::unix::fs::symlink;
     let folder = Folder::new("mounted");
-    let list = |path: &Path| DiskFiles::default().list(path);
+    let list = |path: &Path| DiskFiles::default().list(path, |_| true);
     let data = folder.0.join("..2026_01_01");
     fs::create_dir(&data).expect("the folder takes folders");
     fs::write(data.join("b.crt"), b"b").expect("the folder takes files");
@@ -203,7 +203,7 @@ fn a_folder_of_too_many_files_is_not_listed() {
     for number in 0..CA_DIRECTORY_FILES_MAX {
         folder.write(&number.to_string(), b"");
     }
-    let list = || DiskFiles::default().list(&folder.0);
+    let list = || DiskFiles::default().list(&folder.0, |_| true);
     let files = list().expect("as many as may be").expect("a folder");
     assert_eq!(files.len(), CA_DIRECTORY_FILES_MAX);
     folder.write("more", b"");

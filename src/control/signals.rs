@@ -130,10 +130,7 @@ impl Life {
         loop {
             match self.next_signal(signals) {
                 Some(Told::End) => return self.drain(signals),
-                Some(Told::Reload) => {
-                    self.reopen_log();
-                    self.reloader.iter().for_each(Reloader::load_now);
-                }
+                Some(Told::Reload) => self.reload(),
                 Some(Told::Stats) => self.write_stats(),
                 None => {}
             }
@@ -208,6 +205,11 @@ impl Life {
         followed.err().map(|error| Warning::NoResolver { reason: error.to_string() })
     }
 
+    fn reload(&mut self) {
+        self.reopen_log();
+        self.reloader.iter().for_each(Reloader::load_now);
+    }
+
     /// The file may have been renamed by who rotates it.
     fn reopen_log(&mut self) {
         if let Err(error) = self.gateway.reopen_log() {
@@ -229,8 +231,7 @@ impl Life {
         while !self.gateway.is_finished() {
             let told = self.next_signal(signals);
             match told {
-                // Nobody new comes, so there is nothing to load for.
-                Some(Told::Reload) => self.reopen_log(),
+                Some(Told::Reload) => self.reload(),
                 Some(Told::Stats) => self.write_stats(),
                 Some(Told::End) | None => {}
             }
@@ -249,6 +250,10 @@ impl Life {
                 // The kernel closes what is left when the process ends.
                 break;
             }
+            // Nobody new comes, but who is connected may not be allowed to stay.
+            self.take_reload();
+            self.look_at_time();
+            self.gateway.free_retired();
             self.gateway.write_log();
             thread::sleep(TICK);
         }

@@ -126,19 +126,18 @@ pub(super) fn canonical_text(text: &str, descriptor: &str) -> Result<String, DnE
 /// Whether a name in canonical spelling has an attribute of this type with exactly this value, in
 /// whichever RDN. Both are spelt as [`from_der`] does, so no value can be taken for a separator.
 pub(super) fn has_attribute(name: &str, descriptor: &str, value: &str) -> bool {
-    parts(name).iter().any(|part| part.split_once('=') == Some((descriptor, value)))
+    parts(name).any(|part| part.split_once('=') == Some((descriptor, value)))
 }
 
 /// The attributes of a name in canonical spelling, each with its type; RDNs are not told apart.
-pub(super) fn parts(name: &str) -> Vec<&str> {
-    let mut parts = Vec::new();
+pub(super) fn parts(name: &str) -> impl Iterator<Item = &str> {
     let mut rest = name;
-    while !rest.is_empty() {
-        let end = value_end(rest);
-        parts.push(&rest[..end]);
+    std::iter::from_fn(move || {
+        let end = (!rest.is_empty()).then(|| value_end(rest))?;
+        let part = &rest[..end];
         rest = rest.get(end + 1..).unwrap_or("");
-    }
-    parts
+        Some(part)
+    })
 }
 
 /// Takes one universal, constructed TLV with `tag` off `input`: what follows it, and its content.

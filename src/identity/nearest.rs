@@ -12,7 +12,8 @@ use x509_parser::certificate::X509Certificate;
 use super::dn;
 use super::presented::{cut, escape, hex, is_authority, key_ids, parse};
 use crate::limits::{
-    CHAIN_CERTIFICATES_MAX, HINT_KEY_ID_BYTES_MAX, HINT_NAME_BYTES_MAX, NEAREST_NAMES_MAX,
+    CHAIN_CERTIFICATES_MAX, HINT_KEY_ID_BYTES_MAX, HINT_NAME_BYTES_MAX, NEAREST_NAME_BYTES_MAX,
+    NEAREST_NAMES_MAX,
 };
 
 /// Characters by which two common names may differ to be similar: `Root G1` and `Root G2`.
@@ -275,7 +276,11 @@ fn same_name(last: &Link<'_>, anchor: &Candidate<'_>) -> Option<Hint> {
 
 /// The anchor whose name is most nearly `wanted`, among the first [`NEAREST_NAMES_MAX`].
 fn similar(wanted: &[u8], anchors: &[Candidate<'_>]) -> Option<Similar> {
-    let wanted = dn::from_der(wanted).ok()?;
+    // It is the peer's, and is compared with each anchor's.
+    if wanted.len() > NEAREST_NAME_BYTES_MAX {
+        return None;
+    }
+    let wanted = Compared::new(dn::from_der(wanted).ok()?);
     let looked_at = anchors.iter().take(NEAREST_NAMES_MAX);
     let alike = looked_at.filter_map(|anchor| {
         let name = dn::from_der(&with_header(anchor.subject)?).ok()?;
@@ -285,16 +290,33 @@ fn similar(wanted: &[u8], anchors: &[Candidate<'_>]) -> Option<Similar> {
     alike.min_by_key(|similar| similar.similarity as u8)
 }
 
-/// How two names in canonical spelling are alike.
-fn similarity(wanted: &str, name: &str) -> Option<Similarity> {
-    if wanted == name {
+/// A name in canonical spelling that is compared with many.
+struct Compared {
+    name: String,
+    plain: String,
+}
+
+impl Compared {
+    fn new(name: String) -> Self {
+        Self { plain: plain(&name), name }
+    }
+}
+
+/// Without what case and spaces say.
+fn plain(name: &str) -> String {
+    name.replace("\\ ", " ").replace(' ', "").to_ascii_lowercase()
+}
+
+/// How a name in canonical spelling is like the one that is wanted.
+fn similarity(wanted: &Compared, name: &str) -> Option<Similarity> {
+    if wanted.name == name {
         return Some(Similarity::Encoding);
     }
-    let plain = |text: &str| text.replace("\\ ", " ").replace(' ', "").to_ascii_lowercase();
-    if plain(wanted) == plain(name) {
+    if wanted.plain == plain(name) {
         return Some(Similarity::Case);
     }
-    let (wanted, name) = (dn::parts(wanted), dn::parts(name));
+    let wanted: Vec<&str> = dn::parts(&wanted.name).collect();
+    let name: Vec<&str> = dn::parts(name).collect();
     let mut others = wanted.iter().zip(&name).filter(|(wanted, name)| wanted != name);
     let (Some((first, second)), None) = (others.next(), others.next()) else { return None };
     let is_one = wanted.len() == name.len() && is_similar(first, second, wanted.len());

@@ -29,6 +29,7 @@ use crate::tls::hello::{ClientHello, HelloError};
 use crate::tls::session::{Session, SessionError};
 use crate::tls::stream::{HandshakeError, HandshakeTimes, TlsStream, handshake, read_hello};
 use crate::trust::scope::Scope;
+use crate::trust::session::Declined;
 use crate::trust::verify::refusal_of;
 use crate::trust::visit::Admitted;
 
@@ -184,6 +185,7 @@ async fn shake_hands(
     let shaking = handshake(stream, &mut session, received, settle, &mut times);
     let shaken = pass.hold(shaking).await;
     record_times(phases, &times);
+    record.session_declined = visit.declined().map(Declined::as_str);
     if let Some(refused) = visit.take_refused() {
         record.presented = Some(Box::new(Presented::of(&refused.chain)));
         record.set_detail(&refused.refused);
@@ -197,6 +199,7 @@ async fn shake_hands(
     });
     record.alpn = agreed.alpn;
     let admitted = visit.finish(agreed.resumed, agreed.peer_certificate.as_ref());
+    record.authenticated_unix_s = agreed.resumed.then_some(admitted.authenticated_unix_s);
     Ok(Shaken { session, admitted, snapshot, scope })
 }
 
@@ -264,7 +267,12 @@ fn authorise(
         server_name: record.server_name.clone(),
         client: verdict.map(Arc::clone),
     };
-    worker.leases().grant(worker, holder)
+    worker.leases().grant(worker, holder).map_err(|(reason, why)| {
+        if let Some(why) = why {
+            record.set_detail(why);
+        }
+        reason
+    })
 }
 
 /// To the upstream, and relay until one of the two, or a deadline, ends it.
@@ -275,14 +283,15 @@ async fn forward(
     lease: &Lease,
     record: &mut ConnectionRecord,
 ) -> CloseReason {
-    let Client { stream, snapshot, .. } = client;
+    let Client { stream, snapshot, admitted, scope } = client;
+    // An idle connection keeps no configuration that was replaced; the lease has what it needs.
+    drop((admitted, scope));
     let listener = &snapshot.listeners[index];
     let deadlines = Deadlines {
         idle: listener.idle_timeout,
         at: listener.connection_age_max.map(|age| record.opened + age),
     };
     let cluster = Arc::clone(cluster_of(&snapshot, index));
-    // An idle connection keeps no configuration that was replaced.
     drop(snapshot);
     let connecting = worker.upstreams().connect(worker.core(), &cluster);
     let mut connecting = Box::pin(worker.unless_cut_off(connecting));
@@ -293,6 +302,7 @@ async fn forward(
     let upstream = match connected.await {
         Ok(Ok(upstream)) => upstream,
         Ok(Err(reason)) | Err(reason) => {
+            tell_lapse(worker, lease, reason, record);
             stream.close_for(reason.kind);
             return reason;
         }
@@ -326,13 +336,19 @@ async fn run_relay(
     (record.bytes_up, record.bytes_down) = (relayed.bytes_up, relayed.bytes_down);
     if let Some(fault) = relay.fault() {
         record.set_detail(fault);
-    } else if CloseKind::LAPSED.contains(&reason.kind)
+    }
+    tell_lapse(worker, lease, reason, record);
+    relay.close(reason);
+    reason
+}
+
+/// Why the client may not stay, where that is the reason.
+fn tell_lapse(worker: &Worker, lease: &Lease, reason: CloseReason, record: &mut ConnectionRecord) {
+    if CloseKind::LAPSED.contains(&reason.kind)
         && let Some(why) = lease.say(worker)
     {
         record.set_detail(why);
     }
-    relay.close(reason);
-    reason
 }
 
 /// The reason, with what there is to say about it in `record.detail`.

@@ -85,12 +85,15 @@ impl Entry {
                 now + Duration::from_secs(left).max(Duration::from_millis(LEASE_SWEEP_MS_MAX / 2))
             })),
             Err(CloseKind::Revoked) => Term::Over(CloseKind::Revoked),
-            Err(kind) => match self.term.get() {
-                Term::Lapsed(at, _) if now >= at => Term::Over(kind),
-                Term::Lapsed(at, _) => Term::Lapsed(at, kind),
-                _ if listener.lapse_drain.is_zero() => Term::Over(kind),
-                _ => Term::Lapsed(now + listener.lapse_drain, kind),
-            },
+            Err(kind) => {
+                let granted = now + listener.lapse_drain;
+                let at = match self.term.get() {
+                    // What is granted now may be less than it was.
+                    Term::Lapsed(at, _) => at.min(granted),
+                    Term::Until(_) | Term::Over(_) => granted,
+                };
+                if now >= at { Term::Over(kind) } else { Term::Lapsed(at, kind) }
+            }
         };
         self.set(term);
     }
@@ -152,14 +155,21 @@ impl Lease {
 }
 
 impl Lease {
-    /// What there is to say about its end, by the configuration in force.
+    /// What there is to say about its end, by the configuration in force; nothing where that would
+    /// let the client in again.
     pub fn say(&self, worker: &Worker) -> Option<String> {
-        let holder = &self.entry.holder;
+        self.entry.holder.say(worker)
+    }
+}
+
+impl Holder {
+    /// See [`Lease::say`].
+    pub fn say(&self, worker: &Worker) -> Option<String> {
         let snapshot = worker.snapshot();
-        let listener = &snapshot.listeners[holder.listener];
-        let scope = listener.scopes.select(holder.server_name.as_deref());
+        let listener = &snapshot.listeners[self.listener];
+        let scope = listener.scopes.select(self.server_name.as_deref());
         let now = listener.tls.time().current_time()?;
-        Some(lease::say(scope, holder.client.as_deref(), now))
+        lease::say(scope, self.client.as_deref(), now)
     }
 }
 
@@ -220,12 +230,13 @@ impl Leases {
     /// Gives a lease, judged by the configuration that is in force now.
     ///
     /// # Errors
-    /// Its holder may not stay: the configuration has changed since the handshake began.
+    /// Its holder may not stay, for the configuration has changed since the handshake began; and
+    /// what there is to say about that.
     pub fn grant(
         self: &Rc<Self>,
         worker: &Rc<Worker>,
         holder: Holder,
-    ) -> Result<Lease, CloseReason> {
+    ) -> Result<Lease, (CloseReason, Option<String>)> {
         let entry = Rc::new(Entry {
             holder,
             term: Cell::new(Term::Until(None)),
@@ -234,7 +245,9 @@ impl Leases {
         entry.judge(&worker.snapshot(), worker.core().now());
         match entry.term.get() {
             Term::Until(_) => {}
-            Term::Lapsed(_, kind) | Term::Over(kind) => return Err(CloseReason::internal(kind)),
+            Term::Lapsed(_, kind) | Term::Over(kind) => {
+                return Err((CloseReason::internal(kind), entry.holder.say(worker)));
+            }
         }
         let key = self.entries.borrow_mut().insert(Rc::clone(&entry));
         self.note_due(entry.due());

@@ -219,7 +219,7 @@ impl Worker {
         self: &Rc<Self>,
         holder: super::leases::Holder,
     ) -> Result<super::leases::Lease, CloseReason> {
-        self.leases.grant(self, holder)
+        self.leases.grant(self, holder).map_err(|(reason, _)| reason)
     }
 
     /// How many leases were judged in passes, and the most of them in one go.
@@ -246,7 +246,7 @@ impl Worker {
             Message::ClockSet if planted(Bug::ForgetClock) => return,
             Message::ClockSet => {
                 // A refusal is kept for a while of the clock that was.
-                self.desk.verdicts().clear();
+                self.desk.verdicts().forget_refusals();
                 return self.leases.recheck();
             }
             Message::Drain => self.draining.set(true),
@@ -268,7 +268,7 @@ impl Worker {
         let same =
             |(before, now): (&Arc<ListenerConfig>, &Arc<ListenerConfig>)| Arc::ptr_eq(before, now);
         if !before.listeners.iter().zip(&snapshot.listeners).all(same) {
-            self.desk.verdicts().clear();
+            // Verdicts stay: what decided about them is a part of what they are found by.
             if !planted(Bug::ForgetLeases) {
                 self.leases.recheck();
             }

@@ -1,7 +1,8 @@
 //! Whether a client that was let in may stay, judged as a new handshake would judge it now.
 //!
 //! PURE: the time is passed in. It must not know connections. Invariant: where this cannot tell
-//! that a new handshake would let the client in, the client goes.
+//! that a new handshake would let the client in, the client goes. One thing is not looked at: an
+//! intermediate that the configuration had and has no more, which the client may present itself.
 
 use rustls::pki_types::UnixTime;
 
@@ -44,8 +45,13 @@ pub fn check(
     if is_allowed { Ok(Some(until)) } else { Err(CloseKind::NoLongerAllowed) }
 }
 
-/// What there is to say, for the log, about a client that may not stay.
-pub fn say(scope: &Scope, client: Option<&Verdict>, now: UnixTime) -> String {
+/// What there is to say, for the log, about a client that may not stay; `None` where it may.
+pub fn say(scope: &Scope, client: Option<&Verdict>, now: UnixTime) -> Option<String> {
+    check(scope, client, now).err()?;
+    Some(why(scope, client, now))
+}
+
+fn why(scope: &Scope, client: Option<&Verdict>, now: UnixTime) -> String {
     let (Some(verdict), Some(_)) = (client, scope.verifier()) else {
         return match decide(scope.rules(), None) {
             Decision::Denied(denial) => denial.to_string(),

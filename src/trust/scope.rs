@@ -11,7 +11,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 
 use super::crl::{IssuerId, Revocation};
-use super::verify::{ClientAuth, ClientVerifier};
+use super::verify::{ClientAuth, ClientVerifier, vouches};
 use crate::error::Refusal;
 use crate::identity::{Candidate, Hint, nearest};
 use crate::policy::Rules;
@@ -119,10 +119,8 @@ impl Scope {
     /// domain, or of none.
     pub fn has_anchor(&self, anchor: &IssuerId, domain: Option<&str>) -> bool {
         let is_bound = |name: &str| self.anchors.iter().any(|(_, it)| it.as_deref() == Some(name));
-        self.anchors.iter().filter(|(id, _)| id == anchor).any(|(_, bound)| match bound {
-            Some(bound) => domain == Some(bound),
-            None => !domain.is_some_and(is_bound),
-        })
+        let of_this = self.anchors.iter().filter(|(id, _)| id == anchor);
+        of_this.into_iter().any(|(_, bound)| vouches(bound.as_deref(), domain, is_bound))
     }
 }
 
@@ -172,6 +170,11 @@ fn hash_bounds(verifier: Option<&ClientVerifier>) -> Hash {
         let mut schemes: Vec<u16> = verifier.schemes().iter().map(|it| u16::from(*it)).collect();
         schemes.sort_unstable();
         schemes.iter().for_each(|scheme| digest.part(&scheme.to_be_bytes()));
+        // Of a certificate's signature: two backends may know different ones.
+        for algorithm in verifier.chain_algorithms() {
+            digest.part(algorithm.public_key_alg_id().as_ref());
+            digest.part(algorithm.signature_alg_id().as_ref());
+        }
     }
     digest.finish()
 }

@@ -50,6 +50,20 @@ pub enum Declined {
     Lapsed(Lapsed),
 }
 
+impl Declined {
+    /// The stable code in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Scope => "demands_changed",
+            Self::Age => "too_old",
+            Self::Lapsed(Lapsed::Expired) => "expired",
+            Self::Lapsed(Lapsed::NotYetValid) => "not_yet_valid",
+            Self::Lapsed(Lapsed::Revocation(revoked)) => revoked.refusal().as_str(),
+        }
+    }
+}
+
 impl Binding {
     /// Whether the session may be resumed by `scope` at the time `now`, `age_max_s` seconds after
     /// its full handshake at the most.

@@ -6,7 +6,7 @@
 //! are passed in. Invariant: what opens was sealed with the secret, not longer than two slots ago.
 
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
@@ -57,7 +57,7 @@ pub struct TicketKeys {
     secret: TicketSecret,
     slot_s: u32,
     /// The keys of the slots around the last time that one was asked for.
-    derived: Mutex<Vec<(u64, LessSafeKey)>>,
+    derived: Mutex<Vec<(u64, Arc<LessSafeKey>)>>,
 }
 
 struct KeyBytes;
@@ -88,9 +88,8 @@ impl TicketKeys {
         ticket.extend_from_slice(&nonce);
         let mut sealed = plain.to_vec();
         let aad = Aad::from(ticket[..HEADER_BYTES].to_vec());
-        self.with_key(slot, slot, |key| {
-            key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed).ok()
-        })?;
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        self.key(slot, slot)?.seal_in_place_append_tag(nonce, aad, &mut sealed).ok()?;
         ticket.append(&mut sealed);
         Some(ticket)
     }
@@ -106,9 +105,8 @@ impl TicketKeys {
         }
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut plain = sealed.to_vec();
-        let opened = self.with_key(slot, now, |key| {
-            key.open_in_place(nonce, Aad::from(&header[..]), &mut plain).ok().map(|it| it.len())
-        })?;
+        let key = self.key(slot, now)?;
+        let opened = key.open_in_place(nonce, Aad::from(&header[..]), &mut plain).ok()?.len();
         plain.truncate(opened);
         Some(plain)
     }
@@ -117,21 +115,19 @@ impl TicketKeys {
         now_unix_s / u64::from(self.slot_s)
     }
 
-    fn with_key<T>(
-        &self,
-        slot: u64,
-        now: u64,
-        with: impl FnOnce(&LessSafeKey) -> Option<T>,
-    ) -> Option<T> {
+    /// The key of a slot. All workers ask for it, so nothing is sealed under the lock.
+    fn key(&self, slot: u64, now: u64) -> Option<Arc<LessSafeKey>> {
         let mut derived = match self.derived.lock() {
             Ok(derived) => derived,
             Err(poisoned) => poisoned.into_inner(),
         };
-        if !derived.iter().any(|(known, _)| *known == slot) {
-            derived.retain(|(known, _)| known.abs_diff(now) <= 1);
-            derived.push((slot, self.derive(slot)?));
+        if let Some((_, key)) = derived.iter().find(|(known, _)| *known == slot) {
+            return Some(Arc::clone(key));
         }
-        derived.iter().find(|(known, _)| *known == slot).and_then(|(_, key)| with(key))
+        let key = Arc::new(self.derive(slot)?);
+        derived.retain(|(known, _)| known.abs_diff(now) <= 1);
+        derived.push((slot, Arc::clone(&key)));
+        Some(key)
     }
 
     fn derive(&self, slot: u64) -> Option<LessSafeKey> {

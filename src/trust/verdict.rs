@@ -66,9 +66,9 @@ impl VerdictCache {
         }
     }
 
-    /// Forgets everything: a new trust epoch has begun.
-    pub fn clear(&mut self) {
-        self.accepted.clear();
+    /// Forgets the refusals: the clock that they were found by was set. What was accepted is under
+    /// the digest of all that decided about it, and is looked at again each time.
+    pub fn forget_refusals(&mut self) {
         self.refused.clear();
     }
 

@@ -66,7 +66,7 @@ fn a_client_that_was_seen_costs_no_verification() {
     assert_eq!(identity.dns_names().iter().map(|name| &**name).collect::<Vec<_>>(), ["a.test"]);
     assert!(Arc::ptr_eq(&stage.cache.get(&verdict.key).expect("kept"), &verdict));
     stage.expect(&demands, &stage.ca.client("b.test", 2), 2, (None, Found::Miss));
-    stage.cache.clear();
+    stage.cache = VerdictCache::new(4);
     assert_eq!(stage.cache.len(), (0, 0));
     stage.expect(&demands, &leaf, 3, (None, Found::Miss));
 }

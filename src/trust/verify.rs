@@ -125,10 +125,20 @@ impl Anchors {
     /// Whether the anchor at `index` may vouch for a client of this trust domain, or of none.
     fn vouches(&self, index: usize, client: Option<&str>) -> bool {
         let is_bound = |domain: &str| self.domains.iter().flatten().any(|it| **it == *domain);
-        match &self.domains[index] {
-            Some(domain) => client == Some(domain),
-            None => !client.is_some_and(is_bound),
-        }
+        vouches(self.domains[index].as_deref(), client, is_bound)
+    }
+}
+
+/// Whether an anchor that is `bound` to a trust domain, or to none, may vouch for a client of a
+/// trust domain, or of none.
+pub(super) fn vouches(
+    bound: Option<&str>,
+    client: Option<&str>,
+    is_bound: impl Fn(&str) -> bool,
+) -> bool {
+    match bound {
+        Some(bound) => client == Some(bound),
+        None => !client.is_some_and(is_bound),
     }
 }
 
@@ -458,6 +468,11 @@ impl ClientVerifier {
     /// Subjects of the anchors, as hints for clients; none where they are not sent.
     pub fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &self.names
+    }
+
+    /// The signatures that certificates of a chain may have.
+    pub fn chain_algorithms(&self) -> &[&'static dyn SignatureVerificationAlgorithm] {
+        &self.chain_algorithms
     }
 
     /// The signature schemes that a client may sign with.

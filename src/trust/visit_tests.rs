@@ -93,7 +93,7 @@ fn a_ticket_resumes_the_client_that_it_was_made_for() {
     assert_eq!(stage.counters.snapshot().resumptions, 1);
 
     // Another gateway, or this one after a while, has no verdict of it.
-    stage.desk.verdicts().clear();
+    *stage.desk.verdicts() = VerdictCache::new(1);
     let visit = stage.visit(&demands, stage.tickets());
     assert!(visit.decrypt(&ticket).is_some());
     let again = visit.finish(true, Some(&leaf)).verdict.expect("it has a certificate");

@@ -76,9 +76,11 @@ fn clients_of_a_root_that_was_replaced_are_refused_and_those_of_the_new_one_pass
     let mut newcomer = other_client.connect(gateway.address()).expect("its root is trusted now");
     newcomer.echo(b"hello");
     newcomer.end();
-    // Who was in stays in: connections keep the configuration that they began with.
-    live.echo(b"after");
-    live.end();
+    // Who was in is judged as a newcomer would be.
+    let error = live.read_to_end().expect_err("it may not stay");
+    assert!(error.to_string().contains("AccessDenied"), "{error}");
+    let record = gateway.record_of(live.local_address());
+    assert_eq!(record["close_reason"], "no_longer_allowed");
     gateway.terminate().assert_clean();
 }
 

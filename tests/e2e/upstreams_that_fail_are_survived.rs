@@ -310,7 +310,9 @@ fn a_reset_at_once_is_told() {
     assert_cut(&mut client);
     let record = gateway.record_of(client.local_address());
     assert_eq!(record["close_source"], "upstream", "{record}");
-    assert_eq!(record["close_reason"], "reset", "{record}");
+    // It may come before the kernel has told that the connection was made.
+    let reason = &record["close_reason"];
+    assert!(reason == "reset" || reason == "connect_failed", "{record}");
     // The next client finds a gateway that serves.
     let mut raw = TcpStream::connect(gateway.address()).expect("the port is open");
     raw.set_read_timeout(Some(PATIENCE)).expect("a socket");

@@ -246,7 +246,7 @@ fn a_change_that_concerns_nobody_ends_nobody() {
         world.setup.clone().listener(&world.crls(&[8], 600)),
         world.setup.clone().listener(r#"allow = ["dns:client7.test"]"#),
         world.setup.clone().listener(r#"client_auth = "optional""#),
-        world.setup.clone().listener("session_age_max_s = 10"),
+        world.setup.clone().listener("resumption = \"cache\"\nsession_age_max_s = 10"),
         world.setup.clone(),
     ] {
         live.publish(&changed);

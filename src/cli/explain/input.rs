@@ -18,7 +18,7 @@ use crate::config::error::nearest;
 use crate::config::resolve::certificates;
 use crate::config::snapshot::{Listener, Snapshot};
 use crate::limits::{
-    DNS_NAME_BYTES_MAX, EXPLAIN_PEM_BYTES_MAX, HANDSHAKE_BYTES_MAX, NAMES_SHOWN_MAX,
+    CERTIFICATE_MESSAGE_BYTES_MAX, DNS_NAME_BYTES_MAX, EXPLAIN_PEM_BYTES_MAX, NAMES_SHOWN_MAX,
 };
 use crate::trust::scope::Scope;
 
@@ -147,10 +147,10 @@ fn read_chain(path: &Path, stdin: &mut impl Read) -> Result<Vec<CertificateDer<'
     }
     let chain = certificates(&shown, &bytes).map_err(|error| error.to_string())?;
     let der: usize = chain.iter().map(|certificate| certificate.len()).sum();
-    if der > HANDSHAKE_BYTES_MAX {
+    if der > CERTIFICATE_MESSAGE_BYTES_MAX {
         return Err(format!(
             "{shown}: its certificates have {der} bytes; a handshake of more than \
-             {HANDSHAKE_BYTES_MAX} is given up before any is looked at"
+             {CERTIFICATE_MESSAGE_BYTES_MAX} is given up before any is looked at"
         ));
     }
     Ok(chain)

@@ -144,7 +144,7 @@ impl Resolver<'_> {
     /// What is said about clients' certificates where none is asked for has no effect, and who
     /// wrote it believes that it has.
     fn refuse_client_keys(&mut self, keys: &ClientKeys) {
-        let written: [(&str, Option<Range<usize>>); 12] = [
+        let written: [(&str, Option<Range<usize>>); 13] = [
             ("client_ca", keys.client_ca.as_ref().map(Spanned::span)),
             ("allow", keys.allow.as_ref().map(Spanned::span)),
             ("deny", keys.deny.as_ref().map(Spanned::span)),
@@ -154,6 +154,7 @@ impl Resolver<'_> {
             ("client_intermediates", keys.client_intermediates.as_ref().map(Spanned::span)),
             ("client_signature_schemes", keys.client_signature_schemes.as_ref().map(Spanned::span)),
             ("client_crl", keys.client_crl.as_ref().map(Spanned::span)),
+            ("crl_check", keys.crl_check.as_ref().map(Spanned::span)),
             ("crl_missing", keys.crl_missing.as_ref().map(Spanned::span)),
             ("crl_stale", keys.crl_stale.as_ref().map(Spanned::span)),
             ("trust_domain", keys.trust_domain.first().map(Spanned::span)),

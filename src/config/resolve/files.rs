@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use super::{Complaint, Resolver};
+use super::{Belongs, Complaint, Resolver};
 use crate::config::model::{OneOrMore, Text};
 use crate::limits::{CA_DIRECTORY_FILES_MAX, CLIENT_CA_FILES_MAX, PEM_BYTES_MAX};
 
@@ -17,6 +17,13 @@ pub(super) struct NamedFile {
     in_folder: bool,
 }
 
+impl NamedFile {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 impl Resolver<'_> {
     /// The files that a key names; of folders those that `belongs` takes by their names. Where
     /// `expected` says what a folder holds, an empty one is refused.
@@ -25,7 +32,7 @@ impl Resolver<'_> {
         key: &'static str,
         written: &Spanned<OneOrMore>,
         expected: Option<&str>,
-        belongs: fn(&Path) -> bool,
+        belongs: Belongs,
     ) -> Option<Vec<NamedFile>> {
         let texts: Vec<Text> = match written.get_ref() {
             OneOrMore::One(file) => vec![Spanned::new(written.span(), file.clone())],
@@ -53,13 +60,12 @@ impl Resolver<'_> {
         key: &'static str,
         text: &Text,
         expected: Option<&str>,
-        belongs: fn(&Path) -> bool,
+        belongs: Belongs,
     ) -> Option<Vec<NamedFile>> {
         let path = self.path(key, text)?;
-        match self.context.files.list(&path) {
+        match self.context.files.list(&path, belongs) {
             Ok(None) => Some(vec![NamedFile { text: text.clone(), path, in_folder: false }]),
             Ok(Some(files)) => {
-                let files: Vec<_> = files.into_iter().filter(|path| belongs(path)).collect();
                 if let (true, Some(expected)) = (files.is_empty(), expected) {
                     let found = "is a folder without such files";
                     let fix = "put the files into it, or name them";

@@ -11,7 +11,7 @@ use super::files::{NamedFile, holds_lists};
 use super::{Complaint, Resolver, pem};
 use crate::config::model::{ClientKeys, Text};
 use crate::limits::{CRL_BYTES_MAX, TIMEOUT_MS_MAX};
-use crate::trust::crl::{CrlCheck, Issuer, Missing, Revocation, RevocationList, Stale};
+use crate::trust::crl::{CrlCheck, Issuer, IssuerId, Missing, Revocation, RevocationList, Stale};
 
 /// What `crl_check` may be.
 const CHECKS: &[(&str, CrlCheck)] = &[("leaf", CrlCheck::Leaf), ("chain", CrlCheck::Chain)];
@@ -51,14 +51,22 @@ impl Resolver<'_> {
         let issuers: Vec<Issuer> =
             authorities.iter().filter_map(|der| Issuer::from_der(der).ok()).collect();
         let mut lists = Vec::new();
+        let signers: Vec<IssuerId> = issuers.iter().map(Issuer::id).collect();
         for file in &self.files("client_crl", written, None, holds_lists)? {
+            let key = (file.path().to_path_buf(), signers.clone());
+            if let Some(known) = self.lists.get(&key) {
+                lists.extend(known.iter().map(Arc::clone));
+                continue;
+            }
             let bytes = self.read_file("client_crl", file, CRL_BYTES_MAX)?;
-            lists.extend(self.lists(file, &bytes, &issuers, provider)?);
+            let read = self.read_lists(file, &bytes, &issuers, provider)?;
+            lists.extend(read.iter().map(Arc::clone));
+            self.lists.insert(key, read);
         }
         Some(Arc::new(Revocation::new(lists, check, missing, stale)))
     }
 
-    fn lists(
+    fn read_lists(
         &mut self,
         file: &NamedFile,
         bytes: &[u8],

@@ -61,7 +61,16 @@ impl Resolver<'_> {
     }
 
     fn ticket_secret(&mut self, text: &Text) -> Option<TicketSecret> {
-        let bytes = self.read("ticket_secret", text, TICKET_SECRET_BYTES_MAX)?;
+        let path = self.path("ticket_secret", text)?;
+        let bytes = self
+            .context
+            .files
+            .read_secret(&path, TICKET_SECRET_BYTES_MAX)
+            .map_err(|error| {
+                let bytes_max = TICKET_SECRET_BYTES_MAX;
+                self.refuse_unread("ticket_secret", text, &path, &error, bytes_max);
+            })
+            .ok()?;
         TicketSecret::new(&bytes)
             .map_err(|short| {
                 let complaint = Complaint::new(

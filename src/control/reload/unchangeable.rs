@@ -1,7 +1,8 @@
 //! What a gateway was started with and cannot change while it runs: a new configuration that
 //! changes it is refused as a whole.
 //!
-//! Threads, rings and listening sockets are made once, and workers know a listener by its place.
+//! Threads, rings, listening sockets and caches are made once, and workers know a listener by its
+//! place.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -82,7 +83,18 @@ fn process(model: &Model, snapshot: &Snapshot) -> Vec<Key> {
         LogTarget::File(path) => format!("{:?}", path.display().to_string()),
     };
     let text = |text: &Option<model::Text>| text.as_ref().map(model::Text::span);
+    let limits = (&model.limits, &snapshot.limits);
     vec![
+        (
+            span(&limits.0.verdicts_per_worker_max),
+            "limits.verdicts_per_worker_max",
+            limits.1.verdicts_per_worker_max.to_string(),
+        ),
+        (
+            span(&limits.0.session_cache_bytes),
+            "limits.session_cache_bytes",
+            limits.1.session_cache_bytes.to_string(),
+        ),
         (span(&model.workers), "workers", or_default(snapshot.workers)),
         (text(&model.cpus), "cpus", or_default(cpus)),
         (text(&model.log.target), "log.target", log),

@@ -56,6 +56,7 @@ pub fn crowd(clients: usize) -> Crowd {
         .map(|index| {
             let client = Some(Arc::clone(&verdicts[usize::from(is_revoked(&index))]));
             let holder = Holder { listener: 0, server_name: None, client };
+            // invariant: the clients are those that the first demands allow
             worker.hold(holder).expect("the client is allowed")
         })
         .collect();
@@ -104,9 +105,11 @@ fn verdict(world: &World, certificate: Certificate) -> Arc<Verdict> {
     let scope = &snapshot.listeners[0].scopes.default;
     // invariant: the first listener demands a certificate, and these clients have one
     let verifier = scope.verifier().expect("a verifier");
+    // invariant: these clients have a certificate
     let chain = world.pki.client(certificate).expect("a certificate").chain;
     // invariant: the clock shows a time after 1970
     let now = world.clock.current_time().expect("a time");
+    // invariant: the chains of allowed clients are in order at the beginning
     Arc::new(judge(scope, verifier, &chain[0], &chain[1..], now).expect("a chain in order"))
 }
 

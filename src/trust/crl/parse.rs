@@ -302,6 +302,9 @@ fn scope_of(value: &[u8]) -> Result<Scope, CrlError> {
     }
 }
 
+/// A SEQUENCE of an INTEGER of one byte and a UTCTime.
+const ENTRY_BYTES_MIN: usize = 2 + 3 + 15;
+
 fn entries(revoked: &[u8], has_extensions: bool) -> Result<HashMap<Serial, PackedTime>, CrlError> {
     let mut series = Reader::new(revoked, "entries");
     let mut count = 0;
@@ -310,7 +313,7 @@ fn entries(revoked: &[u8], has_extensions: bool) -> Result<HashMap<Serial, Packe
         count += 1;
     }
     // Counted first, for a table that grows is there twice while it does.
-    let mut entries = HashMap::with_capacity(count);
+    let mut entries = HashMap::with_capacity(count.min(revoked.len() / ENTRY_BYTES_MIN));
     let mut series = Reader::new(revoked, "entries");
     while !series.is_empty() {
         let (serial, when) = entry(&mut series, has_extensions)?;

@@ -7,6 +7,14 @@ use rustls::{CertificateError, Error, ExtendedKeyPurpose, OtherError};
 
 use crate::error::Refusal;
 use crate::identity::KeyType;
+use crate::limits::DETAIL_BYTES_MAX;
+
+/// Purposes of a certificate that a refusal keeps.
+const PURPOSES_MAX: usize = 8;
+/// Arcs of the OID of a purpose that a refusal keeps.
+const PURPOSE_ARCS_MAX: usize = 32;
+/// Bytes of an AlgorithmIdentifier that a refusal keeps.
+const ALGORITHM_ID_BYTES_MAX: usize = 64;
 
 /// Why a chain is refused.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +67,7 @@ impl std::error::Error for Refused {}
 impl From<Error> for Refused {
     fn from(error: Error) -> Self {
         let refusal = refusal_of(&error).unwrap_or(Refusal::Other);
-        let text = match &error {
+        let mut text = match &error {
             // Of the chain's end the reader knows already that it is a certificate.
             Error::InvalidCertificate(CertificateError::Other(OtherError(source))) => {
                 source.to_string()
@@ -67,6 +75,8 @@ impl From<Error> for Refused {
             Error::InvalidCertificate(cause) => cause.to_string(),
             other => other.to_string(),
         };
+        text.truncate(text.floor_char_boundary(DETAIL_BYTES_MAX));
+        text.shrink_to_fit();
         Self { refusal, text, error }
     }
 }
@@ -211,19 +221,25 @@ pub(super) fn from_webpki(error: webpki::Error) -> Error {
         Webpki::InvalidSignatureForPublicKey => CertificateError::BadSignature,
         Webpki::UnsupportedSignatureAlgorithmContext(context) => {
             CertificateError::UnsupportedSignatureAlgorithmContext {
-                signature_algorithm_id: context.signature_algorithm_id,
+                signature_algorithm_id: short(context.signature_algorithm_id),
                 supported_algorithms: context.supported_algorithms,
             }
         }
         Webpki::UnsupportedSignatureAlgorithmForPublicKeyContext(context) => {
             CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext {
-                signature_algorithm_id: context.signature_algorithm_id,
-                public_key_algorithm_id: context.public_key_algorithm_id,
+                signature_algorithm_id: short(context.signature_algorithm_id),
+                public_key_algorithm_id: short(context.public_key_algorithm_id),
             }
         }
         Webpki::RequiredEkuNotFoundContext(context) => CertificateError::InvalidPurposeContext {
             required: ExtendedKeyPurpose::ClientAuth,
-            presented: context.present.iter().map(|values| purpose(values)).collect(),
+            // A refusal is kept, and the peer says how long the list is.
+            presented: context
+                .present
+                .iter()
+                .take(PURPOSES_MAX)
+                .map(|values| purpose(values))
+                .collect(),
         },
         // For the alert: one code has one.
         other if refusal_of_webpki(&other) == Refusal::Malformed => CertificateError::BadEncoding,
@@ -232,12 +248,19 @@ pub(super) fn from_webpki(error: webpki::Error) -> Error {
     cause.into()
 }
 
+/// An AlgorithmIdentifier, whose parameters may be as long as the peer likes.
+fn short(mut id: Vec<u8>) -> Vec<u8> {
+    id.truncate(ALGORITHM_ID_BYTES_MAX);
+    id.shrink_to_fit();
+    id
+}
+
 /// The purposes of RFC 5280, 4.2.1.12 that rustls names.
 fn purpose(values: &[usize]) -> ExtendedKeyPurpose {
     match values {
         [1, 3, 6, 1, 5, 5, 7, 3, 1] => ExtendedKeyPurpose::ServerAuth,
         [1, 3, 6, 1, 5, 5, 7, 3, 2] => ExtendedKeyPurpose::ClientAuth,
-        other => ExtendedKeyPurpose::Other(other.to_vec()),
+        other => ExtendedKeyPurpose::Other(other.iter().copied().take(PURPOSE_ARCS_MAX).collect()),
     }
 }
 

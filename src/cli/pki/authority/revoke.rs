@@ -15,7 +15,7 @@ impl Authority {
     /// Makes the list of all that this authority revoked, as of `now` and for `days`.
     ///
     /// Nothing is remembered from list to list: each has to be given all of `revoked`, of which one
-    /// that occurs twice is listed once. The number of the list is the time in milliseconds, so it
+    /// that occurs twice is listed once. The number of the list is the time in microseconds, so it
     /// grows.
     ///
     /// # Errors
@@ -34,7 +34,7 @@ impl Authority {
         }
         let now = OffsetDateTime::from(now);
         let ends = now.checked_add((DAY * days).try_into().map_err(|_| IssueError::Days(days))?);
-        let number = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
+        let number = u64::try_from(now.unix_timestamp_nanos() / 1000).unwrap_or_default();
         let mut serials = Vec::new();
         for (index, certificate) in revoked.iter().enumerate() {
             serials.push(self.serial_of(certificate).ok_or(IssueError::NotIssued(index))?);
