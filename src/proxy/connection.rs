@@ -182,7 +182,7 @@ async fn shake_hands(
     };
     let mut times = HandshakeTimes::default();
     let shaking = handshake(stream, &mut session, received, settle, &mut times);
-    let shaken = pass.hold(shaking).await;
+    let shaken = pass.hold(worker.core(), shaking).await;
     record_times(phases, &times);
     if let Some(refused) = visit.take_refused() {
         record.presented = Some(Box::new(Presented::of(&refused.chain)));
