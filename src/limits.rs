@@ -38,6 +38,11 @@ pub const HANDSHAKE_QUEUE_MS_MAX: u64 = 10_000;
 pub const HANDSHAKES_WAITING_MAX: usize = 1024;
 /// Of these, those of sources whose handshakes keep failing.
 pub const HANDSHAKES_WAITING_FAILING_MAX: usize = HANDSHAKES_WAITING_MAX / 4;
+/// Of these, those of one source: an eighth, so that not a few can fill the queue.
+pub const HANDSHAKES_WAITING_OF_SOURCE_MAX: usize = HANDSHAKES_WAITING_MAX / 8;
+/// Of these, those without a session that need not make room for those that offer one: an eighth,
+/// as of the places.
+pub const HANDSHAKES_WAITING_NEW_MIN: usize = HANDSHAKES_WAITING_MAX / 8;
 /// Milliseconds that its client is waited for, after which a handshake in progress loses its place
 /// while others wait.
 pub const HANDSHAKE_STALE_MS: u64 = 1_000;

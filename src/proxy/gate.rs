@@ -14,6 +14,14 @@
 //! An offer costs nothing to make up, and an innocent may share the address of a flood; so of eight
 //! places one goes to who comes last, and one more to who comes second, where somebody waits there.
 //!
+//! # Who makes room
+//!
+//! Of a full queue somebody may be put out for one that comes: the last of the failing sources;
+//! else the last of the source that has most waiting, where it still has no fewer than that of the
+//! one that comes. Where nobody has more than the others, who resumes comes before who does not,
+//! but to an eighth of the queue these have a right: else floods of either would leave the other
+//! class nothing to have its turns with.
+//!
 //! # Who stays too long
 //!
 //! Places could be taken by sending a ClientHello and nothing more. So with each that comes and has
@@ -37,7 +45,8 @@ use super::failures::Failures;
 use super::sources::{Source, source_of};
 use crate::config::snapshot::Limits;
 use crate::limits::{
-    HANDSHAKE_STALE_MS, HANDSHAKE_WAITS_MAX, HANDSHAKES_WAITING_FAILING_MAX, HANDSHAKES_WAITING_MAX,
+    HANDSHAKE_STALE_MS, HANDSHAKE_WAITS_MAX, HANDSHAKES_WAITING_FAILING_MAX,
+    HANDSHAKES_WAITING_MAX, HANDSHAKES_WAITING_NEW_MIN, HANDSHAKES_WAITING_OF_SOURCE_MAX,
 };
 use crate::metrics::counter::WorkerCounters;
 use crate::rt::core::Core;
@@ -100,6 +109,8 @@ struct Entry {
 struct Of {
     /// Places, and entries in the queues: at most as many as the source may have places.
     charged: u32,
+    /// Those that are parked, and entries in the queues.
+    waiting: usize,
     /// First who resumes, then the others.
     parked: [VecDeque<usize>; 2],
 }
@@ -115,6 +126,8 @@ struct State {
     entries: Slab<Entry>,
     queues: [VecDeque<usize>; 3],
     sources: BTreeMap<Source, Of>,
+    /// The sources that have somebody waiting, by how many.
+    crowds: BTreeSet<(usize, Source)>,
     /// How many have a place.
     inside: usize,
     /// Those of them whose client is waited for, or was until lately, by since when.
@@ -148,6 +161,7 @@ impl Gate {
             entries: Slab::new(),
             queues: Default::default(),
             sources: BTreeMap::new(),
+            crowds: BTreeSet::new(),
             inside: 0,
             awaited: BTreeSet::new(),
             failures: Failures::new(seed),
@@ -280,20 +294,19 @@ impl State {
         let since = Instant::ORIGIN;
         let entry = Entry { source, class, stage, waker: None, since, waits: 0, watch: None };
         let key = self.entries.insert(entry);
-        self.waiting += 1;
-        self.waiting_failing += usize::from(class == Class::Failing);
-        let of = self.sources.entry(source).or_default();
-        of.parked[row(class)].push_back(key);
+        self.sources.entry(source).or_default().parked[row(class)].push_back(key);
+        self.count_waiting(source, class, true);
         self.unpark(source);
         self.grant();
         Some(key)
     }
 
-    /// Whether one more may wait; where the queue is full, somebody of the last class makes room.
+    /// Whether one more may wait; where the queue is full, somebody else may have to make room.
     fn has_room(&mut self, source: Source, class: Class) -> bool {
-        let parked = self.sources.get(&source).map_or(0, Of::parked);
-        // As many again as may have places: a source alone does not fill the queue.
-        if parked >= self.per_source_max as usize {
+        let (parked, waiting) =
+            self.sources.get(&source).map_or((0, 0), |of| (of.parked(), of.waiting));
+        // Parked are no more than may have places, and a source alone does not fill the queue.
+        if parked >= self.per_source_max as usize || waiting >= HANDSHAKES_WAITING_OF_SOURCE_MAX {
             return false;
         }
         if class == Class::Failing {
@@ -301,11 +314,54 @@ impl State {
                 && self.waiting < HANDSHAKES_WAITING_MAX;
         }
         if self.waiting >= HANDSHAKES_WAITING_MAX
-            && let Some(&last) = self.queues[Class::Failing as usize].back()
+            && let Some(last) = self.who_makes_room(waiting, class)
         {
             self.put_out(last);
         }
         self.waiting < HANDSHAKES_WAITING_MAX
+    }
+
+    /// Who has to leave a full queue for one of this class, of whose source so many wait already.
+    fn who_makes_room(&self, waiting: usize, class: Class) -> Option<usize> {
+        if let Some(&last) = self.queues[Class::Failing as usize].back() {
+            return Some(last);
+        }
+        if let Some(&(most, source)) = self.crowds.last()
+            && most > waiting + 1
+        {
+            return self.last_of(source);
+        }
+        let are_many = self.queues[Class::New as usize].len() > HANDSHAKES_WAITING_NEW_MIN;
+        let are_few = self.queues[Class::New as usize].len() < HANDSHAKES_WAITING_NEW_MIN;
+        match class {
+            Class::Resuming if are_many => self.queues[Class::New as usize].back().copied(),
+            Class::New if are_few => self.queues[Class::Resuming as usize].back().copied(),
+            _ => None,
+        }
+    }
+
+    /// Of those of a source that wait, the one whose turn would be last.
+    fn last_of(&self, source: Source) -> Option<usize> {
+        let parked = self.sources.get(&source)?.parked.iter();
+        parked.rev().find_map(|row| row.back().copied()).or_else(|| {
+            let queued = self.queues.iter().rev().flat_map(|queue| queue.iter().rev().copied());
+            queued.into_iter().find(|&key| self.entries[key].source == source)
+        })
+    }
+
+    /// Counts one more that waits, or one less.
+    fn count_waiting(&mut self, source: Source, class: Class, is_more: bool) {
+        let change = |count: &mut usize| if is_more { *count += 1 } else { *count -= 1 };
+        change(&mut self.waiting);
+        if class == Class::Failing {
+            change(&mut self.waiting_failing);
+        }
+        let of = self.sources.entry(source).or_default();
+        self.crowds.remove(&(of.waiting, source));
+        change(&mut of.waiting);
+        if of.waiting > 0 {
+            self.crowds.insert((of.waiting, source));
+        }
     }
 
     /// Moves what is parked to the queues, as far as its source may have places.
@@ -333,11 +389,11 @@ impl State {
             self.inside += 1;
             let entry = &mut self.entries[key];
             entry.stage = Stage::In;
-            self.waiting -= 1;
-            self.waiting_failing -= usize::from(entry.class == Class::Failing);
+            let (source, class) = (entry.source, entry.class);
             if let Some(waker) = entry.waker.take() {
                 waker.wake();
             }
+            self.count_waiting(source, class, false);
         }
     }
 
@@ -409,8 +465,7 @@ impl State {
             }
         }
         if !matches!(was, Stage::In) {
-            self.waiting -= 1;
-            self.waiting_failing -= usize::from(class == Class::Failing);
+            self.count_waiting(source, class, false);
         }
         self.unpark(source);
         if self.sources.get(&source).is_some_and(|of| of.charged == 0 && of.parked() == 0) {

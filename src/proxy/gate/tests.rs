@@ -58,7 +58,8 @@ fn convict(gate: &Gate, number: u32) {
 
 fn assert_empty(gate: &Gate) {
     let state = gate.state.borrow();
-    assert!(state.entries.is_empty() && state.sources.is_empty() && state.awaited.is_empty());
+    assert!(state.entries.is_empty() && state.sources.is_empty());
+    assert!(state.awaited.is_empty() && state.crowds.is_empty());
     assert!(state.queues.iter().all(VecDeque::is_empty));
     assert_eq!((state.inside, state.waiting, state.waiting_failing), (0, 0, 0));
     assert_eq!(gate.counters.handshakes_live.get(), 0);
@@ -186,6 +187,66 @@ fn a_queue_is_bounded_and_who_fails_makes_room() {
     assert!(failing.iter().all(is_out));
     drop((first, failing, others));
     assert_empty(&gate);
+}
+
+fn arrive(gate: &Rc<Gate>, all: impl IntoIterator<Item = Asking>, limits: &Limits) -> Vec<Pass> {
+    all.into_iter().filter_map(|who| gate.arrive(at(0), who, limits)).collect()
+}
+
+fn count_out(passes: &[Pass]) -> usize {
+    let is_out =
+        |pass: &&Pass| matches!(pass.gate.state.borrow().entries[pass.key].stage, Stage::Out);
+    passes.iter().filter(is_out).count()
+}
+
+/// `count` arrivals, of as many sources from `first` on.
+fn each_of(first: u32, count: usize, who: fn(u32) -> Asking) -> impl Iterator<Item = Asking> {
+    (first..first + count as u32).map(who)
+}
+
+#[test]
+fn few_sources_neither_fill_the_queue_nor_keep_it_full() {
+    // As the configuration has it by default.
+    let (gate, limits) = (gate(), limits(1024, 512));
+    let crowd = |source| arrive(&gate, std::iter::repeat_n(resuming(source), 2_000), &limits);
+    let mut crowds: Vec<_> = [1, 2].map(crowd).into();
+    assert_eq!(gate.state.borrow().inside, 1024);
+    for crowd in &crowds {
+        assert_eq!(crowd.len(), 512 + HANDSHAKES_WAITING_OF_SOURCE_MAX);
+    }
+    // More of them do fill it; who comes alone has room nevertheless, whatever it offers.
+    crowds.extend((3..20).map(crowd));
+    assert_eq!(gate.state.borrow().waiting, HANDSHAKES_WAITING_MAX);
+    let levelled = crowds.iter().map(|crowd| count_out(crowd)).sum::<usize>();
+    let alone =
+        arrive(&gate, each_of(1_000, 300, new).chain(each_of(2_000, 300, resuming)), &limits);
+    assert_eq!((alone.len(), count_out(&alone)), (600, 0));
+    assert_eq!(gate.state.borrow().waiting, HANDSHAKES_WAITING_MAX);
+    assert_eq!(crowds.iter().map(|crowd| count_out(crowd)).sum::<usize>(), 600 + levelled);
+    // The most that one has is taken from each time: none has much more than another.
+    let state = gate.state.borrow();
+    assert!(state.sources.values().all(|of| of.waiting <= HANDSHAKES_WAITING_MAX / 19));
+    drop(state);
+    drop((crowds, alone));
+    assert_empty(&gate);
+}
+
+#[test]
+fn in_a_full_queue_each_class_keeps_what_its_turns_need() {
+    for floods in [[resuming, new], [new, resuming]] {
+        let (gate, limits) = (gate(), limits(1, 1));
+        let first = gate.arrive(at(0), new(9_999), &limits);
+        let flood = arrive(&gate, each_of(10_000, 2 * HANDSHAKES_WAITING_MAX, floods[0]), &limits);
+        assert_eq!(flood.len(), HANDSHAKES_WAITING_MAX);
+        let others = arrive(&gate, each_of(20_000, 2 * HANDSHAKES_WAITING_MAX, floods[1]), &limits);
+        let queued = |class| gate.state.borrow().queues[class as usize].len();
+        let [resume, do_not] = [Class::Resuming, Class::New].map(queued);
+        assert_eq!(do_not, HANDSHAKES_WAITING_NEW_MIN);
+        assert_eq!(resume, HANDSHAKES_WAITING_MAX - HANDSHAKES_WAITING_NEW_MIN);
+        assert_eq!((others.len(), count_out(&others)), (count_out(&flood), 0));
+        drop((first, flood, others));
+        assert_empty(&gate);
+    }
 }
 
 /// From then on its client is waited for. Returns what is woken when something comes.
@@ -353,6 +414,8 @@ fn a_wait_is_bounded_in_time() {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Arrive(Asking),
+    /// So many at once.
+    Crowd(Asking, usize),
     Leave(prop::sample::Index),
     Settle(u32, bool),
     Pass(u64),
@@ -360,11 +423,13 @@ enum Step {
     Wait(prop::sample::Index),
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    let source = 0_u32..6;
+fn step(sources: u32, crowd_max: usize) -> impl Strategy<Value = Step> {
+    let source = 0..sources;
+    let asking = (source.clone(), any::<bool>())
+        .prop_map(|(source, resumes)| Asking { resumes, ..new(source) });
     prop_oneof![
-        4 => (source.clone(), any::<bool>())
-            .prop_map(|(source, resumes)| Step::Arrive(Asking { resumes, ..new(source) })),
+        4 => asking.clone().prop_map(Step::Arrive),
+        4 => (asking, 0..=crowd_max).prop_map(|(who, count)| Step::Crowd(who, count)),
         3 => any::<prop::sample::Index>().prop_map(Step::Leave),
         1 => (source, any::<bool>()).prop_map(|(source, good)| Step::Settle(source, good)),
         1 => (0_u64..2_000).prop_map(Step::Pass),
@@ -375,26 +440,36 @@ fn step() -> impl Strategy<Value = Step> {
 /// What must hold after every step.
 fn check(gate: &Gate, limits: &Limits) -> Result<(), TestCaseError> {
     let state = gate.state.borrow();
-    let count = |source: Source, wanted: fn(&Stage) -> bool| {
-        let of = state.entries.iter().filter(|(_, it)| it.source == source && wanted(&it.stage));
-        of.count()
-    };
     prop_assert!(state.inside <= limits.handshakes_per_worker_max as usize);
     for &(since, key) in &state.awaited {
         let entry = &state.entries[key];
         prop_assert!(matches!(entry.stage, Stage::In) && entry.since == since);
     }
+    // Of each source: in, queued, parked.
+    let mut counts = BTreeMap::<Source, [usize; 3]>::new();
+    for (_, entry) in &state.entries {
+        let stage = match entry.stage {
+            Stage::In => 0,
+            Stage::Queued => 1,
+            Stage::Parked => 2,
+            Stage::Out => continue,
+        };
+        counts.entry(entry.source).or_default()[stage] += 1;
+    }
+    prop_assert!(state.sources.keys().eq(counts.keys()), "a source that has nothing, or is lost");
     let mut waiting = 0;
-    for (&source, of) in &state.sources {
-        let inside = count(source, |stage| matches!(stage, Stage::In));
-        let queued = count(source, |stage| matches!(stage, Stage::Queued));
+    for (source, of) in &state.sources {
+        let [inside, queued, parked] = counts[source];
         prop_assert_eq!(of.charged as usize, inside + queued);
         prop_assert!(of.charged <= limits.handshakes_per_source_max);
-        prop_assert_eq!(of.parked(), count(source, |stage| matches!(stage, Stage::Parked)));
-        prop_assert!(of.parked() == 0 || of.charged == limits.handshakes_per_source_max);
-        prop_assert!(of.charged > 0 || of.parked() > 0, "a source that has nothing");
-        waiting += queued + of.parked();
+        prop_assert_eq!((of.parked(), of.waiting), (parked, queued + parked));
+        prop_assert!(parked == 0 || of.charged == limits.handshakes_per_source_max);
+        prop_assert!(of.waiting <= HANDSHAKES_WAITING_OF_SOURCE_MAX);
+        prop_assert_eq!(state.crowds.contains(&(of.waiting, *source)), of.waiting > 0);
+        waiting += of.waiting;
     }
+    prop_assert_eq!(state.crowds.iter().map(|&(waiting, _)| waiting).sum::<usize>(), waiting);
+    prop_assert!(waiting <= HANDSHAKES_WAITING_MAX);
     prop_assert_eq!(state.waiting, waiting);
     let queued: usize = state.queues.iter().map(VecDeque::len).sum();
     let is_full = state.inside == limits.handshakes_per_worker_max as usize;
@@ -402,35 +477,59 @@ fn check(gate: &Gate, limits: &Limits) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Takes the steps and checks after each; returns how many waited at most.
+fn take(limits: &Limits, steps: Vec<Step>) -> Result<usize, TestCaseError> {
+    let (gate, mut passes, mut now, mut most) = (gate(), Vec::<Pass>::new(), 0, 0);
+    for step in steps {
+        match step {
+            Step::Arrive(who) => passes.extend(gate.arrive(at(now), who, limits)),
+            Step::Crowd(who, count) => {
+                passes.extend((0..count).filter_map(|_| gate.arrive(at(now), who, limits)));
+            }
+            Step::Leave(index) if !passes.is_empty() => {
+                drop(passes.swap_remove(index.index(passes.len())));
+            }
+            Step::Settle(source, good) => drop(gate.settle(at(now), Some(ip(source)), good)),
+            Step::Pass(ms) => now += ms,
+            Step::Wait(index) if !passes.is_empty() => {
+                let pass = &passes[index.index(passes.len())];
+                if gate.state.borrow_mut().resume(pass.key) {
+                    wait_for_client(pass, now);
+                }
+            }
+            Step::Leave(_) | Step::Wait(_) => {}
+        }
+        check(&gate, limits)?;
+        most = most.max(gate.state.borrow().waiting);
+    }
+    drop(passes);
+    assert_empty(&gate);
+    Ok(most)
+}
+
 proptest! {
     #[test]
     fn whatever_happens_places_are_neither_lost_nor_given_twice(
         per_worker in 1_u32..5,
         per_source in 1_u32..4,
-        steps in prop::collection::vec(step(), 1..200),
+        steps in prop::collection::vec(step(6, 2), 1..200),
     ) {
-        let (gate, limits) = (gate(), limits(per_worker, per_source.min(per_worker)));
-        let (mut passes, mut now) = (Vec::new(), 0);
-        for step in steps {
-            match step {
-                Step::Arrive(who) => passes.extend(gate.arrive(at(now), who, &limits)),
-                Step::Leave(index) if !passes.is_empty() => {
-                    drop(passes.swap_remove(index.index(passes.len())));
-                }
-                Step::Leave(_) => {}
-                Step::Settle(source, good) => drop(gate.settle(at(now), Some(ip(source)), good)),
-                Step::Pass(ms) => now += ms,
-                Step::Wait(index) if !passes.is_empty() => {
-                    let pass: &Pass = &passes[index.index(passes.len())];
-                    if gate.state.borrow_mut().resume(pass.key) {
-                        wait_for_client(pass, now);
-                    }
-                }
-                Step::Wait(_) => {}
-            }
-            check(&gate, &limits)?;
-        }
-        drop(passes);
-        assert_empty(&gate);
+        take(&limits(per_worker, per_source.min(per_worker)), steps)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Limits as they are configured, and crowds that fill the queue.
+    #[test]
+    fn where_the_queue_is_full_places_are_neither_lost_nor_given_twice(
+        (per_worker, per_source) in prop::sample::select(vec![(1024, 512), (256, 64), (64, 64)]),
+        steps in prop::collection::vec(step(24, 400), 40..120),
+    ) {
+        // So that it is full, whatever else is chosen.
+        let fill = (0..24).map(|source| Step::Crowd(resuming(source), 300));
+        let most = take(&limits(per_worker, per_source), fill.chain(steps).collect())?;
+        prop_assert_eq!(most, HANDSHAKES_WAITING_MAX);
     }
 }
