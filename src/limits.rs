@@ -38,8 +38,17 @@ pub const HANDSHAKE_QUEUE_MS_MAX: u64 = 10_000;
 pub const HANDSHAKES_WAITING_MAX: usize = 1024;
 /// Of these, those of sources whose handshakes keep failing.
 pub const HANDSHAKES_WAITING_FAILING_MAX: usize = HANDSHAKES_WAITING_MAX / 4;
-/// Milliseconds after which a handshake in progress loses its place while others wait.
+/// Of these, those of one source: an eighth, so that not a few can fill the queue.
+pub const HANDSHAKES_WAITING_OF_SOURCE_MAX: usize = HANDSHAKES_WAITING_MAX / 8;
+/// Of these, those without a session that need not make room for those that offer one: an eighth,
+/// as of the places.
+pub const HANDSHAKES_WAITING_NEW_MIN: usize = HANDSHAKES_WAITING_MAX / 8;
+/// Milliseconds that its client is waited for, after which a handshake in progress loses its place
+/// while others wait.
 pub const HANDSHAKE_STALE_MS: u64 = 1_000;
+/// Times that this begins, anew where something came: for a second ClientHello, and for the pieces
+/// of a client's flight.
+pub const HANDSHAKE_WAITS_MAX: u32 = 4;
 /// Cells in each of the two rows that remember failed handshakes by source, 8 bytes each.
 pub const FAILURE_CELLS_PER_ROW: usize = 1 << 12;
 /// Milliseconds that halve what is remembered of a source's failures.

@@ -4,6 +4,7 @@
 //! Invariant: no byte of a client reaches an upstream, and no upstream is even connected to, before
 //! the client was authenticated and authorised.
 
+use std::cell::Cell;
 use std::fmt::Display;
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
@@ -96,9 +97,10 @@ async fn authenticate(
     let core = worker.core();
     let counters = core.counters();
     let deadline = record.opened + worker.snapshot().listeners[index].handshake_timeout;
+    let computed = Cell::new(false);
     // Boxed: its state is large, and is gone when the connection idles.
     let shaken = {
-        let shaking = Box::pin(shake_hands(worker, index, &stream, record, phases));
+        let shaking = Box::pin(shake_hands(worker, index, &stream, record, phases, &computed));
         worker.unless_cut_off(core.timeout_at(deadline, shaking)).await
     };
     let failed = match shaken {
@@ -114,21 +116,21 @@ async fn authenticate(
             });
         }
         Ok(Ok(Err(Unshaken::Failed(error)))) => reason_of(&error, record),
-        Ok(Ok(Err(Unshaken::Overload))) => {
-            counters.handshakes_failed.increment();
-            // Dropped, not closed: RST is one packet and frees the descriptor and the place now.
-            // TLS has no alert that says "later", and one would have to be sent, acknowledged and
-            // waited for, while the reason to refuse is that there is too much to do.
-            return Err(CloseReason::downstream(CloseKind::HandshakeOverload));
-        }
+        Ok(Ok(Err(Unshaken::Overload))) => CloseReason::downstream(CloseKind::HandshakeOverload),
         Ok(Err(_)) => CloseReason::downstream(CloseKind::HandshakeTimeout),
         Err(cut_off) => cut_off,
     };
     counters.handshakes_failed.increment();
-    if failed.source == Source::Downstream {
+    // What cost nothing, as a health check or plain HTTP, is no flood and convicts nobody.
+    if computed.get() && failed.source == Source::Downstream {
         worker.settle(record, false);
     }
-    stream.close();
+    // Beyond what can be done it is dropped, not closed: RST is one packet and frees the descriptor
+    // and the place now. TLS has no alert that says "later", and one would have to be sent,
+    // acknowledged and waited for, while the reason to refuse is that there is too much to do.
+    if failed.kind != CloseKind::HandshakeOverload {
+        stream.close();
+    }
     Err(failed)
 }
 
@@ -144,7 +146,7 @@ struct Shaken {
 enum Unshaken {
     /// It failed.
     Failed(HandshakeError),
-    /// Too many others were in progress.
+    /// Too many others were in progress: it got no place, or lost it to another.
     Overload,
 }
 
@@ -154,12 +156,14 @@ impl From<HandshakeError> for Unshaken {
     }
 }
 
+/// Sets `computed` once something is computed for it.
 async fn shake_hands(
     worker: &Worker,
     index: usize,
     stream: &Stream,
     record: &mut ConnectionRecord,
     phases: &Phases,
+    computed: &Cell<bool>,
 ) -> Result<Shaken, Unshaken> {
     let (hello, mut received) = read_hello(stream).await?;
     let pass = await_turn(worker, stream, &hello, &mut received, record, phases).await?;
@@ -182,8 +186,9 @@ async fn shake_hands(
         }
     };
     let mut times = HandshakeTimes::default();
+    computed.set(true);
     let shaking = handshake(stream, &mut session, received, settle, &mut times);
-    let shaken = pass.hold(shaking).await;
+    let shaken = pass.hold(worker.core(), shaking).await;
     record_times(phases, &times);
     record.session_declined = visit.declined().map(Declined::as_str);
     if let Some(refused) = visit.take_refused() {

@@ -14,18 +14,29 @@
 //! An offer costs nothing to make up, and an innocent may share the address of a flood; so of eight
 //! places one goes to who comes last, and one more to who comes second, where somebody waits there.
 //!
+//! # Who makes room
+//!
+//! Of a full queue somebody may be put out for one that comes: the last of the failing sources;
+//! else the last of the source that has most waiting, where it still has no fewer than that of the
+//! one that comes. Where nobody has more than the others, who resumes comes before who does not,
+//! but to an eighth of the queue these have a right: else floods of either would leave the other
+//! class nothing to have its turns with.
+//!
 //! # Who stays too long
 //!
 //! Places could be taken by sending a ClientHello and nothing more. So with each that comes and has
-//! to wait, whoever has had a place for longest, and longer than [`HANDSHAKE_STALE_MS`], loses it.
+//! to wait, the client that was waited for longest, and longer than [`HANDSHAKE_STALE_MS`], loses
+//! its place. What the server itself makes a handshake wait is not counted: not before its first
+//! flight is computed, and not once there is something to do for it. The clock starts anew when
+//! something came, but only [`HANDSHAKE_WAITS_MAX`] times, or a client could dole out its bytes.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use slab::Slab;
@@ -33,10 +44,16 @@ use slab::Slab;
 use super::failures::Failures;
 use super::sources::{Source, source_of};
 use crate::config::snapshot::Limits;
-use crate::limits::{HANDSHAKE_STALE_MS, HANDSHAKES_WAITING_FAILING_MAX, HANDSHAKES_WAITING_MAX};
+use crate::limits::{
+    HANDSHAKE_STALE_MS, HANDSHAKE_WAITS_MAX, HANDSHAKES_WAITING_FAILING_MAX,
+    HANDSHAKES_WAITING_MAX, HANDSHAKES_WAITING_NEW_MIN, HANDSHAKES_WAITING_OF_SOURCE_MAX,
+};
 use crate::metrics::counter::WorkerCounters;
 use crate::rt::core::Core;
 use crate::time::Instant;
+use watch::Watch;
+
+mod watch;
 
 /// Who asks for a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,10 +95,13 @@ struct Entry {
     source: Source,
     class: Class,
     stage: Stage,
-    /// Its number in the order of those that have a place.
-    number: u64,
-    since: Instant,
+    /// Of who waits for a place.
     waker: Option<Waker>,
+    /// Since when its client is waited for, and how often that began.
+    since: Instant,
+    waits: u32,
+    /// Of who waits for its client.
+    watch: Option<Arc<Watch>>,
 }
 
 /// What a source has. It is there while it has anything.
@@ -89,6 +109,8 @@ struct Entry {
 struct Of {
     /// Places, and entries in the queues: at most as many as the source may have places.
     charged: u32,
+    /// Those that are parked, and entries in the queues.
+    waiting: usize,
     /// First who resumes, then the others.
     parked: [VecDeque<usize>; 2],
 }
@@ -104,16 +126,18 @@ struct State {
     entries: Slab<Entry>,
     queues: [VecDeque<usize>; 3],
     sources: BTreeMap<Source, Of>,
-    /// Those that have a place, the oldest first.
-    inside: BTreeMap<u64, usize>,
+    /// The sources that have somebody waiting, by how many.
+    crowds: BTreeSet<(usize, Source)>,
+    /// How many have a place.
+    inside: usize,
+    /// Those of them whose client is waited for, or was until lately, by since when.
+    awaited: BTreeSet<(Instant, usize)>,
     failures: Failures,
     granted: u64,
     waiting: usize,
     waiting_failing: usize,
     per_worker_max: usize,
     per_source_max: u32,
-    /// When somebody arrived last: what is granted when another leaves has no other clock.
-    now: Instant,
 }
 
 /// See the module's description.
@@ -137,14 +161,15 @@ impl Gate {
             entries: Slab::new(),
             queues: Default::default(),
             sources: BTreeMap::new(),
-            inside: BTreeMap::new(),
+            crowds: BTreeSet::new(),
+            inside: 0,
+            awaited: BTreeSet::new(),
             failures: Failures::new(seed),
             granted: 0,
             waiting: 0,
             waiting_failing: 0,
             per_worker_max: 0,
             per_source_max: 0,
-            now: Instant::ORIGIN,
         };
         Rc::new(Self { state: RefCell::new(state), counters })
     }
@@ -169,7 +194,7 @@ impl Gate {
     }
 
     fn count(&self, state: &State) {
-        self.counters.handshakes_live.set(state.inside.len() as u64);
+        self.counters.handshakes_live.set(state.inside as u64);
         self.counters.handshakes_waiting.set(state.waiting as u64);
     }
 }
@@ -186,10 +211,7 @@ impl Pass {
             let mut state = self.gate.state.borrow_mut();
             let entry = &mut state.entries[self.key];
             match entry.stage {
-                Stage::In => {
-                    entry.since = core.now();
-                    Poll::Ready(true)
-                }
+                Stage::In => Poll::Ready(true),
                 Stage::Out => Poll::Ready(false),
                 Stage::Parked | Stage::Queued => {
                     entry.waker = Some(cx.waker().clone());
@@ -204,21 +226,24 @@ impl Pass {
         is_in
     }
 
-    /// `future`, unless it loses its place before that is ready: then `None`.
-    pub async fn hold<F: Future>(&self, future: F) -> Option<F::Output> {
+    /// `future`, unless it loses its place before that is ready: then `None`. While that is pending
+    /// and was not woken, the client is waited for.
+    pub async fn hold<F: Future>(&self, core: &Core, future: F) -> Option<F::Output> {
         let mut future = std::pin::pin!(future);
+        let mut watch = None;
         poll_fn(|cx| {
-            let mut state = self.gate.state.borrow_mut();
-            let entry = &mut state.entries[self.key];
-            if matches!(entry.stage, Stage::Out) {
+            if !self.gate.state.borrow_mut().resume(self.key) {
                 self.gate.counters.handshakes_refused.increment();
                 return Poll::Ready(None);
             }
-            if !entry.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                entry.waker = Some(cx.waker().clone());
+            let watch = Watch::renew(&mut watch, cx.waker());
+            let waker = Waker::from(Arc::clone(&watch));
+            let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+            if polled.is_pending() {
+                let now = core.clock();
+                self.gate.state.borrow_mut().wait_for_client(now, self.key, watch);
             }
-            drop(state);
-            future.as_mut().poll(cx).map(Some)
+            polled.map(Some)
         })
         .await
     }
@@ -247,7 +272,6 @@ impl State {
     }
 
     fn arrive(&mut self, now: Instant, who: Asking, may_wait: bool) -> Option<usize> {
-        self.now = now;
         let source = source_of(who.source);
         let class = match (self.failures.is_failing(now, source), who.resumes) {
             (true, _) => Class::Failing,
@@ -257,32 +281,32 @@ impl State {
         let of_source = self.sources.get(&source).map_or(0, |of| of.charged);
         let has_turn = of_source < self.per_source_max;
         let is_wanted = has_turn || self.queues.iter().any(|queue| !queue.is_empty());
-        if is_wanted && self.inside.len() >= self.per_worker_max {
+        if is_wanted && self.inside >= self.per_worker_max {
             self.put_out_stale(now);
         }
         // Where there is a free place, nobody who has a turn waits.
-        let is_free = has_turn && self.inside.len() < self.per_worker_max;
+        let is_free = has_turn && self.inside < self.per_worker_max;
         let is_taken = is_free || (may_wait && self.has_room(source, class));
         if !is_taken {
             return None;
         }
         let stage = Stage::Parked;
-        let entry = Entry { source, class, stage, number: 0, since: now, waker: None };
+        let since = Instant::ORIGIN;
+        let entry = Entry { source, class, stage, waker: None, since, waits: 0, watch: None };
         let key = self.entries.insert(entry);
-        self.waiting += 1;
-        self.waiting_failing += usize::from(class == Class::Failing);
-        let of = self.sources.entry(source).or_default();
-        of.parked[row(class)].push_back(key);
+        self.sources.entry(source).or_default().parked[row(class)].push_back(key);
+        self.count_waiting(source, class, true);
         self.unpark(source);
         self.grant();
         Some(key)
     }
 
-    /// Whether one more may wait; where the queue is full, somebody of the last class makes room.
+    /// Whether one more may wait; where the queue is full, somebody else may have to make room.
     fn has_room(&mut self, source: Source, class: Class) -> bool {
-        let parked = self.sources.get(&source).map_or(0, Of::parked);
-        // As many again as may have places: a source alone does not fill the queue.
-        if parked >= self.per_source_max as usize {
+        let (parked, waiting) =
+            self.sources.get(&source).map_or((0, 0), |of| (of.parked(), of.waiting));
+        // Parked are no more than may have places, and a source alone does not fill the queue.
+        if parked >= self.per_source_max as usize || waiting >= HANDSHAKES_WAITING_OF_SOURCE_MAX {
             return false;
         }
         if class == Class::Failing {
@@ -290,11 +314,54 @@ impl State {
                 && self.waiting < HANDSHAKES_WAITING_MAX;
         }
         if self.waiting >= HANDSHAKES_WAITING_MAX
-            && let Some(&last) = self.queues[Class::Failing as usize].back()
+            && let Some(last) = self.who_makes_room(waiting, class)
         {
             self.put_out(last);
         }
         self.waiting < HANDSHAKES_WAITING_MAX
+    }
+
+    /// Who has to leave a full queue for one of this class, of whose source so many wait already.
+    fn who_makes_room(&self, waiting: usize, class: Class) -> Option<usize> {
+        if let Some(&last) = self.queues[Class::Failing as usize].back() {
+            return Some(last);
+        }
+        if let Some(&(most, source)) = self.crowds.last()
+            && most > waiting + 1
+        {
+            return self.last_of(source);
+        }
+        let are_many = self.queues[Class::New as usize].len() > HANDSHAKES_WAITING_NEW_MIN;
+        let are_few = self.queues[Class::New as usize].len() < HANDSHAKES_WAITING_NEW_MIN;
+        match class {
+            Class::Resuming if are_many => self.queues[Class::New as usize].back().copied(),
+            Class::New if are_few => self.queues[Class::Resuming as usize].back().copied(),
+            _ => None,
+        }
+    }
+
+    /// Of those of a source that wait, the one whose turn would be last.
+    fn last_of(&self, source: Source) -> Option<usize> {
+        let parked = self.sources.get(&source)?.parked.iter();
+        parked.rev().find_map(|row| row.back().copied()).or_else(|| {
+            let queued = self.queues.iter().rev().flat_map(|queue| queue.iter().rev().copied());
+            queued.into_iter().find(|&key| self.entries[key].source == source)
+        })
+    }
+
+    /// Counts one more that waits, or one less.
+    fn count_waiting(&mut self, source: Source, class: Class, is_more: bool) {
+        let change = |count: &mut usize| if is_more { *count += 1 } else { *count -= 1 };
+        change(&mut self.waiting);
+        if class == Class::Failing {
+            change(&mut self.waiting_failing);
+        }
+        let of = self.sources.entry(source).or_default();
+        self.crowds.remove(&(of.waiting, source));
+        change(&mut of.waiting);
+        if of.waiting > 0 {
+            self.crowds.insert((of.waiting, source));
+        }
     }
 
     /// Moves what is parked to the queues, as far as its source may have places.
@@ -315,18 +382,18 @@ impl State {
 
     /// Gives free places to those whose turn it is.
     fn grant(&mut self) {
-        while self.inside.len() < self.per_worker_max
+        while self.inside < self.per_worker_max
             && let Some(key) = self.next()
         {
             self.granted += 1;
-            self.inside.insert(self.granted, key);
+            self.inside += 1;
             let entry = &mut self.entries[key];
-            (entry.stage, entry.number, entry.since) = (Stage::In, self.granted, self.now);
-            self.waiting -= 1;
-            self.waiting_failing -= usize::from(entry.class == Class::Failing);
+            entry.stage = Stage::In;
+            let (source, class) = (entry.source, entry.class);
             if let Some(waker) = entry.waker.take() {
                 waker.wake();
             }
+            self.count_waiting(source, class, false);
         }
     }
 
@@ -337,19 +404,42 @@ impl State {
             .find_map(|class| self.queues[class as usize].pop_front())
     }
 
-    /// Puts out the one that has had its place for longest, where that is too long.
+    /// Its client is waited for from now on, until `watch` is woken.
+    fn wait_for_client(&mut self, now: Instant, key: usize, watch: Arc<Watch>) {
+        let entry = &mut self.entries[key];
+        if entry.waits < HANDSHAKE_WAITS_MAX {
+            entry.waits += 1;
+            entry.since = now;
+        }
+        entry.watch = Some(watch);
+        self.awaited.insert((entry.since, key));
+    }
+
+    /// Its client is not waited for any more. Returns whether it still has its place.
+    fn resume(&mut self, key: usize) -> bool {
+        let entry = &self.entries[key];
+        self.awaited.remove(&(entry.since, key));
+        matches!(entry.stage, Stage::In)
+    }
+
+    /// Puts out the one whose client was waited for longest, where that is too long.
     fn put_out_stale(&mut self, now: Instant) {
-        if let Some((_, &key)) = self.inside.first_key_value()
-            && now - self.entries[key].since >= Duration::from_millis(HANDSHAKE_STALE_MS)
+        while let Some(&(since, key)) = self.awaited.first()
+            && now - since >= Duration::from_millis(HANDSHAKE_STALE_MS)
         {
-            self.put_out(key);
+            // One that was woken waits for the server; when it was polled it may be here again.
+            self.awaited.pop_first();
+            if !self.entries[key].watch.as_ref().is_some_and(|watch| watch.is_woken()) {
+                return self.put_out(key);
+            }
         }
     }
 
     /// Takes what it has from one that does not know it yet.
     fn put_out(&mut self, key: usize) {
         self.leave(key);
-        if let Some(waker) = self.entries[key].waker.take() {
+        let entry = &mut self.entries[key];
+        if let Some(waker) = entry.waker.take().or_else(|| entry.watch.take().map(Waker::from)) {
             waker.wake();
         }
     }
@@ -359,7 +449,7 @@ impl State {
         let entry = &mut self.entries[key];
         let (source, class) = (entry.source, entry.class);
         let was = std::mem::replace(&mut entry.stage, Stage::Out);
-        let number = entry.number;
+        let since = entry.since;
         let Some(of) = self.sources.get_mut(&source) else { return };
         match was {
             Stage::Out => return,
@@ -369,13 +459,13 @@ impl State {
                 of.charged -= 1;
             }
             Stage::In => {
-                self.inside.remove(&number);
+                self.inside -= 1;
+                self.awaited.remove(&(since, key));
                 of.charged -= 1;
             }
         }
         if !matches!(was, Stage::In) {
-            self.waiting -= 1;
-            self.waiting_failing -= usize::from(class == Class::Failing);
+            self.count_waiting(source, class, false);
         }
         self.unpark(source);
         if self.sources.get(&source).is_some_and(|of| of.charged == 0 && of.parked() == 0) {

@@ -3,7 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::raw::read_until_end;
 use crate::harness::{Client, ClientOptions, Gateway, Origin, PATIENCE, Setup, wait_until};
@@ -63,6 +63,39 @@ fn hello_with_ticket() -> Vec<u8> {
     // In front of the others: pre_shared_key would have to be the last.
     hello.splice(extensions + 2..extensions + 2, ticket);
     hello
+}
+
+/// What `attempt` found. `None` is that it was so slow that somebody may have lost a place for it.
+fn in_time<T>(attempt: impl Fn() -> Option<T>) -> T {
+    let mut found = None;
+    wait_until("an attempt that is fast enough", || {
+        found = attempt();
+        found.is_some()
+    });
+    found.expect("it was waited for")
+}
+
+/// Who gets the place that `holder` has: whether it is a client from 127.0.0.3 that offers a
+/// session, or one from 127.0.0.4 that does not. `None` where the holder, there since `since`, may
+/// have lost it before.
+fn does_offer_come_first(holder: &mut Client, since: Instant, to: SocketAddr) -> Option<bool> {
+    let plain = hello_from("127.0.0.4", to);
+    let mut offering = connect_from("127.0.0.3", to);
+    offering.write_all(&hello_with_ticket()).expect("the connection is up");
+    let is_held = is_silent(&offering) && is_silent(&plain.socket);
+    let is_done = is_held && holder.shake_hands().is_ok();
+    if !is_done || since.elapsed() >= Duration::from_millis(900) {
+        return None;
+    }
+    let has_flight = |stream: &TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_millis(5))).expect("a socket");
+        stream.peek(&mut [0; 1]).is_ok_and(|bytes| bytes > 0)
+    };
+    wait_until("a flight to one of them", || has_flight(&offering) || has_flight(&plain.socket));
+    // Nobody comes any more, so who has the place keeps it.
+    let is_first = has_flight(&offering);
+    assert!(is_silent(if is_first { &plain.socket } else { &offering }), "there is one place");
+    Some(is_first)
 }
 
 fn gateway(origin: &Origin, limits: &str) -> Gateway {
@@ -136,22 +169,71 @@ fn a_source_at_its_limit_holds_up_no_other() {
 #[test]
 fn who_offers_a_session_overtakes_who_does_not() {
     let origin = Origin::echo();
-    let gateway = gateway(&origin, "handshakes_per_worker_max = 1\nhandshake_queue_ms = 10000");
-    let mut first = held_from("127.0.0.2", gateway.address());
-    let mut second = hello_from("127.0.0.3", gateway.address());
-    assert!(is_silent(&second.socket));
-    let mut third = connect_from("127.0.0.4", gateway.address());
-    third.write_all(&hello_with_ticket()).expect("the connection is up");
-    assert!(is_silent(&third));
-    first.shake_hands().expect("it has its place");
-    assert_ne!(third.peek(&mut [0; 1]).expect("the server's flight"), 0);
-    assert!(is_silent(&second.socket), "it was overtaken, and the third has the place");
-    drop(third);
-    second.shake_hands().expect("its turn has come");
-    second.echo(b"second");
-    first.end();
-    second.end();
-    gateway.terminate().assert_nothing_left();
+    let is_first = in_time(|| {
+        let limits = "handshakes_per_worker_max = 1\nhandshake_queue_ms = 10000";
+        let gateway = gateway(&origin, limits);
+        let began = Instant::now();
+        let mut holder = held_from("127.0.0.2", gateway.address());
+        let is_first = does_offer_come_first(&mut holder, began, gateway.address())?;
+        holder.echo(b"holder");
+        holder.end();
+        gateway.terminate().assert_nothing_left();
+        Some(is_first)
+    });
+    assert!(is_first, "it was behind who came before it");
+}
+
+/// More than convict a source, even where half of them is forgotten before the last.
+const FAILURES: usize = 20;
+
+#[test]
+fn who_costs_nothing_is_not_taken_for_failing() {
+    let origin = Origin::echo();
+    let is_first = in_time(|| {
+        let limits = "handshakes_per_worker_max = 1\nhandshake_queue_ms = 10000";
+        let mut gateway = gateway(&origin, limits);
+        // As a load balancer looks whether the port is open, and as who has the wrong port.
+        for request in ["", "GET / HTTP/1.1\r\n\r\n"] {
+            for _ in 0..FAILURES {
+                let mut stream = connect_from("127.0.0.3", gateway.address());
+                let address = stream.local_addr().expect("bound");
+                stream.write_all(request.as_bytes()).expect("the connection is up");
+                drop(stream);
+                let record = gateway.record_of(address);
+                assert_eq!(record["close_source"], "downstream", "{record}");
+            }
+        }
+        let began = Instant::now();
+        let mut holder = held_from("127.0.0.2", gateway.address());
+        does_offer_come_first(&mut holder, began, gateway.address())
+    });
+    assert!(is_first, "an innocent source was put behind the others");
+}
+
+#[test]
+fn who_was_put_out_of_its_places_is_taken_for_failing() {
+    let origin = Origin::echo();
+    let is_first = in_time(|| {
+        let limits = format!(
+            "handshakes_per_worker_max = {FAILURES}\nhandshakes_per_source_max = {FAILURES}\n\
+             handshake_queue_ms = 10000"
+        );
+        let mut gateway = gateway(&origin, &limits);
+        let address = gateway.address();
+        let silent: Vec<_> = (0..FAILURES).map(|_| held_from("127.0.0.3", address)).collect();
+        // It is the time itself that is tested.
+        std::thread::sleep(Duration::from_millis(1_100));
+        let began = Instant::now();
+        let source = |each| format!("127.0.1.{each}");
+        let mut others: Vec<_> =
+            (0..FAILURES).map(|each| held_from(&source(each), address)).collect();
+        for client in &silent {
+            let record = gateway.record_of(client.local_address());
+            assert_eq!(record["close_reason"], "handshake_overload", "{record}");
+        }
+        does_offer_come_first(&mut others[0], began, address)
+    });
+    assert!(!is_first, "it takes places and does nothing with them, and comes first again");
 }
 
 #[test]
