@@ -6,7 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, Issuer,
+    KeyIdMethod, KeyPair, date_time_ymd,
+};
 use rustls::KeyLog;
 
 use super::model;
@@ -86,6 +89,26 @@ fn authority() -> &'static (CertificateParams, KeyPair, String) {
         let pem = params.self_signed(&key).expect("a certificate").pem();
         (params, key, pem)
     })
+}
+
+/// A list of revocation of the one authority in PEM, which revokes nobody, valid between two times
+/// in seconds from [`NOW_UNIX_S`].
+pub(crate) fn revocation_list(from_s: i64, until_s: i64) -> String {
+    let at = |seconds: i64| {
+        let date = time::OffsetDateTime::from_unix_timestamp(NOW_UNIX_S + seconds);
+        date.expect("on the calendar")
+    };
+    let (params, key, _) = authority();
+    let list = CertificateRevocationListParams {
+        this_update: at(from_s),
+        next_update: at(until_s),
+        crl_number: 1_u64.into(),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    let list = list.signed_by(&Issuer::from_params(params, key)).expect("a list");
+    list.pem().expect("PEM")
 }
 
 /// The files that [`RIGHT`] and the reference's example name, and broken ones.

@@ -90,3 +90,89 @@ fn stage(list: &RevocationList, now_unix_s: i64) -> Option<Stage> {
     }
     (left < (time / 4).min(CRL_WARNING_S_MAX)).then_some(Stage::Lapsing)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::kit::{self, NOW_UNIX_S};
+
+    /// A configuration with a list that is valid between two times in seconds from now; `more`
+    /// follows its listener.
+    fn snapshot(from_s: i64, until_s: i64, more: &str) -> Snapshot {
+        let mut files = kit::files();
+        files.0.insert("clients.crl".into(), kit::revocation_list(from_s, until_s).into());
+        let text = kit::but("#", "client_crl = \"clients.crl\"") + more;
+        kit::resolved_with(&text, &files, 65_536).expect("the configuration is right")
+    }
+
+    /// The names of the events, so many seconds from now, and whose they are.
+    fn look(watch: &mut ListWatch, snapshot: &Snapshot, at_s: i64) -> Vec<(&'static str, String)> {
+        let events = watch.look(snapshot, NOW_UNIX_S + at_s);
+        let told = events.into_iter().map(|(name, fields)| {
+            let scope = fields["scope"].as_str().expect("a text").to_owned();
+            assert!(fields["seconds_left"].is_i64(), "{fields}");
+            (name, scope)
+        });
+        told.collect()
+    }
+
+    fn soon(scope: &str) -> (&'static str, String) {
+        ("crl_lapses_soon", scope.into())
+    }
+
+    fn stale(scope: &str) -> (&'static str, String) {
+        ("crl_stale", scope.into())
+    }
+
+    #[test]
+    fn a_list_is_warned_of_once_before_it_lapses_and_once_after() {
+        let (mut watch, snapshot) = (ListWatch::default(), snapshot(0, 4000, ""));
+        let mut look = |at_s| look(&mut watch, &snapshot, at_s);
+        assert_eq!(look(0), []);
+        assert_eq!(look(3000), [], "a quarter of its time is left");
+        assert_eq!(look(3001), [soon("main")]);
+        assert_eq!(look(3002), []);
+        assert_eq!(look(3999), []);
+        assert_eq!(look(4000), [stale("main")]);
+        assert_eq!(look(4001), []);
+        assert_eq!(look(1_000_000), []);
+    }
+
+    #[test]
+    fn of_a_list_for_months_a_day_is_little() {
+        let (day, months) = (86_400, 90 * 86_400);
+        let (mut watch, snapshot) = (ListWatch::default(), snapshot(0, months, ""));
+        assert_eq!(look(&mut watch, &snapshot, months - day), []);
+        assert_eq!(look(&mut watch, &snapshot, months - day + 1), [soon("main")]);
+    }
+
+    #[test]
+    fn a_table_of_three_server_names_is_warned_of_as_one() {
+        let table = "[[listener.server_name]]\n\
+                     names = [\"a.example.org\", \"b.example.org\", \"c.example.org\"]\n\
+                     deny = [\"dns:a.test\"]\n";
+        let (mut watch, snapshot) = (ListWatch::default(), snapshot(0, 4000, table));
+        let mut told = look(&mut watch, &snapshot, 3500);
+        told.sort();
+        assert_eq!(told, [soon("main"), soon("main/a.example.org")]);
+        let states = states(&snapshot, NOW_UNIX_S + 3500);
+        assert_eq!(states.len(), 2, "{states:?}");
+        assert!(states.iter().all(|it| (it.entries, it.seconds_left) == (0, 500)), "{states:?}");
+    }
+
+    #[test]
+    fn a_list_that_follows_starts_anew() {
+        let mut watch = ListWatch::default();
+        let first = snapshot(0, 4000, "");
+        assert_eq!(look(&mut watch, &first, 3500), [soon("main")]);
+        let second = snapshot(3500, 5000, "");
+        assert_eq!(look(&mut watch, &second, 3500), [], "it has its time before it");
+        assert_eq!(look(&mut watch, &second, 4900), [soon("main")]);
+        // One that has little time left already is another one too.
+        let third = snapshot(3500, 5100, "");
+        assert_eq!(look(&mut watch, &third, 4901), [soon("main")]);
+        assert_eq!(look(&mut watch, &third, 4902), []);
+        // And one that comes back is as if it had never been.
+        assert_eq!(look(&mut watch, &second, 4903), [soon("main")]);
+    }
+}

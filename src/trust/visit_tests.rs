@@ -3,6 +3,9 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
 use super::*;
 use crate::limits::SESSION_CACHE_BYTES_MIN;
@@ -201,6 +204,49 @@ fn a_session_that_must_not_be_resumed_is_declined_and_counted() {
     }
     let counters = stage.counters.snapshot();
     assert_eq!((counters.resumptions, counters.resumptions_declined), (0, 6));
+}
+
+/// A listener that speaks TLS 1.2 alone, and what comes first from a client of TLS 1.3, which has
+/// made up a session id (RFC 8446, appendix D.4).
+fn greeted_by_tls13(visit: &Arc<Visit>) {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let params = rcgen::CertificateParams::new(["server.test".into()]).expect("a name");
+    let certificate = params.self_signed(&key).expect("a certificate").der().clone();
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+    let hooks = visit.hooks();
+    let sessions = hooks.sessions.expect("it keeps some");
+    let mut config = ServerConfig::builder_with_protocol_versions(&[&TLS12])
+        .with_client_cert_verifier(hooks.verifier)
+        .with_single_cert(vec![certificate], key)
+        .expect("a key and its certificate");
+    (config.session_storage, config.ticketer) = (sessions.storage, sessions.ticketer);
+    let mut server = ServerConnection::new(Arc::new(config)).expect("a server");
+    let config = ClientConfig::builder_with_protocol_versions(&[&TLS13, &TLS12])
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    let name = "server.test".try_into().expect("a name");
+    let mut client = ClientConnection::new(Arc::new(config), name).expect("a client");
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).expect("a vector takes all");
+    server.read_tls(&mut &hello[..]).expect("all in one");
+    server.process_new_packets().expect("they have TLS 1.2 in common");
+    assert!(server.wants_write(), "it has answered");
+}
+
+#[test]
+fn a_session_id_that_a_client_has_made_up_is_no_session_where_there_are_tickets() {
+    let stage = Stage::new();
+    let demands = Demands::of(&stage.ca);
+    let visit = stage.visit(&demands, stage.tickets());
+    greeted_by_tls13(&visit);
+    assert_eq!(visit.declined(), None);
+    visit.settle(false);
+    visit.finish(false, None);
+    assert_eq!(stage.counters.snapshot().resumptions_declined, 0);
+    // rustls does ask, and a store can say no more than that it has no such session.
+    let visit = stage.visit(&demands, Resumption::Cache);
+    greeted_by_tls13(&visit);
+    assert_eq!(visit.declined(), Some(Declined::Unknown));
 }
 
 #[test]

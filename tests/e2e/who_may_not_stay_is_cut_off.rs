@@ -4,6 +4,7 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use rustls::AlertDescription as Alert;
 use serde_json::Value;
 
@@ -12,6 +13,7 @@ use crate::harness::client::alert_of;
 use crate::harness::live::Live;
 use crate::harness::origin::Hanging;
 use crate::harness::pki::SERVER_NAME;
+use crate::harness::reload::put;
 use crate::harness::returning::{Returning, VERSIONS, Visit};
 use crate::harness::{Client, ClientOptions, Credentials, Origin, Setup, pki, wait_until};
 
@@ -204,6 +206,75 @@ fn who_has_no_certificate_once_one_is_required() {
         known.end();
         assert!(world.origin.next_served().orderly);
     }
+}
+
+#[test]
+fn a_client_that_had_time_once_it_has_none_any_more() {
+    let world = World::new();
+    let denied = world.setup.clone().listener(r#"deny = ["dns:client7.test"]"#);
+    let draining = denied.clone().listener(r#"lapsed_connections = "drain 1h""#);
+    let mut live = Live::start(&world.setup);
+    let mut client = connected(&live, &world.client(7));
+    live.publish(&draining);
+    // By then it has lapsed.
+    std::thread::sleep(SOON + SOON / 2);
+    client.echo(b"hello");
+    let at = live.publish(&denied.listener(r#"lapsed_connections = "at_once""#));
+    let (alert, when) = ended(&mut client);
+    assert_eq!(alert, Alert::AccessDenied);
+    assert!(when.duration_since(at) < SOON, "{:?}", when.duration_since(at));
+    let record = live.record_of(client.local_address());
+    assert_eq!(record["close_reason"], "no_longer_allowed", "{record}");
+    assert_eq!(record["bytes_up"], 10, "{record}");
+    assert!(!world.origin.next_served().orderly);
+}
+
+#[test]
+fn a_client_that_is_revoked_while_the_gateway_drains() {
+    let world = World::new();
+    let of_root = file("root.crl", world.root.crl(&[], -60, 600));
+    let of_middle = file("middle.crl", world.middle.crl(&[], -60, 600));
+    let lists = format!("client_crl = [{of_root:?}, {of_middle:?}]");
+    let setup = world.setup.clone().listener(&lists).top("drain_timeout_ms = 600000");
+    let mut gateway = setup.start();
+    let connect = |credentials: &Credentials| {
+        let mut client = ClientOptions::with(credentials).connect(gateway.address());
+        client.as_mut().expect("let in").echo(b"hello");
+        client.expect("let in")
+    };
+    let (mut revoked, mut other) = (connect(&world.client(7)), connect(&world.client(8)));
+    gateway.signal(Signal::TERM);
+    gateway.wait_for("the event drain", |line| line["event"] == "drain");
+    put(&file("new.crl", world.middle.crl(&[7], -60, 600)), &of_middle);
+    let at = Instant::now();
+    let (alert, when) = ended(&mut revoked);
+    assert_eq!(alert, Alert::CertificateRevoked);
+    let took = when.duration_since(at);
+    assert!(took < 10 * SOON, "{took:?}");
+    println!("revoked during a drain: {took:?} after its list was there");
+    assert_record(&gateway.record_of(revoked.local_address()), "revoked");
+    assert!(!world.origin.next_served().orderly, "the upstream sees a reset");
+    other.echo(b"hello");
+    other.end();
+    gateway.wait().assert_clean();
+}
+
+#[test]
+fn a_connection_keeps_nothing_of_a_configuration_that_was_replaced() {
+    let world = World::new();
+    let mut live = Live::start(&world.setup);
+    let mut client = connected(&live, &world.client(7));
+    let before = live.scope();
+    assert!(before.upgrade().is_some(), "it is in force");
+    let at = live.publish(&world.setup);
+    while before.upgrade().is_some() {
+        assert!(at.elapsed() < 5 * SOON, "{} still have it", before.strong_count());
+        live.free_retired();
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    client.echo(b"hello");
+    client.end();
+    assert!(world.origin.next_served().orderly);
 }
 
 #[test]

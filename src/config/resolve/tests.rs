@@ -13,6 +13,7 @@ use crate::tls::server::Hooks;
 use crate::trust::verify::ClientAuth;
 
 mod folder;
+mod revocation;
 mod tls;
 
 fn right(text: &str) -> Snapshot {

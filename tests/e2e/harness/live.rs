@@ -5,11 +5,13 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use ringfort::control::load::{Configuration, load};
 use ringfort::control::supervisor;
 use ringfort::metrics::counter::CounterSnapshot;
+use ringfort::trust::scope::Scope;
 use ringfort::{CloseKind, config::snapshot::Snapshot};
 use serde_json::Value;
 
@@ -43,6 +45,16 @@ impl Live {
         let at = Instant::now();
         self.gateway.publish(snapshot);
         at
+    }
+
+    /// What its first listener demands now of clients that name no server.
+    pub(crate) fn scope(&self) -> Weak<Scope> {
+        Arc::downgrade(&self.gateway.snapshot().listeners[0].scopes.default)
+    }
+
+    /// Frees what earlier configurations had and nobody uses any more.
+    pub(crate) fn free_retired(&mut self) {
+        self.gateway.free_retired();
     }
 
     /// The sum of all workers' counters.
