@@ -240,7 +240,7 @@ impl Pass {
             let waker = Waker::from(Arc::clone(&watch));
             let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
             if polled.is_pending() {
-                let now = core.clock();
+                let now = core.now();
                 self.gate.state.borrow_mut().wait_for_client(now, self.key, watch);
             }
             polled.map(Some)
