@@ -40,12 +40,10 @@ fn scope(root: &Authority) -> (Scope, Arc<ClientVerifier>) {
     (scope, verifier)
 }
 
-/// A self-signed certificate that is good for so many purposes, of which none is known.
-fn of_purposes(count: u64) -> CertificateDer<'static> {
+/// A self-signed certificate that is good for these purposes, of which none is known.
+fn of_purposes(purposes: impl Iterator<Item = Vec<u64>>) -> CertificateDer<'static> {
     let mut params = rcgen::CertificateParams::new(["client.test".into()]).expect("a name");
-    let purposes =
-        (0..count).map(|number| ExtendedKeyUsagePurpose::Other(vec![1, 2, number % 128]));
-    params.extended_key_usages = purposes.collect();
+    params.extended_key_usages = purposes.map(ExtendedKeyUsagePurpose::Other).collect();
     let key = rcgen::KeyPair::generate().expect("a key");
     params.self_signed(&key).expect("a certificate").der().clone()
 }
@@ -120,7 +118,8 @@ fn a_refusal_keeps_few_bytes_of_what_a_peer_made_long() {
     let client = root.issue_client(&profile("client"), &names).expect("a client");
     // As much as fits into a certificate, for which webpki takes 65,535 bytes.
     for (leaf, expected) in [
-        (of_purposes(15_000), Refusal::EkuLacksClientAuth),
+        (of_purposes((0..15_000).map(|it| vec![1, 2, it % 128])), Refusal::EkuLacksClientAuth),
+        (of_purposes([vec![1; 60_000]].into_iter()), Refusal::EkuLacksClientAuth),
         (with_parameters(&client.chain[0], 32_000), Refusal::SignatureAlgorithmRefused),
     ] {
         assert!(leaf.len() > 60_000, "{} bytes", leaf.len());
