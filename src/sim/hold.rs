@@ -155,7 +155,11 @@ impl Ledger {
         };
         // The gateway may have been done before the client, or after it.
         let longest = plan.handshake_timeout.as_nanos() as u64 + S;
-        let (from, to) = (other.since, now.min(other.since + longest));
+        let (from, mut to) = (other.since, now.min(other.since + longest));
+        // What came while the clock jumped is seen with the deadline that has passed, and first.
+        if self.jumped_at.is_some_and(|at| at >= from) {
+            to = now;
+        }
         let (earliest, latest) = self.wall(from, to);
         let (now_earliest, now_latest) = self.wall(facts.since, now);
         let ages = now_earliest - latest..=now_latest - earliest;

@@ -60,6 +60,12 @@ impl Ledger {
     fn check_lapse(&self, net: &mut Inner, record: &ConnectionRecord, facts: &ClientFacts) {
         use Verdict::{Denied, Refused};
         let is_cause = |verdict: &Verdict| match record.reason.kind {
+            // Of two causes a lease tells that of the lists, a handshake that of the anchor.
+            CloseKind::Revoked | CloseKind::RevocationUnknown
+                if *verdict == Refused(Refusal::UnknownAnchor) =>
+            {
+                true
+            }
             CloseKind::Revoked => *verdict == Refused(Refusal::Revoked),
             CloseKind::CertificateExpired => *verdict == Refused(Refusal::Expired),
             CloseKind::RevocationUnknown => {
