@@ -1,8 +1,9 @@
 //! What the data plane reads: a configuration in which nothing is left to check.
 //!
 //! A [`Snapshot`] is immutable and comes from `resolve` only; when files or the addresses of a name
-//! change a new one is published, and live connections keep theirs until they end. Numbers are
-//! within their bounds, names refer to what exists, certificates match their keys.
+//! change a new one is published; live connections keep timeouts and upstream, and are judged by
+//! the new one. Numbers are within their bounds, names refer to what exists, certificates match
+//! their keys.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -215,13 +215,17 @@ fn greeted_by_tls13(visit: &Arc<Visit>) {
     let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
     let hooks = visit.hooks();
     let sessions = hooks.sessions.expect("it keeps some");
-    let mut config = ServerConfig::builder_with_protocol_versions(&[&TLS12])
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&TLS12])
+        .expect("a version of the provider")
         .with_client_cert_verifier(hooks.verifier)
         .with_single_cert(vec![certificate], key)
         .expect("a key and its certificate");
     (config.session_storage, config.ticketer) = (sessions.storage, sessions.ticketer);
     let mut server = ServerConnection::new(Arc::new(config)).expect("a server");
-    let config = ClientConfig::builder_with_protocol_versions(&[&TLS13, &TLS12])
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .expect("versions of the provider")
         .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth();
     let name = "server.test".try_into().expect("a name");
