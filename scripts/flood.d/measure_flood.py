@@ -197,10 +197,16 @@ def row(connections: int, flood: str, sample: Sample, base: Sample, flood_rate: 
     )
 
 
+def absolute(path: str) -> Path:
+    """Programs are started in a folder of the run's own."""
+    return Path(path).resolve()
+
+
 def arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/flood", description=__doc__)
-    parser.add_argument("--ringfort", type=Path, default=ROOT / "target/release/ringfort")
-    parser.add_argument("--loadgen", type=Path, default=ROOT / "target/release/ringfort-loadgen")
+    release = ROOT / "target/release"
+    parser.add_argument("--ringfort", type=absolute, default=release / "ringfort")
+    parser.add_argument("--loadgen", type=absolute, default=release / "ringfort-loadgen")
     parser.add_argument("--rounds", type=int, default=3, help="rounds, of which the median counts")
     parser.add_argument("--duration", type=float, default=2.0, help="seconds of each measurement")
     parser.add_argument("--flood", action="append", choices=FLOODS, help="only this one; repeatable")
