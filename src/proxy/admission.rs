@@ -128,16 +128,9 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
-    use std::sync::atomic::AtomicUsize;
-    use std::task::Wake;
 
     use super::*;
-    use crate::metrics::counter::WorkerCounters;
-    use crate::rt::core::CoreOptions;
-    use crate::rt::driver::Driver;
-    use crate::rt::timer::TICK;
-    use crate::rt::uring::Uring;
-    use crate::sys::ring::RingOptions;
+    use crate::proxy::kit::{Woken, core};
 
     const LIMITS: Limits = Limits {
         connections_max: 2,
@@ -149,28 +142,6 @@ mod tests {
         handshakes_per_source_max: 1,
         handshake_queue: Duration::ZERO,
     };
-
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn core() -> Core {
-        let options = RingOptions {
-            entries: 16,
-            recv_buffers: 8,
-            sqpoll_idle_ms: 0,
-            napi_busy_poll_us: 0,
-            zero_copy_send: false,
-        };
-        let uring = Uring::new(&options).expect("io_uring");
-        let options = CoreOptions { number: 0, zero_copy_send: false, tick: TICK };
-        Core::new(Driver::Uring(uring), &options, WorkerCounters::new())
-    }
 
     #[test]
     fn however_often_tasks_wait_each_is_kept_once_and_woken_when_a_place_is_free() {

@@ -7,6 +7,8 @@ pub mod admission;
 pub mod connection;
 mod failures;
 pub mod gate;
+#[cfg(test)]
+mod kit;
 pub mod leases;
 pub mod relay;
 pub mod sources;

@@ -3,19 +3,15 @@
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Wake};
+use std::sync::atomic::Ordering;
+use std::task::Context;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::limits::FAILURES_OF_SOURCE_MIN;
-use crate::rt::core::CoreOptions;
-use crate::rt::driver::Driver;
+use crate::proxy::kit::{Woken, core};
 use crate::rt::inbox::queue;
-use crate::rt::timer::TICK;
-use crate::rt::uring::Uring;
-use crate::sys::ring::RingOptions;
 
 fn limits(per_worker: u32, per_source: u32) -> Limits {
     Limits {
@@ -333,28 +329,6 @@ fn who_doles_out_its_bytes_loses_its_place_too() {
     assert!(now > 2 * HANDSHAKE_STALE_MS, "an answer in two pieces is no fault");
     drop((held, last));
     assert_empty(&gate);
-}
-
-#[derive(Default)]
-struct Woken(AtomicUsize);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-fn core() -> Core {
-    let options = RingOptions {
-        entries: 16,
-        recv_buffers: 8,
-        sqpoll_idle_ms: 0,
-        napi_busy_poll_us: 0,
-        zero_copy_send: false,
-    };
-    let uring = Uring::new(&options).expect("io_uring");
-    let options = CoreOptions { number: 0, zero_copy_send: false, tick: TICK };
-    Core::new(Driver::Uring(uring), &options, WorkerCounters::new())
 }
 
 #[test]
