@@ -15,10 +15,13 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod attest;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod error;
+pub mod http1;
+pub mod http2;
 pub mod identity;
 pub mod limits;
 pub mod log;
@@ -26,6 +29,7 @@ pub mod metrics;
 pub mod planted;
 pub mod policy;
 pub mod proxy;
+pub mod route;
 pub mod rt;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -468,3 +468,9 @@ const _: () = assert!(SESSION_CACHE_BYTES_MIN as usize / SESSION_SHARDS > SESSIO
 const _: () = assert!(PROBE_RESPONSE_BYTES_MAX <= TIMELINE_RESPONSE_BYTES_MAX);
 const _: () = assert!(PROBE_QUIET_MS < PROBE_TIMEOUT_MS_DEFAULT);
 const _: () = assert!(PROBE_TIMEOUT_MS_DEFAULT <= PROBE_TIMEOUT_MS_MAX);
+
+/// Connections without a request that a worker keeps to each endpoint of an upstream, by default.
+pub const UPSTREAM_IDLE_DEFAULT: usize = 128;
+/// Milliseconds for which such a connection is kept, by default: less than servers keep theirs
+/// (nginx 75 s, Apache 5 s, Node 5 s), so that it is rarely they who close it.
+pub const UPSTREAM_IDLE_TIMEOUT_MS_DEFAULT: u64 = 4_000;

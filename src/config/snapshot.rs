@@ -11,7 +11,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::limits::ENDPOINTS_MAX;
+use crate::attest::Telling;
+use crate::http1::request::HeadLimits;
+use crate::limits::{ENDPOINTS_MAX, UPSTREAM_IDLE_DEFAULT, UPSTREAM_IDLE_TIMEOUT_MS_DEFAULT};
+use crate::route::table::Table;
+use crate::tls::client::UpstreamTls;
 use crate::tls::provider::Backend;
 use crate::tls::server::ListenerTls;
 use crate::tls::server_name::NameMap;
@@ -116,6 +120,66 @@ pub struct Listener {
     pub idle_timeout: Duration,
     /// How old a connection may become; `None` = unbounded.
     pub connection_age_max: Option<Duration>,
+    /// How HTTP is spoken inside TLS; `None` = bytes are relayed as they are.
+    pub http: Option<Arc<HttpOptions>>,
+}
+
+/// How a listener speaks HTTP.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// Where requests go.
+    pub routes: Table,
+    /// Bounds of the head of a request; of a response's, too.
+    pub head: HeadLimits,
+    /// From the first byte of a head to its last; not zero.
+    pub head_timeout: Duration,
+    /// Between two requests of a connection; not zero.
+    pub keep_alive_timeout: Duration,
+    /// Requests of one connection; `None` = unbounded.
+    pub requests_max: Option<u64>,
+    /// Whether `Via` is added, to requests and to responses (RFC 9110, 7.6.3).
+    pub via: bool,
+    /// `X-Forwarded-For` and `X-Forwarded-Proto`.
+    pub x_forwarded: Forwarding,
+    /// `Forwarded` (RFC 7239).
+    pub forwarded: Forwarding,
+    /// What upstreams are told of the client.
+    pub telling: Telling,
+    /// Whether answers that ringfort makes say why, as `application/problem+json` (RFC 9457).
+    pub problem_details: bool,
+    /// Bounds of HTTP/2.
+    pub http2: Http2Options,
+}
+
+/// What becomes of the fields that tell where a request came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarding {
+    /// What the client sent is removed, and nothing is added.
+    Off,
+    /// What the client sent is replaced.
+    Set,
+    /// This hop is added behind what the client sent.
+    Append,
+    /// What the client sent is passed on as it is.
+    Pass,
+}
+
+/// Bounds of HTTP/2 (RFC 9113).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2Options {
+    /// Streams of one connection at a time (`SETTINGS_MAX_CONCURRENT_STREAMS`).
+    pub streams_max: u32,
+    /// Bytes of a request's fields as they count for `SETTINGS_MAX_HEADER_LIST_SIZE`.
+    pub header_list_bytes_max: u32,
+    /// Bytes that a client may send of one stream before they were taken.
+    pub stream_window_bytes: u32,
+    /// Bytes that a client may send of all streams before they were taken.
+    pub connection_window_bytes: u32,
+    /// Streams that a client may reset before they were answered, within ten seconds.
+    pub resets_max: u32,
+    /// Frames without effect that a client may send within ten seconds: PING, SETTINGS, PRIORITY,
+    /// WINDOW_UPDATE of nothing, empty DATA.
+    pub idle_frames_max: u32,
 }
 
 impl Listener {
@@ -203,8 +267,41 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     /// Between two resolutions of the names.
     pub resolve_interval: Duration,
+    /// How HTTP is spoken to it.
+    pub http: UpstreamHttp,
     /// The last answer for each target; empty for what is not a name.
     answers: Vec<Vec<SocketAddr>>,
+}
+
+/// How HTTP is spoken to an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamHttp {
+    /// Whether it speaks HTTP/2: by ALPN where TLS is used, otherwise with prior knowledge.
+    pub http2: bool,
+    /// TLS towards it; `None` = plaintext.
+    pub tls: Option<UpstreamTls>,
+    /// Connections without a request that a worker keeps for each endpoint.
+    pub idle_max: usize,
+    /// How long a connection without a request is kept.
+    pub idle_timeout: Duration,
+    /// Requests of one connection; `None` = unbounded.
+    pub requests_max: Option<u64>,
+    /// How old a connection may become; `None` = unbounded.
+    pub age_max: Option<Duration>,
+}
+
+impl Default for UpstreamHttp {
+    /// HTTP/1.1 in plaintext, with the defaults of the configuration.
+    fn default() -> Self {
+        Self {
+            http2: false,
+            tls: None,
+            idle_max: UPSTREAM_IDLE_DEFAULT,
+            idle_timeout: Duration::from_millis(UPSTREAM_IDLE_TIMEOUT_MS_DEFAULT),
+            requests_max: None,
+            age_max: None,
+        }
+    }
 }
 
 /// What an entry of `endpoints` names.
@@ -264,15 +361,18 @@ pub struct ClusterOptions {
     pub connect_timeout: Duration,
     /// See [`Cluster::resolve_interval`].
     pub resolve_interval: Duration,
+    /// See [`Cluster::http`].
+    pub http: UpstreamHttp,
 }
 
 impl Cluster {
     /// A cluster whose endpoints are those targets that need no resolution.
     pub fn new(options: ClusterOptions) -> Self {
-        let ClusterOptions { name, targets, balance, connect_timeout, resolve_interval } = options;
+        let ClusterOptions { name, targets, balance, connect_timeout, resolve_interval, http } =
+            options;
         let answers = vec![Vec::new(); targets.len()];
         let endpoints = endpoints(&targets, &answers);
-        Self { name, targets, endpoints, balance, connect_timeout, resolve_interval, answers }
+        Self { name, targets, endpoints, balance, connect_timeout, resolve_interval, http, answers }
     }
 
     /// The targets that must be resolved, with their indices into [`Cluster::targets`].
@@ -370,6 +470,7 @@ mod tests {
             balance: Balance::RoundRobin,
             connect_timeout: Duration::from_secs(5),
             resolve_interval: Duration::from_secs(30),
+            http: UpstreamHttp::default(),
         })
     }
 
@@ -417,6 +518,7 @@ mod tests {
                 balance: Balance::RoundRobin,
                 connect_timeout: Duration::from_secs(5),
                 resolve_interval: Duration::from_secs(30),
+                http: UpstreamHttp::default(),
             })
         };
         let from = [

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::kit;
-use crate::config::snapshot::{Balance, ClusterOptions, Target};
+use crate::config::snapshot::{Balance, ClusterOptions, Target, UpstreamHttp};
 use crate::control::kit::{Folder, configuration};
 
 #[test]
@@ -83,6 +83,7 @@ fn names_that_a_running_gateway_has_resolved_are_not_asked_for_again() {
         balance: Balance::RoundRobin,
         connect_timeout: Duration::from_secs(1),
         resolve_interval: Duration::from_secs(1),
+        http: UpstreamHttp::default(),
     });
     let address = SocketAddr::from(([192, 0, 2, 1], 9000));
     let running = [Arc::new(running.with_resolved(&[(0, vec![address])]))];

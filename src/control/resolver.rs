@@ -112,7 +112,7 @@ fn due_of(cluster: &Cluster, before: &[Arc<Cluster>], due: &[Instant]) -> Instan
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::snapshot::{Balance, ClusterOptions, Target};
+    use crate::config::snapshot::{Balance, ClusterOptions, Target, UpstreamHttp};
 
     fn cluster(name: &str, target: Target, interval_ms: u64) -> Arc<Cluster> {
         Arc::new(Cluster::new(ClusterOptions {
@@ -121,6 +121,7 @@ mod tests {
             balance: Balance::RoundRobin,
             connect_timeout: Duration::from_secs(1),
             resolve_interval: Duration::from_millis(interval_ms),
+            http: UpstreamHttp::default(),
         }))
     }
 

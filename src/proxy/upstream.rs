@@ -181,7 +181,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::snapshot::{ClusterOptions, Target};
+    use crate::config::snapshot::{ClusterOptions, Target, UpstreamHttp};
 
     fn cluster(balance: Balance, endpoints: u16) -> Cluster {
         Cluster::new(ClusterOptions {
@@ -192,6 +192,7 @@ mod tests {
             balance,
             connect_timeout: Duration::from_secs(1),
             resolve_interval: Duration::from_secs(1),
+            http: UpstreamHttp::default(),
         })
     }
 

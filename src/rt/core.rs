@@ -32,7 +32,7 @@ use crate::limits::TASK_TIME_PER_TURN_US_MAX;
 use crate::metrics::counter::WorkerCounters;
 use crate::planted::{Bug, planted};
 use crate::sys::descriptor::Descriptor;
-use crate::sys::ops::Completion;
+use crate::sys::ops::{Completion, SendBuf};
 use crate::sys::ring::{WAKE_USER_DATA, Wait};
 use crate::time::Instant;
 
@@ -189,6 +189,18 @@ impl Core {
     pub fn is_idle(&self) -> bool {
         let state = self.state();
         self.inner.executor.tasks() == 0 && state.sockets.is_empty() && state.ops.in_flight() == 0
+    }
+
+    /// Empty storage for so many bytes, of the pool that sends are made from.
+    pub fn storage(&self, bytes: usize) -> SendBuf {
+        let mut storage = SendBuf::default();
+        self.state().pool.reserve(&mut storage, bytes);
+        storage
+    }
+
+    /// Takes storage back; its content is gone.
+    pub fn reuse(&self, storage: SendBuf) {
+        self.state().pool.put(storage);
     }
 
     /// Takes over a listening socket.

@@ -53,6 +53,14 @@ impl Stream {
         socket.queue.is_empty() && socket.ended.is_some()
     }
 
+    /// Whether bytes wait to be taken, or receiving has ended. It is known only while receiving is
+    /// armed.
+    pub fn has_input(&self) -> bool {
+        let mut state = self.core.state();
+        let socket = state.socket(self.key);
+        !socket.queue.is_empty() || socket.ended.is_some()
+    }
+
     /// The next received bytes; `None` once the peer has sent FIN.
     ///
     /// Receiving is armed when somebody waits here, and stops when nobody takes what comes.
@@ -139,6 +147,18 @@ impl Stream {
         let mut pending = self.lend_pending(bytes.len());
         pending.tail().extend_from_slice(bytes);
         self.restore_pending(pending);
+    }
+
+    /// Appends what is left of `buf` to what is pending: without a copy where that is nothing.
+    pub fn append_buf(&self, buf: SendBuf) {
+        if self.core.state().socket(self.key).pending.is_empty() {
+            let old = std::mem::take(&mut self.core.state().socket(self.key).pending);
+            self.core.state().pool.put(old);
+            self.restore_pending(buf);
+        } else {
+            self.append(buf.remaining());
+            self.core.state().pool.put(buf);
+        }
     }
 
     /// Sends what is pending, behind the send in flight.

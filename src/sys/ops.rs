@@ -29,6 +29,11 @@ impl SendBuf {
         &self.bytes[self.sent..]
     }
 
+    /// The same, to be overwritten.
+    pub fn remaining_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.sent..]
+    }
+
     /// Bytes still to be sent.
     pub fn len(&self) -> usize {
         self.bytes.len() - self.sent

@@ -3,6 +3,7 @@
 //! It must not know who may connect, routes or configuration files. [`hello`], [`names`],
 //! [`record`], [`server_name`] and [`session`] are pure: no sockets, files, threads or clocks.
 
+pub mod client;
 pub mod hello;
 pub mod names;
 pub mod provider;
@@ -11,3 +12,4 @@ pub mod server;
 pub mod server_name;
 pub mod session;
 pub mod stream;
+pub mod transport;

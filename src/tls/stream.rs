@@ -186,6 +186,11 @@ impl TlsStream {
         &self.stream
     }
 
+    /// Whether plaintext came in one flight with the end of the handshake, and was not taken.
+    pub fn has_early(&self) -> bool {
+        self.session.has_early()
+    }
+
     /// Plaintext that came in one flight with the end of the handshake.
     pub fn take_early(&mut self) -> Vec<u8> {
         self.session.take_early()

@@ -89,6 +89,7 @@ impl Resolver<'_> {
             handshake_timeout,
             idle_timeout,
             connection_age_max,
+            http: None,
         })
     }
 

@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::{Resolver, address, bounds};
 use crate::config::model;
-use crate::config::snapshot::{Balance, Cluster, ClusterOptions, Target};
+use crate::config::snapshot::{Balance, Cluster, ClusterOptions, Target, UpstreamHttp};
 use crate::limits::{ENDPOINTS_MAX, UPSTREAMS_MAX};
 
 const BALANCES: &[(&str, Balance)] =
@@ -51,6 +51,7 @@ impl Resolver<'_> {
                 .millis(upstream.connect_timeout_ms.as_ref(), &bounds::CONNECT_TIMEOUT_MS),
             resolve_interval: self
                 .millis(upstream.resolve_interval_ms.as_ref(), &bounds::RESOLVE_INTERVAL_MS),
+            http: UpstreamHttp::default(),
         })
     }
 

@@ -9,7 +9,7 @@ use rustls::crypto::CryptoProvider;
 
 use crate::config::snapshot::{
     Balance, Cluster, ClusterOptions, Limits, Listener, LogTarget, RingOptions, Scopes, Snapshot,
-    SocketOptions, Target,
+    SocketOptions, Target, UpstreamHttp,
 };
 use crate::limits::{TICKET_SECRET_BYTES_MIN, VERDICTS_DEFAULT};
 use crate::sim::crypto::Clock;
@@ -296,6 +296,7 @@ fn cluster(plan: &Plan, name: &str, balance: Balance, targets: &[Target]) -> Clu
         balance,
         connect_timeout: plan.connect_timeout,
         resolve_interval: Duration::from_secs(30),
+        http: UpstreamHttp::default(),
     })
 }
 
@@ -320,5 +321,6 @@ fn listener(plan: &Plan, index: usize, scopes: Scopes, tls: &ListenerTls) -> Lis
         handshake_timeout: plan.handshake_timeout,
         idle_timeout: plan.idle_timeout,
         connection_age_max: plan.connection_age_max,
+        http: None,
     }
 }
