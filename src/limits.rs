@@ -469,6 +469,12 @@ const _: () = assert!(PROBE_RESPONSE_BYTES_MAX <= TIMELINE_RESPONSE_BYTES_MAX);
 const _: () = assert!(PROBE_QUIET_MS < PROBE_TIMEOUT_MS_DEFAULT);
 const _: () = assert!(PROBE_TIMEOUT_MS_DEFAULT <= PROBE_TIMEOUT_MS_MAX);
 
+/// Bytes of a request's body that are thrown away where its response was complete before it, so
+/// that the connection can go on.
+pub const DISCARD_BYTES_MAX: u64 = 256 * 1024;
+/// Bytes of a method, an authority or a path that a log line shows.
+pub const LOGGED_TEXT_BYTES_MAX: usize = 1024;
+
 /// Connections without a request that a worker keeps to each endpoint of an upstream, by default.
 pub const UPSTREAM_IDLE_DEFAULT: usize = 128;
 /// Milliseconds for which such a connection is kept, by default: less than servers keep theirs

@@ -14,6 +14,7 @@ use std::task::Poll;
 use rustls::SignatureScheme;
 
 use super::gate::{Asking, Pass};
+use super::http;
 use super::leases::{Holder, Lease};
 use super::relay::{Deadlines, Relay};
 use super::worker::Worker;
@@ -282,7 +283,7 @@ fn authorise(
 
 /// To the upstream, and relay until one of the two, or a deadline, ends it.
 async fn forward(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     index: usize,
     client: Client,
     lease: &Lease,
@@ -296,6 +297,14 @@ async fn forward(
         idle: listener.idle_timeout,
         at: listener.connection_age_max.map(|age| record.opened + age),
     };
+    if let Some(http) = &listener.http {
+        let told = http.telling.tell(record.identity.as_deref(), &[]);
+        let until = deadlines.at;
+        drop(snapshot);
+        let reason = http::serve(worker, index, stream, told, until, lease, record).await;
+        tell_lapse(worker, lease, reason, record);
+        return reason;
+    }
     let cluster = Arc::clone(cluster_of(&snapshot, index));
     drop(snapshot);
     let connecting = worker.upstreams().connect(worker.core(), &cluster);
@@ -312,7 +321,7 @@ async fn forward(
             return reason;
         }
     };
-    record.upstream = Some(Arc::clone(&upstream.lease.endpoint));
+    record.upstream = Some(Arc::clone(upstream.lease.endpoint()));
     drop(connecting);
     drop(cluster);
     let relay = Relay::new(worker.core(), stream, upstream.stream, deadlines);

@@ -3,29 +3,34 @@
 //! Balancing is each worker's own: it counts the connections that it made. One retry on another
 //! endpoint, before any byte was sent, so a retry is always sound.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use socket2::SockAddr;
 
+use super::pool::{Connection, Pool};
 use crate::config::snapshot::{Address, Balance, Cluster, Endpoint};
 use crate::error::{CloseKind, CloseReason};
+use crate::route::budget::RetryBudget;
 use crate::rt::core::Core;
 use crate::rt::stream::{Errno, Stream};
+use crate::tls::transport::Transport;
 
 /// The endpoints as one worker sees them.
 #[derive(Debug, Default)]
 pub struct Upstreams {
     /// By cluster and endpoint, so that counts survive a change of the configuration.
     clusters: RefCell<HashMap<Arc<str>, Balancer>>,
+    pool: Rc<Pool>,
 }
 
 #[derive(Debug, Default)]
 struct Balancer {
     next: usize,
-    live: HashMap<Arc<str>, u32>,
+    budget: RetryBudget,
+    live: HashMap<Arc<str>, Rc<Cell<u32>>>,
 }
 
 /// A connection to an endpoint, counted until it is dropped.
@@ -40,23 +45,39 @@ pub struct Connected {
 /// One connection's share of an endpoint's count.
 #[derive(Debug)]
 pub struct Lease {
-    upstreams: Rc<Upstreams>,
-    cluster: Arc<str>,
+    place: Place,
+}
+
+/// An endpoint's count, of a connection that does not count at the moment.
+#[derive(Clone, Debug)]
+pub struct Place {
+    count: Rc<Cell<u32>>,
+    endpoint: Arc<str>,
+}
+
+impl Place {
+    /// It counts from now on.
+    pub fn lease(self) -> Lease {
+        self.count.set(self.count.get() + 1);
+        Lease { place: self }
+    }
+}
+
+impl Lease {
     /// The endpoint's label.
-    pub endpoint: Arc<str>,
+    pub fn endpoint(&self) -> &Arc<str> {
+        &self.place.endpoint
+    }
+
+    /// It does not count for now.
+    pub fn pause(self) -> Place {
+        self.place.clone()
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let mut clusters = self.upstreams.clusters.borrow_mut();
-        let Some(balancer) = clusters.get_mut(&self.cluster) else { return };
-        if let Some(live) = balancer.live.get_mut(&self.endpoint) {
-            *live -= 1;
-            if *live == 0 {
-                // Endpoints that are gone from the configuration leave nothing behind.
-                balancer.live.remove(&self.endpoint);
-            }
-        }
+        self.place.count.set(self.place.count.get() - 1);
     }
 }
 
@@ -65,13 +86,8 @@ impl Upstreams {
     ///
     /// # Errors
     /// The reason of the last failure.
-    pub async fn connect(
-        self: &Rc<Self>,
-        core: &Core,
-        cluster: &Cluster,
-    ) -> Result<Connected, CloseReason> {
-        let first =
-            self.choose(cluster, None).ok_or(CloseReason::upstream(CloseKind::NoEndpoint))?;
+    pub async fn connect(&self, core: &Core, cluster: &Cluster) -> Result<Connected, CloseReason> {
+        let first = self.choose_first(cluster)?;
         let failed = match self.attempt(core, cluster, first).await {
             Ok(connected) => return Ok(connected),
             Err(reason) => reason,
@@ -82,10 +98,73 @@ impl Upstreams {
         }
     }
 
+    /// A connection for a request: one that waits, unless it has to be `fresh`, or a new one, as
+    /// [`Upstreams::connect`] makes it. Endpoint `but` is not chosen where there is another.
+    ///
+    /// # Errors
+    /// As [`Upstreams::connect`].
+    pub async fn acquire(
+        &self,
+        core: &Core,
+        cluster: &Arc<Cluster>,
+        fresh: bool,
+        but: Option<usize>,
+    ) -> Result<Connection, CloseReason> {
+        let first = match but.and_then(|_| self.choose(cluster, but)) {
+            Some(other) => other,
+            None => self.choose_first(cluster)?,
+        };
+        if !fresh && let Some(connection) = self.pool.take(core, cluster, first) {
+            core.counters().upstream_reuses.increment();
+            return Ok(connection);
+        }
+        let failed = match self.open(core, cluster, first).await {
+            Ok(connection) => return Ok(connection),
+            Err(reason) => reason,
+        };
+        match self.choose(cluster, Some(first)) {
+            Some(second) => self.open(core, cluster, second).await,
+            None => Err(failed),
+        }
+    }
+
+    async fn open(
+        &self,
+        core: &Core,
+        cluster: &Arc<Cluster>,
+        index: usize,
+    ) -> Result<Connection, CloseReason> {
+        let Connected { stream, lease } = self.attempt(core, cluster, index).await?;
+        let transport = Transport::Plain(stream);
+        Ok(Connection::new(transport, lease, cluster, index, core.now()))
+    }
+
+    fn choose_first(&self, cluster: &Cluster) -> Result<usize, CloseReason> {
+        self.choose(cluster, None).ok_or(CloseReason::upstream(CloseKind::NoEndpoint))
+    }
+
+    /// How many requests to a cluster may be sent again.
+    pub fn budget(&self, cluster: &Cluster) -> RefMut<'_, RetryBudget> {
+        RefMut::map(self.clusters.borrow_mut(), |clusters| {
+            if !clusters.contains_key(&cluster.name) {
+                clusters.insert(Arc::clone(&cluster.name), Balancer::default());
+            }
+            // invariant: it was put there.
+            &mut clusters.get_mut(&cluster.name).expect("a balancer").budget
+        })
+    }
+
+    /// The connections that wait for a request.
+    pub fn pool(&self) -> &Rc<Pool> {
+        &self.pool
+    }
+
     /// Forgets clusters that are not among `clusters` and have no connection: names that come and
     /// go with reloads leave nothing behind.
     pub fn retain(&self, clusters: &[Arc<Cluster>]) {
+        self.pool.retain(clusters);
         self.clusters.borrow_mut().retain(|name, balancer| {
+            balancer.live.retain(|_, count| Rc::strong_count(count) > 1);
             !balancer.live.is_empty() || clusters.iter().any(|cluster| cluster.name == *name)
         });
     }
@@ -94,11 +173,11 @@ impl Upstreams {
     #[cfg(feature = "sim")]
     pub fn leases(&self) -> usize {
         let clusters = self.clusters.borrow();
-        clusters.values().flat_map(|it| it.live.values()).map(|live| *live as usize).sum()
+        clusters.values().flat_map(|it| it.live.values()).map(|live| live.get() as usize).sum()
     }
 
     async fn attempt(
-        self: &Rc<Self>,
+        &self,
         core: &Core,
         cluster: &Cluster,
         index: usize,
@@ -126,21 +205,20 @@ impl Upstreams {
         }
     }
 
-    fn lease(self: &Rc<Self>, cluster: &Cluster, endpoint: &Endpoint) -> Lease {
+    fn lease(&self, cluster: &Cluster, endpoint: &Endpoint) -> Lease {
         let mut clusters = self.clusters.borrow_mut();
         let balancer = clusters.entry(Arc::clone(&cluster.name)).or_default();
-        *balancer.live.entry(Arc::clone(&endpoint.label)).or_default() += 1;
-        Lease {
-            upstreams: Rc::clone(self),
-            cluster: Arc::clone(&cluster.name),
-            endpoint: Arc::clone(&endpoint.label),
-        }
+        let count = balancer.live.entry(Arc::clone(&endpoint.label)).or_default();
+        Place { count: Rc::clone(count), endpoint: Arc::clone(&endpoint.label) }.lease()
     }
 
     /// The index of the endpoint whose turn it is, other than `but`.
     fn choose(&self, cluster: &Cluster, but: Option<usize>) -> Option<usize> {
         let mut clusters = self.clusters.borrow_mut();
-        let balancer = clusters.entry(Arc::clone(&cluster.name)).or_default();
+        let balancer = match clusters.get_mut(&cluster.name) {
+            Some(balancer) => balancer,
+            None => clusters.entry(Arc::clone(&cluster.name)).or_default(),
+        };
         let count = cluster.endpoints.len();
         let start = balancer.next;
         // Ties of least connections go round, or an idle worker would use one endpoint only.
@@ -150,7 +228,7 @@ impl Upstreams {
         match cluster.balance {
             Balance::RoundRobin => candidates.next(),
             Balance::LeastConnections => candidates.min_by_key(|&index| {
-                balancer.live.get(&cluster.endpoints[index].label).copied().unwrap_or(0)
+                balancer.live.get(&cluster.endpoints[index].label).map_or(0, |live| live.get())
             }),
         }
     }
@@ -209,7 +287,7 @@ mod tests {
 
     #[test]
     fn least_connections_counts_leases_and_forgets_them() {
-        let upstreams = Rc::new(Upstreams::default());
+        let upstreams = Upstreams::default();
         let two = cluster(Balance::LeastConnections, 2);
         let first = upstreams.lease(&two, &two.endpoints[0]);
         assert_eq!(upstreams.choose(&two, None), Some(1));
@@ -218,6 +296,8 @@ mod tests {
         let third = upstreams.lease(&two, &two.endpoints[1]);
         assert_eq!(upstreams.choose(&two, None), Some(0));
         drop((first, second, third));
-        assert!(upstreams.clusters.borrow()["app"].live.is_empty());
+        assert!(upstreams.clusters.borrow()["app"].live.values().all(|live| live.get() == 0));
+        upstreams.retain(&[]);
+        assert!(upstreams.clusters.borrow().is_empty());
     }
 }

@@ -11,6 +11,16 @@ pub enum PathError {
     Encoding,
 }
 
+impl PathError {
+    /// The stable code.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DotSegment => "dot_segment",
+            Self::Encoding => "path_encoding",
+        }
+    }
+}
+
 /// The path of `target` (path and query) for matching: without the query, each percent-encoded
 /// unreserved character decoded, runs of slashes as one.
 ///

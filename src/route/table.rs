@@ -1,5 +1,6 @@
 //! The table of routes: the first that matches is chosen.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +97,31 @@ pub struct FieldChanges {
     pub remove: Box<[Box<[u8]>]>,
     /// Whole lines that are added.
     pub lines: Box<[u8]>,
+}
+
+impl FieldChanges {
+    /// Whether a field of this name, in whatever case, is left out.
+    pub fn removes(&self, name: &[u8]) -> bool {
+        self.remove.iter().any(|removed| removed.eq_ignore_ascii_case(name))
+    }
+}
+
+impl Rewrite {
+    /// The target, path and query, with the prefix replaced; `normal` is the path as it was
+    /// matched.
+    pub fn target(&self, normal: &[u8], target: &[u8]) -> Vec<u8> {
+        let _ = (normal, target);
+        unimplemented!()
+    }
+}
+
+/// The host of an authority as routes see it: without port, in lower case.
+///
+/// # Errors
+/// It is none.
+pub fn host_of(authority: &[u8]) -> Result<Cow<'_, [u8]>, ()> {
+    let _ = authority;
+    unimplemented!()
 }
 
 impl Table {

@@ -50,6 +50,11 @@ impl From<Errno> for TransportError {
 }
 
 impl Chunk {
+    /// No bytes at all.
+    pub fn none() -> Self {
+        Self::Received(RecvBuf::Heap(Vec::new()), 0)
+    }
+
     /// Lets go of the first `count` bytes.
     pub fn advance(&mut self, count: usize) {
         assert!(count <= self.len(), "more is let go of than there is");
@@ -144,6 +149,33 @@ impl Transport {
                 Ok(())
             }
             Self::Tls(stream) => stream.encrypt(bytes).map_err(TransportError::Tls),
+        }
+    }
+
+    /// Appends what `writing` appends, at most `room` bytes.
+    ///
+    /// # Errors
+    /// As [`Transport::write`].
+    pub fn write_with(
+        &mut self,
+        core: &Core,
+        room: usize,
+        writing: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), TransportError> {
+        match self {
+            Self::Plain(stream) => {
+                let mut pending = stream.lend_pending(room);
+                writing(pending.tail());
+                stream.restore_pending(pending);
+                Ok(())
+            }
+            Self::Tls(stream) => {
+                let mut plain = core.storage(room);
+                writing(plain.tail());
+                let written = stream.encrypt(plain.remaining()).map_err(TransportError::Tls);
+                core.reuse(plain);
+                written
+            }
         }
     }
 
