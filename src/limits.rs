@@ -480,3 +480,7 @@ pub const UPSTREAM_IDLE_DEFAULT: usize = 128;
 /// Milliseconds for which such a connection is kept, by default: less than servers keep theirs
 /// (nginx 75 s, Apache 5 s, Node 5 s), so that it is rarely they who close it.
 pub const UPSTREAM_IDLE_TIMEOUT_MS_DEFAULT: u64 = 4_000;
+
+// What upstreams are told of a client (src/attest).
+/// Bytes of one field line that tells of a client: what common upstreams take for all of a head.
+pub const TOLD_LINE_BYTES_MAX: usize = 16 * 1024;
