@@ -295,14 +295,15 @@ async fn forward(
 ) -> CloseReason {
     let Client { stream, snapshot, admitted, scope, presented } = client;
     // An idle connection keeps no configuration that was replaced; the lease has what it needs.
-    drop((admitted, scope, presented));
+    drop((admitted, scope));
     let listener = &snapshot.listeners[index];
     let deadlines = Deadlines {
         idle: listener.idle_timeout,
         at: listener.connection_age_max.map(|age| record.opened + age),
     };
     if let Some(http) = &listener.http {
-        let told = http.telling.tell(record.identity.as_deref(), &[]);
+        let told = http.telling.tell(record.identity.as_deref(), &presented);
+        drop(presented);
         let until = deadlines.at;
         drop(snapshot);
         let reason = http::serve(worker, index, stream, told, until, lease, record).await;

@@ -67,7 +67,11 @@ pub(super) fn plan(
     check_rates(visitor, route, now).map_err(refused)?;
     let target = route.rewrite.as_ref().map(|rewrite| rewrite.target(&path, head.path.of(bytes)));
     let lines = own_lines(visitor, &options, head, bytes);
-    let token = visitor.token_line(&options.telling, &route.name);
+    let token = visitor.token_line(
+        &options.telling,
+        &route.name,
+        &options.snapshot.clusters[route.cluster].name,
+    );
     Ok(Plan { route: index, target, lines, token, options })
 }
 

@@ -136,11 +136,23 @@ impl Visitor {
     }
 
     /// The line with the signed identity, where there is to be one.
-    pub(super) fn token_line(&self, telling: &Telling, route: &Arc<str>) -> Option<Arc<[u8]>> {
+    pub(super) fn token_line(
+        &self,
+        telling: &Telling,
+        route: &Arc<str>,
+        upstream: &Arc<str>,
+    ) -> Option<Arc<[u8]>> {
         telling.token.as_ref()?;
         let now_unix_s = self.worker.unix_s(self.listener);
         let identity = self.identity.as_deref();
-        self.told.borrow_mut().token_line(telling, identity, route, self.connection, now_unix_s)
+        self.told.borrow_mut().token_line(
+            telling,
+            identity,
+            route,
+            upstream,
+            self.connection,
+            now_unix_s,
+        )
     }
 
     /// By what its requests are counted: who it is, or where it comes from. A certificate that was
