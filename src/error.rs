@@ -263,6 +263,10 @@ pub enum CloseKind {
     ConnectTimeout,
     /// The connection to the upstream failed otherwise (this errno).
     ConnectFailed(i32),
+    /// The certificate of the upstream was refused.
+    UpstreamCertificateRefused,
+    /// TLS with the upstream could not be agreed on, or it ended the handshake.
+    UpstreamTlsFailed,
     /// The source address has as many connections as it may have.
     SourceLimit,
     /// The drain's deadline came.
@@ -325,6 +329,8 @@ impl CloseKind {
             Self::ConnectRefused => "connect_refused",
             Self::ConnectTimeout => "connect_timeout",
             Self::ConnectFailed(_) => "connect_failed",
+            Self::UpstreamCertificateRefused => "upstream_certificate_refused",
+            Self::UpstreamTlsFailed => "upstream_tls_failed",
             Self::SourceLimit => "source_limit",
             Self::DrainDeadline => "drain_deadline",
             Self::Stopped => "stopped",

@@ -99,6 +99,11 @@ pub struct FieldChanges {
 }
 
 impl Table {
+    /// Every route, in the order of the configuration.
+    pub fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
+    }
+
     /// The route of a request.
     pub fn select(&self, asked: &Asked<'_>) -> Option<&Arc<Route>> {
         let _ = asked;
