@@ -484,3 +484,16 @@ pub const UPSTREAM_IDLE_TIMEOUT_MS_DEFAULT: u64 = 4_000;
 // What upstreams are told of a client (src/attest).
 /// Bytes of one field line that tells of a client: what common upstreams take for all of a head.
 pub const TOLD_LINE_BYTES_MAX: usize = 16 * 1024;
+// TLS towards upstreams, and the connections that are kept to them.
+
+/// Connections without a request that a worker keeps to each endpoint of an upstream, at most.
+pub const UPSTREAM_IDLE_MAX: usize = 65_536;
+/// Requests of one connection to an upstream, at most, where they are bounded.
+pub const UPSTREAM_REQUESTS_MAX: i64 = 1_000_000_000;
+/// Tickets of one upstream that are kept for resuming its sessions.
+pub const UPSTREAM_SESSIONS_MAX: usize = 16;
+/// Seconds after which the certificate of an upstream is verified anew at the latest: until then
+/// its sessions are resumed. As long as the sessions of clients by default.
+pub const UPSTREAM_SESSION_AGE_MAX_S: u64 = 3600;
+const _: () = assert!(UPSTREAM_IDLE_DEFAULT <= UPSTREAM_IDLE_MAX);
+const _: () = assert!(UPSTREAM_IDLE_TIMEOUT_MS_DEFAULT <= TIMEOUT_MS_MAX);

@@ -306,6 +306,28 @@ pub struct Upstream {
     pub connect_timeout_ms: Option<Number>,
     /// Milliseconds between two resolutions of the names.
     pub resolve_interval_ms: Option<Number>,
+    /// `"http1"` or `"http2"`.
+    pub protocol: Option<Text>,
+    /// Whether it is spoken to in TLS.
+    pub tls: Option<Spanned<bool>>,
+    /// Roots that its certificate may come from: files, or directories of them.
+    pub tls_ca: Option<Spanned<OneOrMore>>,
+    /// The name that its certificate must have.
+    pub tls_server_name: Option<Text>,
+    /// PEM file: the certificate that it is presented, then its intermediates.
+    pub tls_chain: Option<Text>,
+    /// PEM file: the private key of that certificate.
+    pub tls_key: Option<Text>,
+    /// The crypto backend.
+    pub tls_crypto: Option<Text>,
+    /// Connections without a request that a worker keeps for each endpoint; 0 = none.
+    pub idle_connections_max: Option<Number>,
+    /// Milliseconds for which such a connection is kept.
+    pub idle_timeout_ms: Option<Number>,
+    /// Requests of one connection; 0 = no bound.
+    pub requests_max: Option<Number>,
+    /// Milliseconds that a connection may live; 0 = no bound.
+    pub connection_age_max_ms: Option<Number>,
 }
 
 /// A string, or a list of strings.

@@ -102,6 +102,11 @@ impl Certificate {
         &self.names
     }
 
+    /// The chain and the key.
+    pub(super) fn key(&self) -> &Arc<CertifiedKey> {
+        &self.key
+    }
+
     /// First second of the leaf's validity, in seconds since 1970.
     pub fn not_before_unix_s(&self) -> i64 {
         self.not_before_unix_s

@@ -95,4 +95,11 @@ bounds! {
     RESOLVE_INTERVAL_MS: "upstream" "resolve_interval_ms"
         Some(limits::RESOLVE_INTERVAL_MS_DEFAULT as i64),
         limits::RESOLVE_INTERVAL_MS_MIN, limits::RESOLVE_INTERVAL_MS_MAX;
+    UPSTREAM_IDLE_CONNECTIONS_MAX: "upstream" "idle_connections_max"
+        Some(limits::UPSTREAM_IDLE_DEFAULT as i64), 0, limits::UPSTREAM_IDLE_MAX;
+    UPSTREAM_IDLE_TIMEOUT_MS: "upstream" "idle_timeout_ms"
+        Some(limits::UPSTREAM_IDLE_TIMEOUT_MS_DEFAULT as i64), 1, limits::TIMEOUT_MS_MAX;
+    UPSTREAM_REQUESTS_MAX: "upstream" "requests_max" Some(0), 0, limits::UPSTREAM_REQUESTS_MAX;
+    UPSTREAM_CONNECTION_AGE_MAX_MS: "upstream" "connection_age_max_ms"
+        Some(0), 0, limits::TIMEOUT_MS_MAX;
 }

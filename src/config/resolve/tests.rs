@@ -15,6 +15,7 @@ use crate::trust::verify::ClientAuth;
 mod folder;
 mod revocation;
 mod tls;
+mod upstream;
 
 fn right(text: &str) -> Snapshot {
     resolved(text).expect("the configuration is right")
