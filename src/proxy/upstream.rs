@@ -16,6 +16,7 @@ use crate::error::{CloseKind, CloseReason};
 use crate::route::budget::RetryBudget;
 use crate::rt::core::Core;
 use crate::rt::stream::{Errno, Stream};
+use crate::time::Instant;
 use crate::tls::transport::Transport;
 
 /// The endpoints as one worker sees them.
@@ -29,7 +30,7 @@ pub struct Upstreams {
 #[derive(Debug, Default)]
 struct Balancer {
     next: usize,
-    budget: RetryBudget,
+    budget: Option<RetryBudget>,
     live: HashMap<Arc<str>, Rc<Cell<u32>>>,
 }
 
@@ -152,13 +153,14 @@ impl Upstreams {
     }
 
     /// How many requests to a cluster may be sent again.
-    pub fn budget(&self, cluster: &Cluster) -> RefMut<'_, RetryBudget> {
+    pub fn budget(&self, cluster: &Cluster, now: Instant) -> RefMut<'_, RetryBudget> {
         RefMut::map(self.clusters.borrow_mut(), |clusters| {
             if !clusters.contains_key(&cluster.name) {
                 clusters.insert(Arc::clone(&cluster.name), Balancer::default());
             }
             // invariant: it was put there.
-            &mut clusters.get_mut(&cluster.name).expect("a balancer").budget
+            let balancer = clusters.get_mut(&cluster.name).expect("a balancer");
+            balancer.budget.get_or_insert_with(|| RetryBudget::new(now))
         })
     }
 

@@ -137,7 +137,8 @@ struct Attempts {
 impl Attempts {
     fn new(visitor: &Visitor, request: &Request, plan: &Plan) -> Self {
         let method = request.head.method.of(&request.bytes);
-        visitor.worker.upstreams().budget(plan.cluster()).deposit(visitor.worker.core().now());
+        let (now, percent) = (visitor.worker.core().now(), plan.route().retries.budget_percent);
+        visitor.worker.upstreams().budget(plan.cluster(), now).deposit(percent, now);
         Self {
             made: 0,
             retries_left: plan.route().retries.max,
@@ -161,10 +162,8 @@ impl Attempts {
         if self.retries_left == 0 {
             return false;
         }
-        let upstreams = visitor.worker.upstreams();
-        let percent = plan.route().retries.budget_percent;
-        let mut budget = upstreams.budget(plan.cluster());
-        if !budget.withdraw(percent, visitor.worker.core().now()) {
+        let now = visitor.worker.core().now();
+        if !visitor.worker.upstreams().budget(plan.cluster(), now).withdraw(now) {
             return false;
         }
         self.retries_left -= 1;
