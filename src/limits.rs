@@ -474,3 +474,24 @@ pub const UPSTREAM_IDLE_DEFAULT: usize = 128;
 /// Milliseconds for which such a connection is kept, by default: less than servers keep theirs
 /// (nginx 75 s, Apache 5 s, Node 5 s), so that it is rarely they who close it.
 pub const UPSTREAM_IDLE_TIMEOUT_MS_DEFAULT: u64 = 4_000;
+
+/// Field lines of a head of HTTP/1.1 at most, whatever is configured: they are found on the stack.
+pub const HEAD_FIELDS_MAX: usize = 256;
+/// Options that the Connection fields of one head may have, empty ones included: each is compared
+/// with each field.
+pub const CONNECTION_OPTIONS_MAX: usize = 32;
+/// Bytes of an authority: a DNS name, a colon and a port.
+pub const AUTHORITY_BYTES_MAX: usize = DNS_NAME_BYTES_MAX + 6;
+/// Hexadecimal digits of the size of a chunk.
+pub const CHUNK_SIZE_DIGITS_MAX: usize = 16;
+/// Bytes of the extensions of one chunk, white space included.
+pub const CHUNK_EXTENSION_BYTES_MAX: usize = 256;
+/// Bytes of the extensions of all chunks of one body.
+pub const CHUNK_EXTENSIONS_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of the trailer section of a body in chunks.
+pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
+/// Field lines of the trailer section of a body in chunks.
+pub const TRAILER_FIELDS_MAX: usize = 64;
+
+const _: () = assert!(CHUNK_EXTENSION_BYTES_MAX <= CHUNK_EXTENSIONS_BYTES_MAX);
+const _: () = assert!(TRAILER_FIELDS_MAX <= HEAD_FIELDS_MAX);
