@@ -68,8 +68,8 @@ fn request_line(line: &[u8]) -> HeadError {
     if has_method && has_target && has_version { HeadError::Target } else { HeadError::StartLine }
 }
 
-/// RFC 9112, 2.3: `HTTP-version = HTTP-name "/" DIGIT "." DIGIT`, case-sensitive: what is written so
-/// is another version, and everything else is no version. It is the part of `line` that `place`
+/// RFC 9112, 2.3: `HTTP-version = HTTP-name "/" DIGIT "." DIGIT`, case-sensitive: what is written
+/// so is another version, and everything else is no version. It is the part of `line` that `place`
 /// parts are before.
 fn version(line: &[u8], place: usize) -> HeadError {
     match line.split(|&byte| byte == b' ').nth(place) {
