@@ -73,7 +73,7 @@ const HEADS: &[(&str, &str, &str)] = &[
     ("Host, folded first", "GET / HTTP/1.1\r\n Host: a\r\nHost: b\r\n\r\n", "obs_fold"),
     ("Host against target", "GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n", "host_mismatch"),
     ("user in target", "GET http://b@a/ HTTP/1.1\r\nHost: a\r\n\r\n", "host"),
-    ("space in target", "GET /a HTTP/1.1 x HTTP/1.1\r\nHost: a\r\n\r\n", "line_end"),
+    ("space in target", "GET /a HTTP/1.1 x HTTP/1.1\r\nHost: a\r\n\r\n", "start_line"),
     ("tunnel", "CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", "connect"),
     ("HTTP/0.9", "GET /\r\n\r\n", "start_line"),
     (
