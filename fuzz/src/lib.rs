@@ -10,6 +10,7 @@ mod config;
 mod crl;
 mod der;
 mod hello;
+mod http1;
 mod identity;
 mod ops;
 mod patterns;
@@ -24,6 +25,7 @@ pub use bufring::bufring;
 pub use config::config;
 pub use crl::crl;
 pub use hello::hello;
+pub use http1::{http1_body, http1_request, http1_response};
 pub use identity::identity;
 pub use ops::ops;
 pub use patterns::patterns;
@@ -35,7 +37,10 @@ pub use timer::timer;
 #[macro_export]
 macro_rules! for_each_harness {
     ($callback:ident) => {
-        $callback! { hello session config identity crl patterns timer ops bufring tickets }
+        $callback! {
+            hello session config identity crl patterns timer ops bufring tickets
+            http1_request http1_response http1_body
+        }
     };
 }
 
