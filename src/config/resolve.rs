@@ -10,11 +10,13 @@ pub mod bounds;
 mod client;
 mod crypto;
 mod errors;
+mod fields;
 mod files;
 mod http;
 mod listener;
 mod pem;
 mod revocation;
+mod route;
 mod sessions;
 mod upstream;
 
