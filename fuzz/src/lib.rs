@@ -15,6 +15,7 @@ mod ops;
 mod patterns;
 mod peer;
 mod pki;
+mod routes;
 mod seal;
 mod session;
 mod tickets;
@@ -27,6 +28,7 @@ pub use hello::hello;
 pub use identity::identity;
 pub use ops::ops;
 pub use patterns::patterns;
+pub use routes::routes;
 pub use session::session;
 pub use tickets::tickets;
 pub use timer::timer;
@@ -35,7 +37,7 @@ pub use timer::timer;
 #[macro_export]
 macro_rules! for_each_harness {
     ($callback:ident) => {
-        $callback! { hello session config identity crl patterns timer ops bufring tickets }
+        $callback! { hello session config identity crl patterns timer ops bufring tickets routes }
     };
 }
 

@@ -311,15 +311,17 @@ impl Resolver<'_> {
                 self.refuse(&text.span(), &found, &complaint.expected, &complaint.fix);
                 return None;
             }
-            Ok(normal) if *normal == *path.as_bytes() && path != "*" => return Some(path.into()),
-            Ok(normal) => {
+            Ok(normal) if normal.starts_with(b"/") && *normal == *path.as_bytes() => {
+                return Some(path.into());
+            }
+            Ok(normal) if normal.starts_with(b"/") => {
                 let normal = String::from_utf8_lossy(&normal);
                 Complaint::new("is no path as routes see it", expected, format!("write {normal:?}"))
             }
             Err(PathError::DotSegment) => {
                 Complaint::new("has a dot segment", expected, "write where it leads to")
             }
-            Err(PathError::Encoding) => {
+            Ok(_) | Err(PathError::Encoding) => {
                 Complaint::new("is no path of a request", expected, "correct it, such as \"/api\"")
             }
         };

@@ -165,7 +165,7 @@ fn each_mistake_in_a_route_is_refused_where_it_is() {
         ("identity = []", "identity is an empty list, which takes nobody's requests"),
         ("allow = []", "allow is an empty list, which admits nobody"),
         ("deny = [\"x\"]", "deny = \"x\" is not a pattern"),
-        ("upstream = \"apx\"", "upstream = \"apx\", which no [[upstream]] has"),
+        ("path = \"/\"\nupstream = \"apx\"", "upstream = \"apx\", which no [[upstream]] has"),
         ("retries = 0\nretry_budget_percent = 5", "retry_budget_percent is set, and retries = 0"),
         ("prefix_rewrite = \"/\"", "prefix_rewrite is set, and the route has no `path_prefix`"),
         ("path_prefix = \"/\"\nprefix_rewrite = \"a\"", "prefix_rewrite = \"a\" is no path"),
