@@ -563,7 +563,22 @@ pub const RETRIES_DEFAULT: u32 = 1;
 pub const RETRIES_MAX: u32 = 10;
 /// Retries in hundredths of the requests, by default.
 pub const RETRY_BUDGET_PERCENT_DEFAULT: u32 = 20;
+/// Retries in hundredths of the requests, at most.
+pub const RETRY_BUDGET_PERCENT_MAX: u32 = 100;
+/// Routes of one listener.
+pub const ROUTES_MAX: usize = 1024;
+/// Values of one list of a route: hosts, methods, fields.
+pub const ROUTE_VALUES_MAX: usize = 64;
+/// Patterns of one list of a route.
+pub const ROUTE_PATTERNS_MAX: usize = 1024;
+/// Bytes of a path that a route asks for, or rewrites to.
+pub const ROUTE_PATH_BYTES_MAX: usize = 1024;
+/// Bytes of a field, name and value, that a route asks for or adds.
+pub const ROUTE_FIELD_BYTES_MAX: usize = 4096;
+/// Bytes of the body of a request, at most what may be set: 1 PiB.
+pub const REQUEST_BODY_BYTES_MAX: u64 = 1 << 50;
 
+const _: () = assert!(ROUTE_FIELD_BYTES_MAX < HEAD_BYTES_MAX_DEFAULT);
 const _: () = assert!(RATE_KEYS_MIN >= RATE_SHARDS && RATE_KEYS_MIN <= RATE_KEYS_MAX);
 const _: () = assert!(HEAD_BYTES_MIN <= HEAD_BYTES_MAX_DEFAULT);
 const _: () = assert!(HEAD_BYTES_MAX_DEFAULT <= HEAD_BYTES_MAX);
@@ -572,6 +587,7 @@ const _: () = assert!(HEAD_TIMEOUT_MS_DEFAULT <= SETUP_TIMEOUT_MS_MAX);
 const _: () = assert!(UPSTREAM_IDLE_TIMEOUT_MS_DEFAULT < KEEP_ALIVE_TIMEOUT_MS_DEFAULT);
 const _: () = assert!(STREAM_WINDOW_BYTES_MIN <= WINDOW_BYTES_DEFAULT);
 const _: () = assert!(WINDOW_BYTES_DEFAULT <= CONNECTION_WINDOW_BYTES_DEFAULT);
+
 /// Field lines of a head of HTTP/1.1 at most, whatever is configured: they are found on the stack.
 pub const HEAD_FIELDS_MAX: usize = 256;
 /// Options that the Connection fields of one head may have, empty ones included: each is compared

@@ -16,6 +16,7 @@ mod ops;
 mod patterns;
 mod peer;
 mod pki;
+mod routes;
 mod seal;
 mod session;
 mod tickets;
@@ -29,6 +30,7 @@ pub use http1::{http1_body, http1_request, http1_response};
 pub use identity::identity;
 pub use ops::ops;
 pub use patterns::patterns;
+pub use routes::routes;
 pub use session::session;
 pub use tickets::tickets;
 pub use timer::timer;
@@ -39,7 +41,7 @@ macro_rules! for_each_harness {
     ($callback:ident) => {
         $callback! {
             hello session config identity crl patterns timer ops bufring tickets
-            http1_request http1_response http1_body
+            http1_request http1_response http1_body routes
         }
     };
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::{SeqAccess, Visitor, value::StrDeserializer};
 use toml::Spanned;
 
-pub use self::http::Http;
+pub use self::http::{Http, Route};
 use super::error::{ConfigError, Place, Source, SourceFile, nearest};
 
 mod http;
@@ -230,6 +230,9 @@ with_client_keys! {
         pub upstream: Option<Text>,
         /// The table `[listener.http]`.
         pub http: Option<Spanned<Http>>,
+        /// The tables `[[listener.route]]`.
+        #[serde(default)]
+        pub route: Vec<Spanned<Route>>,
         /// `"cache"`, `"tickets"` or `"off"`.
         pub resumption: Option<Text>,
         /// Seconds for which a session may be resumed, from its full handshake.

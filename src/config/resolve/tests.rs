@@ -15,6 +15,7 @@ use crate::trust::verify::ClientAuth;
 mod folder;
 mod http;
 mod revocation;
+mod route;
 mod tls;
 mod upstream;
 
@@ -185,6 +186,13 @@ fn every_number_is_refused_outside_its_bounds_and_taken_at_them() {
                 "listener" => but("#\n", &line),
                 "listener.http" => {
                     but("#\n", "protocol = \"http\"\n") + "[listener.http]\n" + &line
+                }
+                // A part of the listener's, which is its most.
+                "listener.route" => {
+                    but("#\n", "protocol = \"http\"\n")
+                        + "[listener.http]\nhead_bytes_max = 65536\n"
+                        + "[[listener.route]]\nname = \"a\"\n"
+                        + &line
                 }
                 "upstream" => but("[[listener]]\n", &(line + "[[listener]]\n")),
                 table => format!("{RIGHT}[{table}]\n{line}"),

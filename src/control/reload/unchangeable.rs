@@ -116,7 +116,10 @@ fn socket(written: Option<&model::Listener>, listener: &Listener) -> Vec<Key> {
     let options = &listener.socket;
     let family = if options.dual_stack { " with IPv4" } else { "" };
     let address = format!("{}{family}", listener.address);
+    let protocol = if listener.http.is_some() { "\"http\"" } else { "\"tcp\"" };
     vec![
+        // Who is connected speaks the one or the other.
+        (written.protocol.as_ref().map(model::Text::span), "protocol", protocol.to_string()),
         (written.address.as_ref().map(model::Text::span), "address", address),
         (span(&written.backlog), "backlog", options.backlog.to_string()),
         (span(&written.keepalive_s), "keepalive_s", seconds(options.keepalive)),
@@ -171,6 +174,9 @@ mod tests {
             "client_auth = \"optional\"\nidle_timeout_ms = 7\nallow = [\"any\"]\nalpn = [\"h2\"]",
         );
         assert_eq!(refused(RIGHT, &changed.replace("127.0.0.1:9000", "b.test:1")), [""; 0]);
+        let http = but("#", "protocol = \"http\"");
+        let routed = format!("{http}[[listener.route]]\nname = \"a\"\npath = \"/a\"\n");
+        assert_eq!(refused(&http, &routed), [""; 0], "routes may come and go");
         let written = but("#", "keepalive_s = 60\nbacklog = 4096");
         assert_eq!(refused(RIGHT, &written), [""; 0], "the default, written out");
     }
@@ -200,6 +206,10 @@ mod tests {
     #[test]
     fn each_key_of_a_socket_is_refused_by_its_name_and_place() {
         let cases = [
+            (
+                "protocol = \"http\"",
+                "r.toml:9:12: protocol of listener \"main\" is \"http\" now, and it runs with",
+            ),
             ("backlog = 5", "r.toml:9:11: backlog of listener \"main\" is 5 now, and"),
             ("keepalive_s = 0", "r.toml:9:15: keepalive_s of listener \"main\" is 0 now, and it"),
             ("tcp_user_timeout_ms = 4", "r.toml:9:23: tcp_user_timeout_ms of listener"),
