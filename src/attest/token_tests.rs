@@ -1,5 +1,5 @@
 use std::io::Write as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use serde_json::Value;
@@ -147,4 +147,48 @@ fn openssl_takes_the_signature_for_one_of_the_published_key() {
         assert_eq!(output.status.success(), expected, "{output:?}");
     }
     std::fs::remove_dir_all(&folder).expect("it is there");
+}
+
+/// PyJWT, which shares nothing with ringfort, takes the token by the key set as it is published,
+/// and refuses it for another upstream, after its time, and with a byte changed.
+#[test]
+#[ignore = "needs PyJWT: python3 -m pip install pyjwt cryptography"]
+fn pyjwt_takes_a_token_and_refuses_what_is_not_one() {
+    const SCRIPT: &str = r#"
+import json, sys, jwt
+said = json.load(sys.stdin)
+keys = jwt.PyJWKSet.from_dict(said["keys"])
+header = jwt.get_unverified_header(said["token"])
+key = next(key for key in keys.keys if key.key_id == header["kid"])
+def read(token, audience="app", **options):
+    return jwt.decode(token, key.key, algorithms=["EdDSA"], audience=audience, issuer="gateway",
+                      options={"require": ["exp", "iat", "sub", "aud", "iss"], **options})
+claims = read(said["token"])
+assert claims["sub"] == "spiffe://example.org/a" and claims["exp"] == claims["iat"] + 60, claims
+head, body, tail = said["token"].split(".")
+other = ".".join([head, body[:-1] + ("A" if body[-1] != "A" else "B"), tail])
+for token, audience, error in [(said["token"], "other", jwt.InvalidAudienceError),
+                               (said["old"], "app", jwt.ExpiredSignatureError),
+                               (other, "app", jwt.InvalidTokenError)]:
+    try:
+        read(token, audience)
+    except error:
+        continue
+    sys.exit(f"it was taken: {error}")
+print("good")
+"#;
+    let signer = signer();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now_unix_s = now.expect("after 1970").as_secs().cast_signed();
+    let fresh = line(&mut Tokens::default(), &signer, "orders", now_unix_s);
+    let old = line(&mut Tokens::default(), &signer, "orders", now_unix_s - 61);
+    let said = json!({ "keys": key_set(&signer), "token": token(&fresh), "old": token(&old) });
+    let mut python = Command::new("python3");
+    python.args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut python = python.spawn().expect("python3 is installed");
+    let mut stdin = python.stdin.take().expect("piped");
+    stdin.write_all(said.to_string().as_bytes()).expect("it reads");
+    drop(stdin);
+    let output = python.wait_with_output().expect("it ends");
+    assert!(output.status.success() && output.stdout == b"good\n", "{output:?}");
 }
