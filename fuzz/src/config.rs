@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringfort::attest::SigningKey;
 use ringfort::config::error::{ConfigError, Place};
 use ringfort::config::model::{self, Model};
 use ringfort::config::resolve::{Belongs, Context, FileSource, resolve};
@@ -72,6 +73,7 @@ fn read(text: &str, files: &Files<'_>) -> Result<Snapshot, Vec<ConfigError>> {
         cpus: 4,
         observer: None,
         ticket_secret: TicketSecret::new(&[0; TICKET_SECRET_BYTES_MIN]).expect("long enough"),
+        signing_key: Arc::new(SigningKey::generate()),
     };
     resolve(&model, &context)
 }

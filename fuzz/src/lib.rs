@@ -5,6 +5,7 @@
 //! input (`tests/`). So a harness reads no clock, no file and no random numbers that could change
 //! what it asserts, and says all that it found in its panic. `docs/fuzzing.md` lists them.
 
+mod attest;
 mod bufring;
 mod config;
 mod crl;
@@ -22,6 +23,7 @@ mod session;
 mod tickets;
 mod timer;
 
+pub use attest::attest;
 pub use bufring::bufring;
 pub use config::config;
 pub use crl::crl;
@@ -40,7 +42,7 @@ pub use timer::timer;
 macro_rules! for_each_harness {
     ($callback:ident) => {
         $callback! {
-            hello session config identity crl patterns timer ops bufring tickets
+            hello session config identity attest crl patterns timer ops bufring tickets
             http1_request http1_response http1_body routes
         }
     };

@@ -11,6 +11,7 @@ use clap::Args;
 use super::run::RunArgs;
 use crate::config::error::ConfigError;
 use crate::config::snapshot::Snapshot;
+use crate::control::admin;
 use crate::control::load::{self, Loaded};
 use crate::control::supervisor::preflight;
 
@@ -49,6 +50,7 @@ fn report(args: &CheckArgs, out: &mut impl Write, err: &mut impl Write) -> io::R
     if !args.running {
         let probes = snapshot.listeners.iter();
         errors.extend(probes.filter_map(|listener| load::probe_address(listener).err()));
+        errors.extend(admin::bind(&snapshot).err());
     }
     if !errors.is_empty() {
         return refuse(&errors, err);

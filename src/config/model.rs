@@ -43,6 +43,11 @@ pub struct Model {
     /// The table `[log]`.
     #[serde(default)]
     pub log: Log,
+    /// The table `[admin]`.
+    pub admin: Option<Spanned<Admin>>,
+    /// The table `[identity]`.
+    #[serde(default)]
+    pub identity: Identity,
     /// The table `[limits]`.
     #[serde(default)]
     pub limits: Limits,
@@ -63,6 +68,24 @@ pub struct Model {
 pub struct Log {
     /// `"stderr"`, `"off"` or a path.
     pub target: Option<Text>,
+}
+
+/// The table `[admin]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Where it listens.
+    pub address: Option<Text>,
+}
+
+/// The table `[identity]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// The private key that identities are signed with (PEM).
+    pub key: Option<Text>,
+    /// Who signs them.
+    pub issuer: Option<Text>,
 }
 
 /// The table `[limits]`.

@@ -83,6 +83,7 @@ fn process(model: &Model, snapshot: &Snapshot) -> Vec<Key> {
         LogTarget::File(path) => format!("{:?}", path.display().to_string()),
     };
     let text = |text: &Option<model::Text>| text.as_ref().map(model::Text::span);
+    let admin = model.admin.as_ref().and_then(|admin| admin.get_ref().address.clone());
     let limits = (&model.limits, &snapshot.limits);
     vec![
         (
@@ -98,6 +99,11 @@ fn process(model: &Model, snapshot: &Snapshot) -> Vec<Key> {
         (span(&model.workers), "workers", or_default(snapshot.workers)),
         (text(&model.cpus), "cpus", or_default(cpus)),
         (text(&model.log.target), "log.target", log),
+        (
+            text(&admin),
+            "admin.address",
+            snapshot.admin.map_or("nowhere".into(), |it| it.to_string()),
+        ),
         (span(&written.entries), "ring.entries", ring.entries.to_string()),
         (span(&written.recv_buffers), "ring.recv_buffers", ring.recv_buffers.to_string()),
         (span(&written.sqpoll_idle_ms), "ring.sqpoll_idle_ms", ring.sqpoll_idle_ms.to_string()),
@@ -187,6 +193,10 @@ mod tests {
             ("workers = 2\n", "r.toml:1:11: workers is 2 now, and it runs with the default;"),
             ("cpus = \"0\"\n", "r.toml:1:8: cpus is [0] now, and it runs with the default;"),
             ("[log]\ntarget = \"off\"\n", "r.toml:2:10: log.target is \"off\" now"),
+            (
+                "[admin]\naddress = \"127.0.0.1:9901\"\n",
+                "r.toml:2:11: admin.address is 127.0.0.1:9901 now, and it runs with nowhere;",
+            ),
             ("[ring]\nentries = 64\n", "r.toml:2:11: ring.entries is 64 now"),
             ("[ring]\nrecv_buffers = 8\n", "r.toml:2:16: ring.recv_buffers is 8 now"),
             ("[ring]\nsqpoll_idle_ms = 9\n", "r.toml:2:18: ring.sqpoll_idle_ms is 9 now"),
