@@ -288,7 +288,3 @@ fn not_after_unix_s(der: &CertificateDer<'_>) -> Option<u64> {
 fn now_unix_s(time: &dyn TimeProvider) -> Option<u64> {
     time.current_time().map(|now: UnixTime| now.as_secs())
 }
-
-#[cfg(test)]
-#[path = "client_tests.rs"]
-mod tests;
