@@ -60,8 +60,8 @@ fn reads(
         transport.close();
         read
     });
-    thread.join().expect("it was read");
     world.settle();
+    thread.join().expect("it was read");
     read
 }
 
@@ -168,8 +168,8 @@ fn data_in_one_flight_with_the_handshake_is_read_first() {
         assert_eq!(all, b"early and late");
         transport.close();
     });
-    thread.join().expect("it was read");
     world.settle();
+    thread.join().expect("it was read");
 }
 
 #[test]
@@ -205,10 +205,10 @@ fn a_peer_that_does_not_read_holds_the_writer_up_and_gets_all() {
             transport.close();
             written
         });
+        world.settle();
         let all = thread.join().expect("it read");
         assert_eq!(all.len(), written);
         assert!(all.chunks(100_000).all(|chunk| chunk == content(100_000)));
-        world.settle();
     }
 }
 
@@ -222,6 +222,11 @@ fn what_was_decrypted_moves_into_the_other_socket_without_a_copy() {
     });
     let world = World::new();
     let (plain, mut reader) = world.connected();
+    let reading = thread::spawn(move || {
+        let mut all = Vec::new();
+        reader.read_to_end(&mut all).expect("an orderly end");
+        all
+    });
     let core = world.core.clone();
     world.complete(async move {
         let mut transport = connected(&core, address, &tls).await;
@@ -247,12 +252,9 @@ fn what_was_decrypted_moves_into_the_other_socket_without_a_copy() {
         plain.close();
         transport.close();
     });
-    let mut all = Vec::new();
-    reader.read_to_end(&mut all).expect("an orderly end");
-    assert!(all == content(10_000)[3..]);
-    drop(reader);
-    assert!(thread.join().expect("it ended").is_empty());
     world.settle();
+    assert!(reading.join().expect("it ended") == content(10_000)[3..]);
+    assert!(thread.join().expect("it ended").is_empty());
 }
 
 #[test]
@@ -280,8 +282,8 @@ fn tickets_are_nothing_to_an_idle_connection_and_its_end_is() {
         go.send(()).expect("it waits");
         transport.close();
     });
-    thread.join().expect("it ended");
     world.settle();
+    thread.join().expect("it ended");
 }
 
 #[test]
@@ -303,8 +305,8 @@ fn a_connection_whose_last_data_came_with_the_end_is_stale() {
         assert!(transport.is_stale());
         transport.close();
     });
-    thread.join().expect("it ended");
     world.settle();
+    thread.join().expect("it ended");
 }
 
 #[test]
