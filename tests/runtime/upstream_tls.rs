@@ -279,7 +279,7 @@ fn a_certificate_is_presented_where_it_is_demanded() {
     let failure = UpstreamFault::AlertReceived(AlertDescription::HandshakeFailure);
     assert_eq!(error, UpstreamTlsError::Tls(failure));
     let (_, (page, error)) = ask(process.address, &with).expect("a handshake");
-    assert!(page.contains("CN = gateway"), "{page} {error:?}");
+    assert!(page.contains("Subject: CN=gateway"), "{page} {error:?}");
 }
 
 #[test]
