@@ -526,7 +526,9 @@ mod tests {
         assert_eq!(
             refusal("workers = 1\n[[upstream]]\nname = \"a\"\nendpoint = [\"b\"]\n"),
             "ringfort.toml:4:1: unknown key `endpoint`; expected one of name, endpoints, balance, \
-             connect_timeout_ms, resolve_interval_ms; fix: write `endpoints`, or remove the key"
+             connect_timeout_ms, resolve_interval_ms, protocol, tls, tls_ca, tls_server_name, \
+             tls_chain, tls_key, tls_crypto, idle_connections_max, idle_timeout_ms, requests_max, \
+             connection_age_max_ms; fix: write `endpoints`, or remove the key"
         );
         assert_eq!(
             refusal("[log]\ncolour = true\n"),

@@ -194,7 +194,11 @@ fn every_number_is_refused_outside_its_bounds_and_taken_at_them() {
                         + "[[listener.route]]\nname = \"a\"\n"
                         + &line
                 }
-                "upstream" => but("[[listener]]\n", &(line + "[[listener]]\n")),
+                // Of an upstream that no bytes are relayed to: some are for HTTP alone.
+                "upstream" => {
+                    let other = "[[upstream]]\nname = \"other\"\nendpoints = [\"127.0.0.1:1\"]\n";
+                    format!("{RIGHT}{other}{line}")
+                }
                 table => format!("{RIGHT}[{table}]\n{line}"),
             }
         };
