@@ -474,3 +474,55 @@ pub const UPSTREAM_IDLE_DEFAULT: usize = 128;
 /// Milliseconds for which such a connection is kept, by default: less than servers keep theirs
 /// (nginx 75 s, Apache 5 s, Node 5 s), so that it is rarely they who close it.
 pub const UPSTREAM_IDLE_TIMEOUT_MS_DEFAULT: u64 = 4_000;
+
+// HTTP/2.
+
+/// Seconds over which frames without effect and resets are counted.
+pub const HTTP2_COUNT_PERIOD_S: u64 = 10;
+/// Streams of one connection at a time, by default: what RFC 9113, 6.5.2 recommends as the least.
+pub const HTTP2_STREAMS_DEFAULT: u32 = 100;
+/// The most that may be configured of them.
+pub const HTTP2_STREAMS_MAX: u32 = 1_000;
+/// Bytes of a list of fields as RFC 9113, 6.5.2 counts them, by default.
+pub const HTTP2_HEADER_LIST_BYTES_DEFAULT: u32 = 32 * 1024;
+/// The most that may be configured of them.
+pub const HTTP2_HEADER_LIST_BYTES_MAX: u32 = 1024 * 1024;
+/// Bytes of one stream that a peer may send before they were taken, by default: the initial window
+/// of RFC 9113, 6.9.2.
+pub const HTTP2_STREAM_WINDOW_BYTES_DEFAULT: u32 = 65_535;
+/// Bytes of all streams that a peer may send before they were taken, by default.
+pub const HTTP2_CONNECTION_WINDOW_BYTES_DEFAULT: u32 = 256 * 1024;
+/// The most of either that may be configured.
+pub const HTTP2_WINDOW_BYTES_MAX: u32 = 16 * 1024 * 1024;
+/// Streams that a client may reset within [`HTTP2_COUNT_PERIOD_S`], by default.
+pub const HTTP2_RESETS_DEFAULT: u32 = 200;
+/// Frames without effect that a client may send within [`HTTP2_COUNT_PERIOD_S`], by default.
+pub const HTTP2_IDLE_FRAMES_DEFAULT: u32 = 1_000;
+/// PING and WINDOW_UPDATE frames that each frame of ours with fields or data may call forth.
+pub const HTTP2_ECHOES_PER_FRAME: u32 = 3;
+/// How many of them may be saved up.
+pub const HTTP2_ECHOES_MAX: u32 = 16 * 1024;
+/// Streams of one connection that a client may have reset by breaking their rules.
+pub const HTTP2_ERROR_RESETS_MAX: usize = 256;
+/// CONTINUATION frames of one list of fields, at least.
+pub const HTTP2_CONTINUATIONS_MIN: u32 = 4;
+/// The largest payload of a frame that is taken, and the least that may be announced
+/// (RFC 9113, 4.2).
+pub const HTTP2_FRAME_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes of the dynamic table that a peer may compress its fields with (RFC 7541, 4.2).
+pub const HTTP2_HEADER_TABLE_BYTES: u32 = 4 * 1024;
+/// Bytes of DATA of one stream that wait to be sent.
+pub const HTTP2_SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Milliseconds without a byte of the peer, with streams open, after which it is asked by PING.
+pub const HTTP2_PING_INTERVAL_MS: u64 = 30_000;
+/// Milliseconds for the answer.
+pub const HTTP2_PING_TIMEOUT_MS: u64 = 15_000;
+/// Milliseconds for the end of a connection to be said, and for what is under way to come.
+pub const HTTP2_CLOSE_TIMEOUT_MS: u64 = 2_000;
+
+const _: () = assert!(HTTP2_STREAMS_DEFAULT <= HTTP2_STREAMS_MAX);
+const _: () = assert!(HTTP2_HEADER_LIST_BYTES_DEFAULT <= HTTP2_HEADER_LIST_BYTES_MAX);
+const _: () = assert!(HTTP2_STREAM_WINDOW_BYTES_DEFAULT <= HTTP2_CONNECTION_WINDOW_BYTES_DEFAULT);
+const _: () = assert!(HTTP2_CONNECTION_WINDOW_BYTES_DEFAULT <= HTTP2_WINDOW_BYTES_MAX);
+// RFC 9113, 6.9.1: a window cannot exceed 2^31 - 1.
+const _: () = assert!(HTTP2_WINDOW_BYTES_MAX < 1 << 31);
