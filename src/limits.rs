@@ -477,6 +477,8 @@ pub const UPSTREAM_IDLE_TIMEOUT_MS_DEFAULT: u64 = 4_000;
 
 // HTTP/2.
 
+/// The last identifier of a stream (RFC 9113, 5.1.1).
+pub const HTTP2_STREAM_ID_MAX: u32 = (1 << 31) - 1;
 /// Seconds over which frames without effect and resets are counted.
 pub const HTTP2_COUNT_PERIOD_S: u64 = 10;
 /// Streams of one connection at a time, by default: what RFC 9113, 6.5.2 recommends as the least.
@@ -517,6 +519,8 @@ pub const HTTP2_SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 pub const HTTP2_PING_INTERVAL_MS: u64 = 30_000;
 /// Milliseconds for the answer.
 pub const HTTP2_PING_TIMEOUT_MS: u64 = 15_000;
+/// Milliseconds that streams have to end on a connection that became too old.
+pub const HTTP2_GRACE_MS: u64 = 30_000;
 /// Milliseconds for the end of a connection to be said, and for what is under way to come.
 pub const HTTP2_CLOSE_TIMEOUT_MS: u64 = 2_000;
 

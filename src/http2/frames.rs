@@ -56,17 +56,17 @@ pub enum Flood {
 }
 
 impl Flood {
-    /// The stable code.
-    pub const fn as_str(self) -> &'static str {
+    /// What there were too many of, in words.
+    pub const fn frames(self) -> &'static str {
         match self {
-            Self::Resets => "http2_reset_flood",
-            Self::Continuations => "http2_continuation_flood",
-            Self::Pings => "http2_ping_flood",
-            Self::Settings => "http2_settings_flood",
-            Self::Priorities => "http2_priority_flood",
-            Self::WindowUpdates => "http2_window_update_flood",
-            Self::EmptyData => "http2_empty_data_flood",
-            Self::Others => "http2_frame_flood",
+            Self::Resets => "RST_STREAM frames",
+            Self::Continuations => "CONTINUATION frames",
+            Self::Pings => "PING frames",
+            Self::Settings => "SETTINGS frames",
+            Self::Priorities => "PRIORITY frames",
+            Self::WindowUpdates => "WINDOW_UPDATE frames",
+            Self::EmptyData => "DATA frames without data",
+            Self::Others => "frames of types that mean nothing here",
         }
     }
 }

@@ -53,6 +53,8 @@ struct Inner {
     gathered: SendBuf,
     watch: FrameWatch,
     fault: Option<Fault>,
+    /// Whether nothing is received any more: a flood was seen.
+    is_deaf: bool,
     /// Whether more was to be written than there was room for.
     is_blocked: bool,
     received_at: Instant,
@@ -71,6 +73,7 @@ impl Wire {
             gathered: SendBuf::default(),
             watch: FrameWatch::new(bounds, of_client, now),
             fault: None,
+            is_deaf: false,
             is_blocked: false,
             received_at: now,
             received_bytes: 0,
@@ -159,11 +162,9 @@ impl Inner {
         if self.chunk.is_some() {
             return Poll::Ready(Ok(true));
         }
-        match &self.fault {
+        if self.is_deaf {
             // The owner sees it as soon as h2 returns.
-            Some(Fault::Flood(_)) => return Poll::Pending,
-            Some(Fault::Transport(_)) => return Poll::Ready(Err(ErrorKind::NotConnected.into())),
-            None => {}
+            return Poll::Pending;
         }
         let Some(transport) = &mut self.transport else {
             return Poll::Ready(Err(ErrorKind::NotConnected.into()));
@@ -181,6 +182,7 @@ impl Inner {
         if let Err(flood) = self.watch.received(&chunk, self.received_at) {
             recycle(&self.core, chunk);
             self.fault = Some(Fault::Flood(flood));
+            self.is_deaf = true;
             return Poll::Pending;
         }
         self.chunk = Some(chunk);
@@ -265,6 +267,7 @@ impl Inner {
 
     fn flush(&mut self) {
         let gathered = std::mem::take(&mut self.gathered);
+        // Without a record where nothing is gathered; plaintext was appended when it was written.
         if let Some(transport) = &mut self.transport {
             if let Err(error) = transport.write(gathered.remaining()) {
                 self.fault.get_or_insert(Fault::Transport(error));

@@ -5,7 +5,10 @@
 //! [`ResponseHead`](crate::http1::response::ResponseHead) that HTTP/1.1 has, so that one set of
 //! checks holds for both.
 
+pub mod client;
+pub mod end;
 pub mod frames;
 pub mod io;
 pub mod options;
 pub mod payload;
+pub mod server;
