@@ -5,9 +5,11 @@
 //! [`ResponseHead`](crate::http1::response::ResponseHead) that HTTP/1.1 has, so that one set of
 //! checks holds for both.
 
+pub mod body;
 pub mod client;
 pub mod end;
 pub mod frames;
+pub mod head;
 pub mod io;
 pub mod options;
 pub mod payload;
