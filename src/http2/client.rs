@@ -20,7 +20,7 @@ use super::options::Http2Options;
 use super::payload::Payload;
 use crate::limits::{
     HTTP2_FRAME_BYTES_MAX, HTTP2_HEADER_TABLE_BYTES, HTTP2_PING_INTERVAL_MS, HTTP2_PING_TIMEOUT_MS,
-    HTTP2_SEND_BUFFER_BYTES_MAX, HTTP2_STREAM_ID_MAX, HTTP2_STREAMS_DEFAULT,
+    HTTP2_SEND_BUFFER_BYTES_MAX, HTTP2_STREAM_ID_MAX, STREAMS_MAX_DEFAULT,
 };
 use crate::rt::core::{Core, Timer};
 use crate::time::Instant;
@@ -104,7 +104,7 @@ pub async fn connect(
     let wire = Wire::new(core, transport, bounds, false);
     let handshake = Builder::new()
         .enable_push(false)
-        .initial_max_send_streams(HTTP2_STREAMS_DEFAULT as usize)
+        .initial_max_send_streams(STREAMS_MAX_DEFAULT as usize)
         .max_header_list_size(options.header_list_bytes_max)
         .initial_window_size(options.stream_window_bytes)
         .initial_connection_window_size(options.connection_window_bytes)

@@ -1,9 +1,9 @@
 //! The bounds of a connection that a configuration may set.
 
 use crate::limits::{
-    HTTP2_CONNECTION_WINDOW_BYTES_DEFAULT, HTTP2_HEADER_LIST_BYTES_DEFAULT,
-    HTTP2_IDLE_FRAMES_DEFAULT, HTTP2_RESETS_DEFAULT, HTTP2_STREAM_WINDOW_BYTES_DEFAULT,
-    HTTP2_STREAMS_DEFAULT,
+    CONNECTION_WINDOW_BYTES_DEFAULT, HEADER_LIST_BYTES_DEFAULT,
+    IDLE_FRAMES_MAX_DEFAULT, RESETS_MAX_DEFAULT, WINDOW_BYTES_DEFAULT,
+    STREAMS_MAX_DEFAULT,
 };
 
 /// Bounds of HTTP/2 (RFC 9113).
@@ -28,12 +28,12 @@ pub struct Http2Options {
 impl Default for Http2Options {
     fn default() -> Self {
         Self {
-            streams_max: HTTP2_STREAMS_DEFAULT,
-            header_list_bytes_max: HTTP2_HEADER_LIST_BYTES_DEFAULT,
-            stream_window_bytes: HTTP2_STREAM_WINDOW_BYTES_DEFAULT,
-            connection_window_bytes: HTTP2_CONNECTION_WINDOW_BYTES_DEFAULT,
-            resets_max: HTTP2_RESETS_DEFAULT,
-            idle_frames_max: HTTP2_IDLE_FRAMES_DEFAULT,
+            streams_max: STREAMS_MAX_DEFAULT,
+            header_list_bytes_max: HEADER_LIST_BYTES_DEFAULT,
+            stream_window_bytes: WINDOW_BYTES_DEFAULT,
+            connection_window_bytes: CONNECTION_WINDOW_BYTES_DEFAULT,
+            resets_max: RESETS_MAX_DEFAULT,
+            idle_frames_max: IDLE_FRAMES_MAX_DEFAULT,
         }
     }
 }
