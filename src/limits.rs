@@ -580,8 +580,6 @@ const _: () = assert!(WINDOW_BYTES_DEFAULT <= CONNECTION_WINDOW_BYTES_DEFAULT);
 pub const HTTP2_STREAM_ID_MAX: u32 = (1 << 31) - 1;
 /// Seconds over which frames without effect and resets are counted.
 pub const HTTP2_COUNT_PERIOD_S: u64 = 10;
-/// The most that may be configured of them.
-pub const HTTP2_HEADER_LIST_BYTES_MAX: u32 = 1024 * 1024;
 /// PING and WINDOW_UPDATE frames that each frame of ours with fields or data may call forth.
 pub const HTTP2_ECHOES_PER_FRAME: u32 = 3;
 /// How many of them may be saved up.

@@ -305,12 +305,11 @@ pub fn upstream_request(
     *request.uri_mut() = uri;
     *request.version_mut() = http::Version::HTTP_2;
     let fields = request.headers_mut();
-    let stays = |field: &Field| match field.class {
-        Class::EndToEnd => true,
-        Class::Forwarding => !change.remove_forwarding,
-        Class::HopByHop | Class::Framing | Class::Identity => false,
+    let stays = |field: &&Field| {
+        matches!(field.class, Class::EndToEnd | Class::Forwarding)
+            && (change.keep)(field.class, field.name.of(bytes))
     };
-    copy(fields, bytes, head.fields.iter().filter(|field| stays(field)), change.remove)?;
+    copy(fields, bytes, head.fields.iter().filter(stays))?;
     if wants_trailers(bytes, &head.fields) {
         fields.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -341,8 +340,11 @@ pub fn client_response(
     *response.status_mut() = StatusCode::from_u16(head.status).map_err(|_| Unsayable)?;
     *response.version_mut() = http::Version::HTTP_2;
     let fields = response.headers_mut();
-    let stays = |field: &&Field| matches!(field.class, Class::EndToEnd | Class::Forwarding);
-    copy(fields, bytes, head.fields.iter().filter(stays), change.remove)?;
+    let stays = |field: &&Field| {
+        matches!(field.class, Class::EndToEnd | Class::Forwarding | Class::Identity)
+            && (change.keep)(field.class, field.name.of(bytes))
+    };
+    copy(fields, bytes, head.fields.iter().filter(stays))?;
     let length = match change.framing {
         Framing::Length(length) => Some(length),
         Framing::None => head.content_length,
@@ -359,13 +361,9 @@ fn copy<'a>(
     to: &mut HeaderMap,
     bytes: &[u8],
     fields: impl Iterator<Item = &'a Field>,
-    remove: &[Box<[u8]>],
 ) -> Result<(), Unsayable> {
     for field in fields {
-        let name = field.name.of(bytes);
-        if !remove.iter().any(|removed| removed.eq_ignore_ascii_case(name)) {
-            append(to, name, field.value.of(bytes))?;
-        }
+        append(to, field.name.of(bytes), field.value.of(bytes))?;
     }
     Ok(())
 }
