@@ -18,9 +18,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 
 use crate::http1::body::Framing;
 use crate::http1::error::HeadError;
-use crate::http1::fields::{Class, Field, classify, values};
+use crate::http1::fields::{Class, Field, values};
 use crate::http1::request::{self, HeadLimits, RequestHead, Version};
 use crate::http1::response::{self, AnswerTo, ResponseHead};
+use crate::http1::trailer;
 use crate::http1::write::{RequestChange, ResponseChange};
 
 /// Why a message is refused. Its code is a log field.
@@ -395,7 +396,7 @@ fn lines_of(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub fn trailer_lines(trailers: &HeaderMap) -> Option<Box<[u8]>> {
     let mut lines = Vec::new();
     for (name, value) in trailers {
-        if is_trailer(name.as_str().as_bytes()) && check_field(name, value).is_ok() {
+        if trailer::is_forwarded(name.as_str().as_bytes()) && check_field(name, value).is_ok() {
             line(&mut lines, name.as_str().as_bytes(), value.as_bytes());
         }
     }
@@ -409,15 +410,13 @@ pub fn trailer_lines(trailers: &HeaderMap) -> Option<Box<[u8]>> {
 pub fn trailer_map(lines: &[u8]) -> Result<HeaderMap, Unsayable> {
     let mut trailers = HeaderMap::new();
     add_lines(&mut trailers, &[lines])?;
-    let forbidden: Vec<HeaderName> =
-        trailers.keys().filter(|name| !is_trailer(name.as_str().as_bytes())).cloned().collect();
+    let forbidden: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| !trailer::is_forwarded(name.as_str().as_bytes()))
+        .cloned()
+        .collect();
     for name in forbidden {
         trailers.remove(name);
     }
     Ok(trailers)
-}
-
-/// Whether a trailer of this name may go on.
-fn is_trailer(name: &[u8]) -> bool {
-    classify(name) == Class::EndToEnd
 }
