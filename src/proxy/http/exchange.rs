@@ -120,6 +120,7 @@ async fn forward(
             }
             (None, Some(fault)) => {
                 visitor.worker.core().counters().responses_aborted.increment();
+                client.fail(&fault);
                 Outcome::Over(fault.reason())
             }
             // invariant: without a fault there is an answer.
