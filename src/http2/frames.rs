@@ -23,16 +23,21 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const PING: u8 = 6;
-const GOAWAY: u8 = 7;
+pub(super) const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
-const SETTINGS: u8 = 4;
+pub(super) const SETTINGS: u8 = 4;
 const PRIORITY: u8 = 2;
 
 const ACK: u8 = 0x1;
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
+
+/// The header of a frame of the connection, without flags.
+pub(super) const fn header(payload_bytes: u8, kind: u8) -> [u8; FRAME_HEADER_BYTES] {
+    [0, 0, payload_bytes, kind, 0, 0, 0, 0, 0]
+}
 
 /// What a peer sent too much of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -11,9 +11,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frames::{Flood, FrameBounds, FrameWatch};
+use super::frames::{self, Flood, FrameBounds, FrameWatch};
 use crate::error::CloseKind;
 use crate::rt::core::Core;
 use crate::sys::ops::SendBuf;
@@ -100,6 +101,21 @@ impl Wire {
     /// Sends what h2 has written: to be called after h2 was polled, and before its owner waits.
     pub fn flush(&self) {
         self.inner.borrow_mut().flush();
+    }
+
+    /// Says GOAWAY of no stream in place of h2, which has not begun; `with_settings`, which have to
+    /// be the first that a server says (RFC 9113, 3.4).
+    pub fn say_goaway(&self, code: Reason, with_settings: bool) {
+        let mut inner = self.inner.borrow_mut();
+        let mut said = Vec::new();
+        if with_settings {
+            said.extend_from_slice(&frames::header(0, frames::SETTINGS));
+        }
+        said.extend_from_slice(&frames::header(8, frames::GOAWAY));
+        said.extend_from_slice(&[0; 4]);
+        said.extend_from_slice(&u32::from(code).to_be_bytes());
+        // Where it fails the peer finds that the connection is over.
+        let _ = inner.gather(&said);
     }
 
     /// Why the connection must end, once: h2 gets no more bytes from then on.

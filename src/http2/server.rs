@@ -238,7 +238,12 @@ impl Server {
     fn end_at_once(&mut self, why: End, code: Reason) {
         match &mut self.state {
             State::Open(connection) => connection.abrupt_shutdown(code),
-            _ => self.state = State::Ended,
+            state => {
+                // h2 has read nothing, and says its settings before it reads.
+                let has_settings = matches!(state, State::Shaking(_));
+                *state = State::Ended;
+                self.wire.say_goaway(code, !has_settings);
+            }
         }
         let since = self.core.now();
         self.ending = Some(Ending { why, since, at: since + CLOSE_TIMEOUT });

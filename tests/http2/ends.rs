@@ -24,8 +24,7 @@ fn meet_for<T: Send + 'static>(
     let peer = thread::spawn(move || client(Peer::client(socket, &[])));
     let serving = serve(world.core.clone(), stream, Http2Options::default(), lifetime);
     let end = world.complete(serving);
-    world.run(|_| {}, || peer.is_finished());
-    let seen = peer.join().expect("the client's own expectations hold");
+    let seen = join(&world, peer);
     world.settle();
     (end, seen)
 }
@@ -103,8 +102,7 @@ fn an_old_connection_takes_no_new_streams_and_ends_when_those_it_has_do() {
     });
     let serving = serve(world.core.clone(), stream, Http2Options::default(), lifetime);
     let end = world.complete(serving);
-    world.run(|_| {}, || peer.is_finished());
-    let (data, codes) = peer.join().expect("the client");
+    let (data, codes) = join(&world, peer);
     assert!(matches!(end, End::AgeMax), "{end:?}");
     assert_eq!(data, b"still here");
     assert!(codes.iter().all(|&code| code == 0), "{codes:?}");
@@ -134,7 +132,7 @@ fn a_drained_connection_ends_when_its_streams_do() {
     });
     assert!(matches!(end, End::Finished), "{end:?}");
     assert_eq!(end.close_kind(), CloseKind::Finished);
-    assert_eq!(peer.join().expect("the client"), [0, 0]);
+    assert_eq!(join(&world, peer), [0, 0]);
     world.settle();
 }
 
@@ -155,7 +153,7 @@ fn who_is_cut_off_is_told_goaway() {
         assert!(matches!(next, Next::Stream(..)));
         server.cut_off(CloseKind::NoLongerAllowed);
     });
-    assert_eq!(peer.join().expect("the client"), [0]);
+    assert_eq!(join(&world, peer), [0]);
     world.settle();
 }
 
@@ -198,7 +196,7 @@ fn a_reset_connection_is_a_reset() {
     let end = world.complete(serving);
     assert!(matches!(end, End::Transport(TransportError::Io(_))), "{end:?}");
     assert_eq!(end.close_kind(), CloseKind::Reset);
-    peer.join().expect("the client");
+    join(&world, peer);
     world.settle();
 }
 

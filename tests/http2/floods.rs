@@ -30,7 +30,7 @@ fn meet(client: impl FnOnce(&mut Peer) + Send + 'static) -> (End, Vec<Frame>) {
         peer.receive_all()
     });
     let end = world.complete(serve(world.core.clone(), stream, BOUNDED, LIFETIME));
-    let frames = peer.join().expect("the client reads to the end");
+    let frames = join(&world, peer);
     world.settle();
     (end, frames)
 }

@@ -2,7 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::thread::JoinHandle;
 use std::time::Duration;
+
+use crate::kit::World;
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -133,4 +136,12 @@ impl Peer {
     pub fn receive_kind(&mut self, kind: u8) -> Option<Frame> {
         std::iter::from_fn(|| self.receive()).find(|frame| frame.kind == kind)
     }
+}
+
+/// Turns the core until the peer is done, which may be after the last of its own events.
+pub fn join<T>(world: &World, peer: JoinHandle<T>) -> T {
+    while !peer.is_finished() {
+        world.pass(Duration::from_millis(5));
+    }
+    peer.join().expect("the peer's own expectations hold")
 }

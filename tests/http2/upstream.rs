@@ -35,8 +35,7 @@ fn meet<F: Future<Output = ()> + 'static>(
         });
         driver.run().await
     });
-    world.run(|_| {}, || peer.is_finished());
-    peer.join().expect("the server's own expectations hold");
+    join(&world, peer);
     world.settle();
     end
 }

@@ -12,6 +12,7 @@ mod http1_client;
 mod http1_upstream;
 mod http2;
 mod http2_client;
+mod http2_upstream;
 mod reader;
 mod request;
 mod run;
