@@ -588,6 +588,38 @@ const _: () = assert!(UPSTREAM_IDLE_TIMEOUT_MS_DEFAULT < KEEP_ALIVE_TIMEOUT_MS_D
 const _: () = assert!(STREAM_WINDOW_BYTES_MIN <= WINDOW_BYTES_DEFAULT);
 const _: () = assert!(WINDOW_BYTES_DEFAULT <= CONNECTION_WINDOW_BYTES_DEFAULT);
 
+// HTTP/2.
+
+/// The last identifier of a stream (RFC 9113, 5.1.1).
+pub const HTTP2_STREAM_ID_MAX: u32 = (1 << 31) - 1;
+/// Seconds over which frames without effect and resets are counted.
+pub const HTTP2_COUNT_PERIOD_S: u64 = 10;
+/// PING and WINDOW_UPDATE frames that each frame of ours with fields or data may call forth.
+pub const HTTP2_ECHOES_PER_FRAME: u32 = 3;
+/// How many of them may be saved up.
+pub const HTTP2_ECHOES_MAX: u32 = 16 * 1024;
+/// Streams of one connection that a client may have reset by breaking their rules.
+pub const HTTP2_ERROR_RESETS_MAX: usize = 256;
+/// CONTINUATION frames of one list of fields, at least.
+pub const HTTP2_CONTINUATIONS_MIN: u32 = 4;
+/// The largest payload of a frame that is taken, and the least that may be announced
+/// (RFC 9113, 4.2).
+pub const HTTP2_FRAME_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes of the dynamic table that a peer may compress its fields with (RFC 7541, 4.2).
+pub const HTTP2_HEADER_TABLE_BYTES: u32 = 4 * 1024;
+/// Bytes of DATA of one stream that wait to be sent.
+pub const HTTP2_SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Milliseconds without a byte of the peer, with streams open, after which it is asked by PING.
+pub const HTTP2_PING_INTERVAL_MS: u64 = 30_000;
+/// Milliseconds for the answer.
+pub const HTTP2_PING_TIMEOUT_MS: u64 = 15_000;
+/// Milliseconds that streams have to end on a connection that became too old.
+pub const HTTP2_GRACE_MS: u64 = 30_000;
+/// Milliseconds for the end of a connection to be said, and for what is under way to come.
+pub const HTTP2_CLOSE_TIMEOUT_MS: u64 = 2_000;
+
+// RFC 9113, 6.9.1: a window cannot exceed 2^31 - 1.
+const _: () = assert!(CONNECTION_WINDOW_BYTES_MAX < 1 << 31);
 /// Field lines of a head of HTTP/1.1 at most, whatever is configured: they are found on the stack.
 pub const HEAD_FIELDS_MAX: usize = 256;
 /// Options that the Connection fields of one head may have, empty ones included: each is compared

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::attest::{Signer, Telling};
 use crate::http1::request::HeadLimits;
+pub use crate::http2::options::Http2Options;
 use crate::limits::{ENDPOINTS_MAX, UPSTREAM_IDLE_DEFAULT, UPSTREAM_IDLE_TIMEOUT_MS_DEFAULT};
 use crate::route::table::Table;
 use crate::tls::client::UpstreamTls;
@@ -166,24 +167,6 @@ pub enum Forwarding {
     Append,
     /// What the client sent is passed on as it is.
     Pass,
-}
-
-/// Bounds of HTTP/2 (RFC 9113).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Http2Options {
-    /// Streams of one connection at a time (`SETTINGS_MAX_CONCURRENT_STREAMS`).
-    pub streams_max: u32,
-    /// Bytes of a request's fields as they count for `SETTINGS_MAX_HEADER_LIST_SIZE`.
-    pub header_list_bytes_max: u32,
-    /// Bytes that a client may send of one stream before they were taken.
-    pub stream_window_bytes: u32,
-    /// Bytes that a client may send of all streams before they were taken.
-    pub connection_window_bytes: u32,
-    /// Streams that a client may reset before they were answered, within ten seconds.
-    pub resets_max: u32,
-    /// Frames without effect that a client may send within ten seconds: PING, SETTINGS, PRIORITY,
-    /// WINDOW_UPDATE of nothing, empty DATA.
-    pub idle_frames_max: u32,
 }
 
 impl Listener {
