@@ -6,7 +6,7 @@
 //!
 //! # Identity: never forwarded, on whatever listener
 //!
-//! What terminators of TLS say of a client's certificate. A name with `*` stands for every name that
+//! What terminators of TLS say of a client's certificate. One with `*` stands for every name that
 //! begins so, and for the name without what follows.
 //!
 //! | names | of |
