@@ -118,11 +118,12 @@ impl Http1Upstream {
             }))
         };
         let transport = &mut self.connection.transport;
-        let found = ready!(self.reader.poll_head(&self.core, transport, cx, parse))?;
+        let bytes_max = limits.bytes_max;
+        let found = ready!(self.reader.poll_head(&self.core, transport, cx, bytes_max, parse))?;
         let (head, bytes) = found.ok_or(SideFault::Ended)?;
         if head.status >= 200 {
             self.is_kept = head.keep_alive;
-            self.reader.begin_body(head.framing);
+            self.reader.begin_body(head.framing, &head.fields, &bytes);
         }
         Poll::Ready(Ok((head, bytes)))
     }
@@ -144,7 +145,7 @@ impl Http1Upstream {
     pub(super) fn tunnel(&mut self) {
         self.framing = Framing::UntilClose;
         self.is_kept = false;
-        self.reader.begin_body(Framing::UntilClose);
+        self.reader.begin_tunnel();
     }
 
     /// The exchange is over. Where request and response are complete the connection may be used
