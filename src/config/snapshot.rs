@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::attest::Telling;
+use crate::attest::{Signer, Telling};
 use crate::http1::request::HeadLimits;
 pub use crate::http2::options::Http2Options;
 use crate::limits::{ENDPOINTS_MAX, UPSTREAM_IDLE_DEFAULT, UPSTREAM_IDLE_TIMEOUT_MS_DEFAULT};
@@ -37,6 +37,10 @@ pub struct Snapshot {
     pub drain_timeout: Duration,
     /// Where log lines go.
     pub log: LogTarget,
+    /// Where the admin listener is; `None` = there is none.
+    pub admin: Option<SocketAddr>,
+    /// What signs identities, where a listener tells them so.
+    pub signer: Arc<Signer>,
     /// Admission.
     pub limits: Limits,
     /// The io_uring of each worker.

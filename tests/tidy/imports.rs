@@ -16,7 +16,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "control",
-        &["config", "proxy", "tls", "trust", "identity", "policy", "rt", "sys", "metrics", "log"],
+        &[
+            "config", "proxy", "tls", "trust", "identity", "policy", "attest", "rt", "sys",
+            "metrics", "log",
+        ],
     ),
     (
         "proxy",
@@ -75,6 +78,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "config::snapshot",
             "rt",
             "sys",
+            "attest",
             "proxy",
             "metrics",
             "log",

@@ -29,7 +29,7 @@ use self::visitor::Visitor;
 use super::leases::Lease;
 use super::worker::Worker;
 use crate::attest::Told;
-use crate::error::{CloseKind, CloseReason};
+use crate::error::CloseReason;
 use crate::http2::end::End;
 use crate::http2::server::{Lifetime, Server};
 use crate::log::ConnectionRecord;
@@ -54,26 +54,25 @@ pub(super) async fn serve(
         return serve_http2(visitor, transport, until, lease, record).await;
     }
     let mut client = Http1Client::new(worker.core(), transport);
-    let reason = {
+    let end = {
         let mut serving = std::pin::pin!(http1::serve(&visitor, &mut client, until));
         poll_fn(|cx| match worker.cut_off().or_else(|| lease.ended(cx)) {
-            Some(reason) => Poll::Ready(reason),
+            Some(reason) => Poll::Ready(http1::End::Cut(reason)),
             None => serving.as_mut().poll(cx),
         })
         .await
     };
     (record.bytes_up, record.bytes_down) = visitor.bytes.get();
-    match reason.kind {
-        // In order: the client has all that it is due.
-        CloseKind::Finished
-        | CloseKind::Drained
-        | CloseKind::IdleTimeout
-        | CloseKind::AgeMax
-        | CloseKind::BadRequest
-        | CloseKind::RequestTimeout => client.close(),
-        kind => client.abort(kind),
+    match end {
+        http1::End::InOrder(reason) => {
+            client.close();
+            reason
+        }
+        http1::End::Cut(reason) => {
+            client.abort(reason.kind);
+            reason
+        }
     }
-    reason
 }
 
 async fn serve_http2(
