@@ -173,7 +173,8 @@ fn responses_that_could_be_read_in_two_ways_are_refused() {
 /// CL.0: a request whose body a server may ignore still has it, and the next one is behind it.
 #[test]
 fn a_body_of_a_method_that_has_none_is_counted() {
-    let text = b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 33\r\n\r\nGET /admin HTTP/1.1\r\nHost: a\r\n\r\n";
+    let text = b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 33\r\n\r\n\
+        GET /admin HTTP/1.1\r\nHost: a\r\n\r\n";
     let head = request::parse(text, LIMITS).expect("a head").expect("complete");
     assert_eq!(head.framing, Framing::Length(33));
     let mut decoder = BodyDecoder::new(head.framing);

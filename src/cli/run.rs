@@ -34,7 +34,8 @@ pub struct RunArgs {
         value_name = "FILE",
         required_unless_present_all = ["listen", "to", "cert", "key"],
         conflicts_with_all = [
-            "listen", "protocol", "to", "cert", "key", "client_ca", "client_auth", "allow", "deny", "crl",
+            "listen", "protocol", "to", "cert", "key",
+            "client_ca", "client_auth", "allow", "deny", "crl",
             "resumption", "ticket_secret", "crypto",
             "workers", "cpus", "log",
         ]

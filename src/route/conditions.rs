@@ -87,8 +87,8 @@ impl Conditions {
     /// `other` is never chosen.
     pub fn cover(&self, other: &Self) -> bool {
         let lists = |mine: &[Box<str>], theirs: &[Box<str>], covers: fn(&str, &str) -> bool| {
-            let is_covered = |it: &Box<str>| mine.iter().any(|my| covers(my, it));
-            mine.is_empty() || (!theirs.is_empty() && theirs.iter().all(is_covered))
+            let is_covered = |it: &str| mine.iter().any(|my| covers(my, it));
+            mine.is_empty() || (!theirs.is_empty() && theirs.iter().all(|it| is_covered(it)))
         };
         lists(&self.hosts, &other.hosts, host_covers)
             && self.path.covers(&other.path)

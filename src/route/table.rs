@@ -68,7 +68,7 @@ pub struct Route {
     pub request_body_bytes_max: Option<u64>,
     /// Bytes of a request's head at most: at most those of the listener.
     pub request_head_bytes_max: usize,
-    /// How many requests one identity may make; a client without a certificate counts by its source.
+    /// How many requests one identity may make; who has no certificate counts by its source.
     pub rate_per_identity: Option<Arc<RateLimiter>>,
     /// How many requests one source address may make.
     pub rate_per_source: Option<Arc<RateLimiter>>,

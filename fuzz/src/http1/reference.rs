@@ -181,8 +181,11 @@ pub(crate) fn request(head: &Head<'_>) -> Option<Length> {
     if is_target || is_asterisk { head.length(version) } else { None }
 }
 
-/// Data, bytes and lines of the trailer section of the body in chunks that `bytes` begins with.
-pub(crate) fn chunks(mut bytes: &[u8]) -> Option<(Vec<u8>, usize, Vec<&[u8]>)> {
+/// Data, bytes, and lines of the trailer section.
+type Chunked<'a> = (Vec<u8>, usize, Vec<&'a [u8]>);
+
+/// What there is of the body in chunks that `bytes` begins with.
+pub(crate) fn chunks(mut bytes: &[u8]) -> Option<Chunked<'_>> {
     let whole = bytes.len();
     let mut data = Vec::new();
     let mut extensions = 0;
