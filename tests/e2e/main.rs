@@ -15,6 +15,7 @@ mod every_crypto_backend_serves;
 mod every_option_has_its_effect;
 mod explain_says_what_the_gateway_does;
 mod handshakes_beyond_a_limit_take_their_turn;
+mod http2_requests_reach_upstreams_of_either_version;
 mod it_refuses_to_start_without_io_uring;
 mod many_bytes_and_many_connections_arrive;
 mod only_allowed_identities_pass;
