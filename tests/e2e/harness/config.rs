@@ -16,6 +16,8 @@ pub(crate) struct Setup {
     top: String,
     tables: String,
     listener: String,
+    /// The table `[listener.http]` and those of routes.
+    http: String,
     upstream: String,
     endpoints: Vec<String>,
     certificates: Vec<(PathBuf, PathBuf)>,
@@ -30,6 +32,16 @@ impl Setup {
         Self::to_all([endpoint])
     }
 
+    /// A listener that speaks HTTP before `endpoint`.
+    pub(crate) fn http(endpoint: impl ToString) -> Self {
+        Self::http_to_all([endpoint])
+    }
+
+    /// The same before several endpoints.
+    pub(crate) fn http_to_all(endpoints: impl IntoIterator<Item = impl ToString>) -> Self {
+        Self::to_all(endpoints).listener("protocol = \"http\"")
+    }
+
     /// The same before several endpoints.
     pub(crate) fn to_all(endpoints: impl IntoIterator<Item = impl ToString>) -> Self {
         let server = &pki().server;
@@ -39,6 +51,7 @@ impl Setup {
             top: String::new(),
             tables: String::new(),
             listener: String::new(),
+            http: String::new(),
             upstream: String::new(),
             endpoints: endpoints.into_iter().map(|endpoint| endpoint.to_string()).collect(),
             certificates: vec![(server.chain_file.clone(), server.key_file.clone())],
@@ -83,6 +96,21 @@ impl Setup {
     /// The listener's name.
     pub(crate) fn named(mut self, name: &str) -> Self {
         self.name = name.into();
+        self
+    }
+
+    /// Keys of `[listener.http]`; before any route.
+    pub(crate) fn http_keys(mut self, lines: &str) -> Self {
+        if self.http.is_empty() {
+            self.http.push_str("[listener.http]\n");
+        }
+        let _ = writeln!(self.http, "{lines}");
+        self
+    }
+
+    /// A route of the listener with these keys.
+    pub(crate) fn route(mut self, lines: &str) -> Self {
+        let _ = writeln!(self.http, "[[listener.route]]\n{lines}");
         self
     }
 
@@ -179,6 +207,6 @@ impl Setup {
                 key.display()
             );
         }
-        text + &self.more
+        text + &self.http + &self.more
     }
 }

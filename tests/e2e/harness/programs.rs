@@ -165,6 +165,101 @@ pub(crate) fn python(
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// The Python of the environment that has what tests take from PyPI.
+///
+/// # Panics
+/// Where it is not there.
+fn python_with_packages() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("below the target folder");
+    let python = target.join("python/bin/python");
+    let missing = "is missing: scripts/test makes it, by the list tests/e2e/python/requirements.txt";
+    assert!(python.exists(), "{} {missing}", python.display());
+    python
+}
+
+/// A script of tests/e2e/python that needs packages of PyPI, bounded in time.
+pub(crate) fn python_command(script: &str) -> Command {
+    let mut command = bounded(&python_with_packages().display().to_string());
+    command.arg("-B").arg(self::script(script)).stdin(Stdio::null());
+    command
+}
+
+/// A program that is ended after a minute.
+pub(crate) fn bounded(program: &str) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", "60", program]);
+    command
+}
+
+/// Runs a client that must be content; returns what it prints.
+#[track_caller]
+pub(crate) fn content(command: &mut Command) -> String {
+    let output = command.output().expect("timeout is a program of every Linux");
+    let (stdout, stderr) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
+    let stdout = String::from_utf8_lossy(stdout).into_owned();
+    assert!(output.status.success(), "{command:?}: {}\n{stdout}\n{stderr}", output.status);
+    stdout
+}
+
+/// Adds the address, the roots and the credentials, as the scripts of tests/e2e/python take them.
+pub(crate) fn as_client(command: &mut Command, address: SocketAddr, credentials: &Credentials) {
+    command
+        .args([&address.ip().to_string(), &address.port().to_string(), SERVER_NAME])
+        .arg(&pki().root_file)
+        .arg(&credentials.chain_file)
+        .arg(&credentials.key_file);
+}
+
+/// A server of another program that says on which port it listens; killed on drop.
+pub(crate) struct Server {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    /// Starts it. Its first line is the port, on 127.0.0.1.
+    #[track_caller]
+    pub(crate) fn start(command: &mut Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the program is installed");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("text");
+        let port = line.trim().parse().unwrap_or_else(|_| panic!("no port but {line:?}"));
+        Self { child, stdout, address: SocketAddr::from(([127, 0, 0, 1], port)) }
+    }
+
+    /// A script of tests/e2e/python.
+    #[track_caller]
+    pub(crate) fn python(script: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(python_with_packages());
+        Self::start(command.arg("-B").arg(self::script(script)).args(arguments))
+    }
+
+    /// A script of tests/e2e/node.
+    #[track_caller]
+    pub(crate) fn node(script: &str) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/node");
+        Self::start(Command::new("node").arg(folder.join(script)))
+    }
+
+    /// The next line that it prints.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("text");
+        line.trim_end().to_string()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // By its own pid; fails only where it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// nginx with a folder of files, on a port of its own; killed on drop.
 pub(crate) struct Nginx {
     child: Child,
