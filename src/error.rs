@@ -273,6 +273,10 @@ pub enum CloseKind {
     ResponseTimeout,
     /// The gateway drains, and no request was in progress.
     Drained,
+    /// The certificate of the upstream was refused.
+    UpstreamCertificateRefused,
+    /// TLS with the upstream could not be agreed on, or it ended the handshake.
+    UpstreamTlsFailed,
     /// The source address has as many connections as it may have.
     SourceLimit,
     /// The drain's deadline came.
@@ -340,6 +344,8 @@ impl CloseKind {
             Self::BadResponse => "bad_response",
             Self::ResponseTimeout => "response_timeout",
             Self::Drained => "drained",
+            Self::UpstreamCertificateRefused => "upstream_certificate_refused",
+            Self::UpstreamTlsFailed => "upstream_tls_failed",
             Self::SourceLimit => "source_limit",
             Self::DrainDeadline => "drain_deadline",
             Self::Stopped => "stopped",

@@ -16,6 +16,7 @@ use crate::error::{CloseKind, CloseReason};
 use crate::route::budget::RetryBudget;
 use crate::rt::core::Core;
 use crate::rt::stream::{Errno, Stream};
+use crate::time::Instant;
 use crate::tls::transport::Transport;
 
 /// The endpoints as one worker sees them.
@@ -29,7 +30,7 @@ pub struct Upstreams {
 #[derive(Debug, Default)]
 struct Balancer {
     next: usize,
-    budget: RetryBudget,
+    budget: Option<RetryBudget>,
     live: HashMap<Arc<str>, Rc<Cell<u32>>>,
 }
 
@@ -98,26 +99,34 @@ impl Upstreams {
         }
     }
 
-    /// A connection for a request: one that waits, unless it has to be `fresh`, or a new one, as
-    /// [`Upstreams::connect`] makes it. Endpoint `but` is not chosen where there is another.
+    /// The endpoint for a request: not `but`, where there is another.
     ///
     /// # Errors
-    /// As [`Upstreams::connect`].
-    pub async fn acquire(
+    /// There is none.
+    pub fn endpoint(&self, cluster: &Cluster, but: Option<usize>) -> Result<usize, CloseReason> {
+        match but.and_then(|_| self.choose(cluster, but)) {
+            Some(other) => Ok(other),
+            None => self.choose_first(cluster),
+        }
+    }
+
+    /// A connection to endpoint `first` that waits for a request.
+    pub fn reuse(&self, core: &Core, cluster: &Arc<Cluster>, first: usize) -> Option<Connection> {
+        let connection = self.pool.take(core, cluster, first)?;
+        core.counters().upstream_reuses.increment();
+        Some(connection)
+    }
+
+    /// A new connection for requests, to endpoint `first`; where that fails, to another one, once.
+    ///
+    /// # Errors
+    /// The reason of the last failure.
+    pub async fn open_for_requests(
         &self,
         core: &Core,
         cluster: &Arc<Cluster>,
-        fresh: bool,
-        but: Option<usize>,
+        first: usize,
     ) -> Result<Connection, CloseReason> {
-        let first = match but.and_then(|_| self.choose(cluster, but)) {
-            Some(other) => other,
-            None => self.choose_first(cluster)?,
-        };
-        if !fresh && let Some(connection) = self.pool.take(core, cluster, first) {
-            core.counters().upstream_reuses.increment();
-            return Ok(connection);
-        }
         let failed = match self.open(core, cluster, first).await {
             Ok(connection) => return Ok(connection),
             Err(reason) => reason,
@@ -144,13 +153,14 @@ impl Upstreams {
     }
 
     /// How many requests to a cluster may be sent again.
-    pub fn budget(&self, cluster: &Cluster) -> RefMut<'_, RetryBudget> {
+    pub fn budget(&self, cluster: &Cluster, now: Instant) -> RefMut<'_, RetryBudget> {
         RefMut::map(self.clusters.borrow_mut(), |clusters| {
             if !clusters.contains_key(&cluster.name) {
                 clusters.insert(Arc::clone(&cluster.name), Balancer::default());
             }
             // invariant: it was put there.
-            &mut clusters.get_mut(&cluster.name).expect("a balancer").budget
+            let balancer = clusters.get_mut(&cluster.name).expect("a balancer");
+            balancer.budget.get_or_insert_with(|| RetryBudget::new(now))
         })
     }
 

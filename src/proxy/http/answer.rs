@@ -11,6 +11,7 @@ use crate::error::{CloseKind, CloseReason};
 use crate::http1::error::{BodyError, HeadError};
 use crate::policy::Denial;
 use crate::route::path::PathError;
+use crate::route::rate::retry_after_s;
 
 /// An answer in place of an upstream's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +127,7 @@ impl Answer {
 
     /// Seconds for Retry-After (RFC 9110, 10.2.3), rounded up.
     pub(super) fn retry_after_s(&self) -> Option<u64> {
-        self.retry_after.map(|wait| wait.as_millis().div_ceil(1000) as u64)
+        self.retry_after.map(retry_after_s)
     }
 }
 

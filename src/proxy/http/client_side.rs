@@ -48,6 +48,13 @@ impl ClientSide<'_> {
         }
     }
 
+    /// Ready when the client is gone: nobody waits for the response any more.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<SideFault> {
+        match self {
+            Self::Http1(client) => client.poll_gone(cx),
+        }
+    }
+
     /// What is spoken, as ALPN calls it.
     pub(super) fn protocol(&self, head: &RequestHead) -> &'static str {
         match (self, head.version) {

@@ -21,7 +21,7 @@ use crate::error::CloseReason;
 use crate::http1::body::Framing;
 use crate::http1::request::RequestHead;
 use crate::log::RequestRecord;
-use crate::route::table::Route;
+use crate::proxy::pool::Connection;
 use crate::time::Instant;
 use crate::tls::transport::{Chunk, recycle};
 
@@ -55,19 +55,17 @@ pub(super) async fn exchange(
     let core = worker.core();
     core.counters().requests.increment();
     let mut record = worker.logs_requests().then(|| visitor.record(client, &request));
-    let snapshot = worker.published();
-    let planned = plan(visitor, &snapshot, &request.head, &request.bytes, core.now());
-    drop(snapshot);
+    let planned = plan(visitor, &request.head, &request.bytes, core.now());
     let outcome = match planned {
         Ok(plan) => {
             if let Some(record) = &mut record {
-                record.route = Some(Arc::clone(&plan.route.name));
+                record.route = Some(Arc::clone(&plan.route().name));
             }
             forward(visitor, client, &request, &plan, watch, &mut record).await
         }
         Err((answer, route)) => {
             if let Some(record) = &mut record {
-                record.route = route.as_deref().map(|route: &Route| Arc::clone(&route.name));
+                record.route = route;
             }
             send_answer(visitor, client, &request.head, &request.bytes, answer, watch, &mut record)
                 .await
@@ -139,10 +137,11 @@ struct Attempts {
 impl Attempts {
     fn new(visitor: &Visitor, request: &Request, plan: &Plan) -> Self {
         let method = request.head.method.of(&request.bytes);
-        visitor.worker.upstreams().budget(&plan.cluster).deposit(visitor.worker.core().now());
+        let (now, percent) = (visitor.worker.core().now(), plan.route().retries.budget_percent);
+        visitor.worker.upstreams().budget(plan.cluster(), now).deposit(percent, now);
         Self {
             made: 0,
-            retries_left: plan.route.retries.max,
+            retries_left: plan.route().retries.max,
             fresh: false,
             but: None,
             is_idempotent: is_idempotent(method) && request.head.upgrade.is_none(),
@@ -163,10 +162,8 @@ impl Attempts {
         if self.retries_left == 0 {
             return false;
         }
-        let upstreams = visitor.worker.upstreams();
-        let percent = plan.route.retries.budget_percent;
-        let mut budget = upstreams.budget(&plan.cluster);
-        if !budget.withdraw(percent, visitor.worker.core().now()) {
+        let now = visitor.worker.core().now();
+        if !visitor.worker.upstreams().budget(plan.cluster(), now).withdraw(now) {
             return false;
         }
         self.retries_left -= 1;
@@ -206,16 +203,9 @@ async fn attempt(
     let worker = &visitor.worker;
     let core = worker.core();
     attempts.made += 1;
-    let total = plan.route.timeouts.total.map(|total| request.began + total);
-    let acquiring = worker.upstreams().acquire(core, &plan.cluster, attempts.fresh, attempts.but);
-    let acquired = match total {
-        Some(total) => core.timeout_at(total, Box::pin(acquiring)).await,
-        None => Ok(Box::pin(acquiring).await),
-    };
-    let connection = match acquired {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(reason)) => return Attempt::Unreachable(reason),
-        Err(_) => return Attempt::Failed(Fault::Late(Late::Total)),
+    let connection = match connect(visitor, plan, attempts, request.began).await {
+        Ok(connection) => connection,
+        Err(failed) => return failed,
     };
     let mut upstream = UpstreamSide::Http1(Box::new(Http1Upstream::new(core, connection)));
     if let Some(record) = record {
@@ -257,6 +247,33 @@ async fn attempt(
         return Attempt::Again;
     }
     Attempt::Failed(fault)
+}
+
+/// A connection to the upstream: one that waits, or a new one.
+async fn connect(
+    visitor: &Visitor,
+    plan: &Plan,
+    attempts: &Attempts,
+    began: Instant,
+) -> Result<Connection, Attempt> {
+    let (core, upstreams) = (visitor.worker.core(), visitor.worker.upstreams());
+    let endpoint =
+        upstreams.endpoint(plan.cluster(), attempts.but).map_err(Attempt::Unreachable)?;
+    if !attempts.fresh
+        && let Some(connection) = upstreams.reuse(core, plan.cluster(), endpoint)
+    {
+        return Ok(connection);
+    }
+    // Boxed: its state is larger than that of all the rest.
+    let opening = Box::pin(upstreams.open_for_requests(core, plan.cluster(), endpoint));
+    let opened = match plan.route().timeouts.total {
+        Some(total) => core.timeout_at(began + total, opening).await,
+        None => Ok(opening.await),
+    };
+    match opened {
+        Ok(opened) => opened.map_err(Attempt::Unreachable),
+        Err(_) => Err(Attempt::Failed(Fault::Late(Late::Total))),
+    }
 }
 
 /// Sends an answer of ringfort's own.

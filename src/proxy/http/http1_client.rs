@@ -76,6 +76,12 @@ impl Http1Client {
         self.reader.poll_body(&self.core, &mut self.transport, cx)
     }
 
+    /// Ready when the connection was reset. A client that has only ended its side waits for its
+    /// response (RFC 9112, 9.6).
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<SideFault> {
+        self.transport.socket().poll_reset(cx).map(|errno| SideFault::Transport(errno.into()))
+    }
+
     pub(super) fn reader(&mut self) -> &mut Reader {
         &mut self.reader
     }

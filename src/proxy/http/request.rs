@@ -6,23 +6,25 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::answer::Answer;
-use super::visitor::Visitor;
-use crate::config::snapshot::{Cluster, Forwarding, HttpOptions, Listener, Snapshot};
+use super::visitor::{InForce, Visitor};
+use crate::config::snapshot::{Cluster, Forwarding, HttpOptions, Listener};
 use crate::http1::body::Framing;
 use crate::http1::fields::{self, Class};
 use crate::http1::request::RequestHead;
 use crate::http1::write::RequestChange;
 use crate::policy::{Decision, decide};
+use crate::route::host::host_of;
 use crate::route::path;
-use crate::route::table::{Asked, Route, host_of};
+use crate::route::table::{Asked, Route};
 use crate::time::Instant;
 
 /// A request that goes to an upstream.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) route: Arc<Route>,
-    pub(super) cluster: Arc<Cluster>,
-    pub(super) options: Arc<HttpOptions>,
+    /// The configuration that it was made by.
+    options: InForce,
+    /// Which route of the listener.
+    route: usize,
     /// The target, where it is not the one that came.
     target: Option<Vec<u8>>,
     /// Whole lines that this hop adds.
@@ -33,19 +35,16 @@ pub(super) struct Plan {
 /// Decides about a request.
 ///
 /// # Errors
-/// The answer, and the route where one was found.
+/// The answer, and the name of the route where one was found.
 pub(super) fn plan(
     visitor: &Visitor,
-    snapshot: &Snapshot,
     head: &RequestHead,
     bytes: &[u8],
     now: Instant,
-) -> Result<Plan, (Answer, Option<Arc<Route>>)> {
-    let listener = &snapshot.listeners[visitor.listener];
-    // invariant: a reload keeps the protocol of a listener.
-    let options = listener.http.as_ref().expect("a listener that speaks HTTP");
-    let host = host_of(head.authority.of(bytes)).map_err(|_| (Answer::BAD_HOST, None))?;
-    if is_misdirected(visitor, listener, &host) {
+) -> Result<Plan, (Answer, Option<Arc<str>>)> {
+    let options = visitor.options();
+    let host = host_of(head.authority.of(bytes)).ok_or((Answer::BAD_HOST, None))?;
+    if is_misdirected(visitor, options.listener(), &host) {
         return Err((Answer::MISDIRECTED, None));
     }
     let path = path::normal(head.path.of(bytes));
@@ -59,22 +58,23 @@ pub(super) fn plan(
         bytes,
         identity,
     };
-    let route = options.routes.select(&asked).ok_or((Answer::NO_ROUTE, None))?;
-    let refused = |answer| (answer, Some(Arc::clone(route)));
+    let index = options.routes.select(&asked).ok_or((Answer::NO_ROUTE, None))?;
+    let route = options.routes.route(index);
+    let refused = |answer| (answer, Some(Arc::clone(&route.name)));
     if let Decision::Denied(denial) = decide(&route.rules, identity) {
         return Err(refused(Answer::denied(&denial)));
     }
     check_bounds(route, head).map_err(refused)?;
     check_rates(visitor, route, now).map_err(refused)?;
-    let target = route.rewrite.as_ref().map(|rewrite| rewrite.target(&path, head.path.of(bytes)));
-    Ok(Plan {
-        route: Arc::clone(route),
-        cluster: Arc::clone(&snapshot.clusters[route.cluster]),
-        options: Arc::clone(options),
-        target,
-        lines: own_lines(visitor, options, head, bytes),
-        token: visitor.token_line(&options.telling, &route.name),
-    })
+    let of_rewrite = |rewrite| path::rewritten(rewrite, &path, head.path.of(bytes));
+    let target = route.rewrite.as_ref().map(of_rewrite);
+    let lines = own_lines(visitor, &options, head, bytes);
+    let token = visitor.token_line(
+        &options.telling,
+        &route.name,
+        &options.snapshot.clusters[route.cluster].name,
+    );
+    Ok(Plan { route: index, target, lines, token, options })
 }
 
 /// RFC 9110, 7.4: a server MUST NOT serve a request that it is not prepared to, on this connection,
@@ -164,6 +164,18 @@ fn forwarded_node(peer: Option<IpAddr>) -> String {
 }
 
 impl Plan {
+    pub(super) fn options(&self) -> &HttpOptions {
+        &self.options
+    }
+
+    pub(super) fn route(&self) -> &Route {
+        self.options.routes.route(self.route)
+    }
+
+    pub(super) fn cluster(&self) -> &Arc<Cluster> {
+        &self.options.snapshot.clusters[self.route().cluster]
+    }
+
     /// Calls `send` with what of the head goes out in another way.
     pub(super) fn with_change<R>(
         &self,
@@ -173,8 +185,7 @@ impl Plan {
         send: impl FnOnce(&RequestChange<'_>) -> R,
     ) -> R {
         let told = visitor.told();
-        let route = &self.route;
-        let options = &self.options;
+        let (route, options) = (self.route(), self.options());
         let keep = |class: Class, name: &[u8]| match class {
             Class::Forwarding if !keeps_forwarding(options, name) => false,
             _ => !route.request_fields.removes(name),

@@ -120,7 +120,7 @@ impl<'a, 'c> Run<'a, 'c> {
     }
 
     fn due(&self) -> Instant {
-        let timeouts = &self.plan.route.timeouts;
+        let timeouts = &self.plan.route().timeouts;
         let wait: Duration = match self.stage {
             _ if self.is_tunnel => self.visitor.idle_timeout(),
             Stage::Head if self.seen.sent_all => timeouts.first_byte,
@@ -133,7 +133,7 @@ impl<'a, 'c> Run<'a, 'c> {
     }
 
     fn late(&self) -> Late {
-        let total = self.plan.route.timeouts.total.filter(|_| !self.is_tunnel);
+        let total = self.plan.route().timeouts.total.filter(|_| !self.is_tunnel);
         if total.is_some_and(|total| self.core.now() >= self.began + total) {
             return Late::Total;
         }
@@ -172,7 +172,7 @@ impl<'a, 'c> Run<'a, 'c> {
         let chunk = self.client.take_data(self.core);
         self.seen.took_body = true;
         self.seen.bytes_up += chunk.len() as u64;
-        let max = self.plan.route.request_body_bytes_max.filter(|_| !self.is_tunnel);
+        let max = self.plan.route().request_body_bytes_max.filter(|_| !self.is_tunnel);
         if max.is_some_and(|max| self.seen.bytes_up > max) {
             recycle(self.core, chunk);
             return Err(Fault::BodyTooLarge);
@@ -189,14 +189,14 @@ impl<'a, 'c> Run<'a, 'c> {
                 Poll::Pending => break,
             }
             if self.stage == Stage::Head {
-                match self.upstream.poll_head(self.plan.options.head, cx) {
+                match self.upstream.poll_head(self.plan.options().head, cx) {
                     Poll::Ready(Ok((head, bytes))) => {
                         let begun = self.begin(&head, &bytes);
                         recycle(self.core, bytes);
                         begun?;
                     }
                     Poll::Ready(Err(fault)) => return Err(Fault::Upstream(fault)),
-                    Poll::Pending => break,
+                    Poll::Pending => return self.poll_gone(cx),
                 }
                 continue;
             }
@@ -219,6 +219,15 @@ impl<'a, 'c> Run<'a, 'c> {
         Ok(())
     }
 
+    /// Whether somebody still waits for the response, which may be long in coming.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        match self.client.poll_gone(cx) {
+            Poll::Ready(fault) if self.seen.sent_all => Err(Fault::Client(fault)),
+            // While there is a body to be read, reading tells.
+            _ => Ok(()),
+        }
+    }
+
     /// Passes the head of a response on.
     fn begin(&mut self, head: &ResponseHead, bytes: &[u8]) -> Result<(), Fault> {
         let is_interim = head.status < 200 && head.status != 101;
@@ -238,8 +247,8 @@ impl<'a, 'c> Run<'a, 'c> {
         }
         let framing = if is_interim { Framing::None } else { self.client.framing_of(head) };
         let ends = framing == Framing::None && head.status != 101;
-        let via: &[u8] = if self.plan.options.via { b"Via: 1.1 ringfort\r\n" } else { b"" };
-        let changes = &self.plan.route.response_fields;
+        let via: &[u8] = if self.plan.options().via { b"Via: 1.1 ringfort\r\n" } else { b"" };
+        let changes = &self.plan.route().response_fields;
         let change = ResponseChange {
             framing,
             close: false,

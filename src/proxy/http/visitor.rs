@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use super::client_side::ClientSide;
 use super::exchange::Request;
 use crate::attest::{Telling, Told};
-use crate::config::snapshot::HttpOptions;
+use crate::config::snapshot::{HttpOptions, Listener, Snapshot};
 use crate::http1::fields::Span;
 use crate::identity::Identity;
 use crate::limits::LOGGED_TEXT_BYTES_MAX;
@@ -34,6 +35,29 @@ pub(super) struct Visitor {
     identity_key: OnceCell<[u8; 32]>,
     /// Plaintext bytes of its requests and responses, bodies only.
     pub(super) bytes: Cell<(u64, u64)>,
+}
+
+/// The options of a listener, of the configuration that was in force at some moment. Its count is
+/// the worker's own: that of the configuration would be fought over by all workers.
+#[derive(Clone, Debug)]
+pub(super) struct InForce {
+    pub(super) snapshot: Rc<Arc<Snapshot>>,
+    listener: usize,
+}
+
+impl InForce {
+    pub(super) fn listener(&self) -> &Listener {
+        &self.snapshot.listeners[self.listener]
+    }
+}
+
+impl Deref for InForce {
+    type Target = HttpOptions;
+
+    fn deref(&self) -> &HttpOptions {
+        // invariant: a reload keeps the protocol of a listener.
+        self.listener().http.as_ref().expect("a listener that speaks HTTP")
+    }
 }
 
 impl Visitor {
@@ -68,11 +92,8 @@ impl Visitor {
     }
 
     /// The options of the listener that are in force.
-    pub(super) fn options(&self) -> Arc<HttpOptions> {
-        let published = self.worker.published();
-        let options = &published.listeners[self.listener].http;
-        // invariant: a reload keeps the protocol of a listener.
-        Arc::clone(options.as_ref().expect("a listener that speaks HTTP"))
+    pub(super) fn options(&self) -> InForce {
+        InForce { snapshot: self.worker.published(), listener: self.listener }
     }
 
     /// How long a connection may be silent that is no longer HTTP.
@@ -115,11 +136,23 @@ impl Visitor {
     }
 
     /// The line with the signed identity, where there is to be one.
-    pub(super) fn token_line(&self, telling: &Telling, route: &Arc<str>) -> Option<Arc<[u8]>> {
+    pub(super) fn token_line(
+        &self,
+        telling: &Telling,
+        route: &Arc<str>,
+        upstream: &Arc<str>,
+    ) -> Option<Arc<[u8]>> {
         telling.token.as_ref()?;
         let now_unix_s = self.worker.unix_s(self.listener);
         let identity = self.identity.as_deref();
-        self.told.borrow_mut().token_line(telling, identity, route, self.connection, now_unix_s)
+        self.told.borrow_mut().token_line(
+            telling,
+            identity,
+            route,
+            upstream,
+            self.connection,
+            now_unix_s,
+        )
     }
 
     /// By what its requests are counted: who it is, or where it comes from. A certificate that was
