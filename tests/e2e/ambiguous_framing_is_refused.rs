@@ -10,47 +10,104 @@ const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: gateway.test\r\n\r\n";
 /// Heads that end where they should, with what makes them ambiguous.
 const HEADS: &[(&str, &str)] = &[
     // RFC 9112, 6.1 and 6.3: both, in either order; lists and repeats of lengths.
-    ("CL.TE", "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nX"),
-    ("TE.CL", "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n8\r\nSMUGGLED\r\n0\r\n\r\n"),
-    ("two lengths", "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 3\r\nContent-Length: 30\r\n\r\nabc"),
-    ("a list of lengths", "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 3, 30\r\n\r\nabc"),
+    (
+        "CL.TE",
+        "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nX",
+    ),
+    (
+        "TE.CL",
+        "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n8\r\nSMUGGLED\r\n0\r\n\r\n",
+    ),
+    (
+        "two lengths",
+        "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 3\r\nContent-Length: 30\r\n\r\nabc",
+    ),
+    (
+        "a list of lengths",
+        "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 3, 30\r\n\r\nabc",
+    ),
     ("a sign", "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: +3\r\n\r\nabc"),
-    ("a hexadecimal length", "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 0x3\r\n\r\nabc"),
+    (
+        "a hexadecimal length",
+        "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 0x3\r\n\r\nabc",
+    ),
     ("a negative length", "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: -1\r\n\r\nabc"),
     ("an empty length", "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length:\r\n\r\n"),
-    ("a length beyond 2^64", "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 18446744073709551619\r\n\r\nabc"),
-    ("a length with a space in it", "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 1 0\r\n\r\nabc"),
+    (
+        "a length beyond 2^64",
+        "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 18446744073709551619\r\n\r\nabc",
+    ),
+    (
+        "a length with a space in it",
+        "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 1 0\r\n\r\nabc",
+    ),
     // RFC 9112, 6.1: chunked last, once, and in HTTP/1.1.
-    ("chunked twice", "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
-    ("two Transfer-Encoding", "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n"),
-    ("chunked not last", "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"),
-    ("quoted chunked", "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n"),
-    ("a vertical tab before chunked", "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n"),
-    ("chunked in HTTP/1.0", "POST / HTTP/1.0\r\nHost: gateway.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    (
+        "chunked twice",
+        "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "two Transfer-Encoding",
+        "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "chunked not last",
+        "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "quoted chunked",
+        "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "a vertical tab before chunked",
+        "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "chunked in HTTP/1.0",
+        "POST / HTTP/1.0\r\nHost: gateway.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
     // RFC 9112, 5.1 and 5.2: white space before the colon, folded lines.
-    ("a space before the colon", "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n"),
-    ("a tab before the colon", "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length\t: 3\r\n\r\nabc"),
+    (
+        "a space before the colon",
+        "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "a tab before the colon",
+        "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length\t: 3\r\n\r\nabc",
+    ),
     ("obs-fold", "GET / HTTP/1.1\r\nHost: gateway.test\r\nX-A: b\r\n c\r\n\r\n"),
-    ("obs-fold of a length", "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length:\r\n 3\r\n\r\nabc"),
+    (
+        "obs-fold of a length",
+        "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length:\r\n 3\r\n\r\nabc",
+    ),
     ("white space before the first field", "GET / HTTP/1.1\r\n Host: gateway.test\r\n\r\n"),
     ("a line without a colon", "GET / HTTP/1.1\r\nHost: gateway.test\r\nX-A\r\n\r\n"),
     ("a field without a name", "GET / HTTP/1.1\r\nHost: gateway.test\r\n: b\r\n\r\n"),
     ("a bad name", "GET / HTTP/1.1\r\nHost: gateway.test\r\nX(A): b\r\n\r\n"),
     // RFC 9112, 2.2: line ends; RFC 9110, 5.5: CR, LF and NUL in values.
-    ("a bare CR in a value", "GET / HTTP/1.1\r\nHost: gateway.test\r\nX-A: b\rTransfer-Encoding: chunked\r\n\r\n"),
+    (
+        "a bare CR in a value",
+        "GET / HTTP/1.1\r\nHost: gateway.test\r\nX-A: b\rTransfer-Encoding: chunked\r\n\r\n",
+    ),
     ("a bare LF as line end", "GET / HTTP/1.1\r\nHost: gateway.test\nX-A: b\r\n\r\n"),
     ("a bare LF behind the start line", "GET / HTTP/1.1\nHost: gateway.test\r\n\r\n"),
     ("NUL in a value", "GET / HTTP/1.1\r\nHost: gateway.test\r\nX-A: b\0c\r\n\r\n"),
     ("NUL in a name", "GET / HTTP/1.1\r\nHost: gateway.test\r\nX-\0A: b\r\n\r\n"),
     ("NUL in the target", "GET /a\0b HTTP/1.1\r\nHost: gateway.test\r\n\r\n"),
-    ("a control character in a value", "GET / HTTP/1.1\r\nHost: gateway.test\r\nX-A: b\x01c\r\n\r\n"),
+    (
+        "a control character in a value",
+        "GET / HTTP/1.1\r\nHost: gateway.test\r\nX-A: b\x01c\r\n\r\n",
+    ),
     ("CR CR LF", "GET / HTTP/1.1\r\r\nHost: gateway.test\r\n\r\n"),
     // RFC 9112, 3: the request line.
     ("two spaces", "GET  / HTTP/1.1\r\nHost: gateway.test\r\n\r\n"),
     ("a tab for a space", "GET\t/ HTTP/1.1\r\nHost: gateway.test\r\n\r\n"),
     ("a space in the target", "GET /a b HTTP/1.1\r\nHost: gateway.test\r\n\r\n"),
     ("a fragment", "GET /a#b HTTP/1.1\r\nHost: gateway.test\r\n\r\n"),
-    ("a byte that is not ASCII in the target", "GET /\u{fc} HTTP/1.1\r\nHost: gateway.test\r\n\r\n"),
+    (
+        "a byte that is not ASCII in the target",
+        "GET /\u{fc} HTTP/1.1\r\nHost: gateway.test\r\n\r\n",
+    ),
     ("lower-case version", "GET / http/1.1\r\nHost: gateway.test\r\n\r\n"),
     ("no version", "GET /\r\nHost: gateway.test\r\n\r\n"),
     ("a bad method", "G@T / HTTP/1.1\r\nHost: gateway.test\r\n\r\n"),
@@ -65,7 +122,10 @@ const HEADS: &[(&str, &str)] = &[
     ("a Host with a path", "GET / HTTP/1.1\r\nHost: gateway.test/x\r\n\r\n"),
     ("a Host with a bad port", "GET / HTTP/1.1\r\nHost: gateway.test:http\r\n\r\n"),
     ("a list of Hosts", "GET / HTTP/1.1\r\nHost: gateway.test, other.test\r\n\r\n"),
-    ("absolute-form against Host", "GET https://other.test/ HTTP/1.1\r\nHost: gateway.test\r\n\r\n"),
+    (
+        "absolute-form against Host",
+        "GET https://other.test/ HTTP/1.1\r\nHost: gateway.test\r\n\r\n",
+    ),
     // Paths that another server could resolve to another resource.
     ("a dot segment", "GET /a/../b HTTP/1.1\r\nHost: gateway.test\r\n\r\n"),
     ("an encoded dot segment", "GET /a/%2e%2E/b HTTP/1.1\r\nHost: gateway.test\r\n\r\n"),
@@ -196,7 +256,10 @@ fn what_other_versions_say_gets_their_status() {
 #[test]
 fn ambiguous_responses_never_reach_a_client() {
     let responses = [
-        ("both", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+        (
+            "both",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        ),
         ("two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"),
         ("a bad length", "HTTP/1.1 200 OK\r\nContent-Length: 3a\r\n\r\nabc"),
         ("obs-fold", "HTTP/1.1 200 OK\r\nX-A: b\r\n c\r\nContent-Length: 3\r\n\r\nabc"),

@@ -34,7 +34,8 @@ fn ten_thousand_requests_of_one_connection() {
 
 #[test]
 fn bodies_and_methods_stay_with_their_request() {
-    let site = Site::new(|seen| Reply::ok(&format!("{} {}", seen.request.method(), seen.request.text())));
+    let site =
+        Site::new(|seen| Reply::ok(&format!("{} {}", seen.request.method(), seen.request.text())));
     let gateway = Setup::http(site.address()).start();
     let mut client = HttpClient::connect(gateway.address());
     let chunked = |body: &str| {

@@ -85,7 +85,9 @@ fn responses_without_a_body_have_none() {
         "/head" => Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"),
         "/head-chunked" => Reply::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
         "/204" => Reply::raw("HTTP/1.1 204 No Content\r\nX-A: 1\r\n\r\n"),
-        "/304" => Reply::raw("HTTP/1.1 304 Not Modified\r\nETag: \"e\"\r\nContent-Length: 9\r\n\r\n"),
+        "/304" => {
+            Reply::raw("HTTP/1.1 304 Not Modified\r\nETag: \"e\"\r\nContent-Length: 9\r\n\r\n")
+        }
         "/empty" => Reply::text("200 OK", ""),
         _ => Reply::ok("after"),
     });
@@ -113,7 +115,9 @@ fn chunks_and_trailers_pass_both_ways() {
     let mut client = HttpClient::connect(gateway.address());
     client.send(request("POST", "/", "Transfer-Encoding: chunked\r\nTrailer: X-Digest\r\n"));
     // Each byte by itself: chunks are cut anywhere.
-    for byte in b"5\r\nhello\r\nA;x=y\r\n, upstream\r\n0\r\nX-Digest: 15\r\nContent-Length: 3\r\n\r\n" {
+    for byte in
+        b"5\r\nhello\r\nA;x=y\r\n, upstream\r\n0\r\nX-Digest: 15\r\nContent-Length: 3\r\n\r\n"
+    {
         client.send([*byte]);
     }
     let response = client.answer("POST");
@@ -130,9 +134,8 @@ fn chunks_and_trailers_pass_both_ways() {
 
 #[test]
 fn a_response_until_close_is_whole_and_its_end_is_told() {
-    let site = Site::new(|_| {
-        Reply::raw("HTTP/1.1 200 OK\r\nX-A: 1\r\n\r\nuntil close").then(Then::Close)
-    });
+    let site =
+        Site::new(|_| Reply::raw("HTTP/1.1 200 OK\r\nX-A: 1\r\n\r\nuntil close").then(Then::Close));
     let gateway = Setup::http(site.address()).start();
     let mut client = HttpClient::connect(gateway.address());
     for _ in 0..2 {
@@ -214,9 +217,7 @@ fn an_early_response_reaches_a_client_that_still_sends() {
         let origin = scripted(move |wire| {
             let mut head = wire.head()?.expect("a request");
             let close = if keeps { "" } else { "Connection: close\r\n" };
-            wire.try_send(format!(
-                "HTTP/1.1 {status}\r\n{close}Content-Length: 5\r\n\r\nearly"
-            ))?;
+            wire.try_send(format!("HTTP/1.1 {status}\r\n{close}Content-Length: 5\r\n\r\nearly"))?;
             // One goes on to take the body, the other has seen enough.
             if keeps { wire.request_body(&mut head) } else { Ok(()) }
         });
@@ -257,8 +258,12 @@ fn a_client_that_has_sent_all_still_gets_its_response() {
 #[test]
 fn large_heads_and_many_fields_arrive_unchanged() {
     let site = Site::new(|seen| {
-        let echoed: String =
-            seen.request.fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let echoed: String = seen
+            .request
+            .fields
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
         Reply::raw(format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Mark: 1\r\n{echoed}\r\n"))
     });
     let keys = "head_bytes_max = 65536\nhead_fields_max = 200";

@@ -177,24 +177,41 @@ impl<S: Read + Write> Wire<S> {
                 let length = usize::try_from(length).map_err(|_| bad("a length beyond memory"))?;
                 message.body = self.exactly(length)?;
             }
-            Framing::Chunked => loop {
-                let line = self.line()?;
-                let size = line.split(';').next().unwrap_or_default();
-                let size = usize::from_str_radix(size, 16).map_err(|_| bad("no chunk size"))?;
-                if size == 0 {
-                    break self.trailers(message)?;
+            Framing::Chunked => {
+                while let Some(size) = self.chunk_size()? {
+                    message.body.extend(self.chunk_data(size)?);
                 }
-                message.body.extend(self.exactly(size)?);
-                if self.exactly(2)? != b"\r\n" {
-                    return Err(bad("no end of a chunk"));
-                }
-            },
+                self.trailers(message)?;
+            }
             Framing::UntilClose => {
                 while self.fill()? > 0 {}
                 message.body = self.take(self.there().len());
             }
         }
         Ok(())
+    }
+
+    /// The next chunk of a body that is not to be held whole; `None` at its end, without trailers.
+    pub(crate) fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
+        match self.chunk_size()? {
+            Some(size) => self.chunk_data(size).map(Some),
+            None => self.trailers(&mut Message::default()).map(|()| None),
+        }
+    }
+
+    fn chunk_size(&mut self) -> io::Result<Option<usize>> {
+        let line = self.line()?;
+        let size = line.split(';').next().unwrap_or_default();
+        let size = usize::from_str_radix(size, 16).map_err(|_| bad("no chunk size"))?;
+        Ok((size > 0).then_some(size))
+    }
+
+    fn chunk_data(&mut self, size: usize) -> io::Result<Vec<u8>> {
+        let data = self.exactly(size)?;
+        if self.exactly(2)? != b"\r\n" {
+            return Err(bad("no end of a chunk"));
+        }
+        Ok(data)
     }
 
     fn trailers(&mut self, message: &mut Message) -> io::Result<()> {

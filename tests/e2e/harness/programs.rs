@@ -172,7 +172,8 @@ pub(crate) fn python(
 fn python_with_packages() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("below the target folder");
     let python = target.join("python/bin/python");
-    let missing = "is missing: scripts/test makes it, by the list tests/e2e/python/requirements.txt";
+    let missing =
+        "is missing: scripts/test makes it, by the list tests/e2e/python/requirements.txt";
     assert!(python.exists(), "{} {missing}", python.display());
     python
 }
@@ -269,6 +270,11 @@ pub(crate) struct Nginx {
 
 impl Nginx {
     pub(crate) fn start() -> Self {
+        Self::with("")
+    }
+
+    /// The same, with these directives of its server.
+    pub(crate) fn with(directives: &str) -> Self {
         let prefix = temp_dir();
         let root = prefix.join("root");
         std::fs::create_dir(&root).expect("a temporary folder");
@@ -280,7 +286,7 @@ impl Nginx {
         let text = format!(
             "daemon off;\nmaster_process off;\npid {0}/pid;\nerror_log {0}/error.log;\n\
              events {{}}\nhttp {{\naccess_log {0}/access.log;\n{temp_paths}\
-             server {{ listen {address}; root {0}/root; }}\n}}\n",
+             server {{ listen {address}; root {0}/root; {directives} }}\n}}\n",
             prefix.display()
         );
         let file = prefix.join("nginx.conf");
@@ -296,6 +302,11 @@ impl Nginx {
         let nginx = Self { child, address, root };
         wait_until("nginx", || std::net::TcpStream::connect(address).is_ok());
         nginx
+    }
+
+    /// Its log, of one line for each request.
+    pub(crate) fn access_log(&self) -> PathBuf {
+        self.root.with_file_name("access.log")
     }
 
     /// Puts a file into its folder.
