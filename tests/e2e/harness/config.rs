@@ -16,6 +16,7 @@ pub(crate) struct Setup {
     top: String,
     tables: String,
     listener: String,
+    has_upstream: bool,
     /// The table `[listener.http]` and those of routes.
     http: String,
     upstream: String,
@@ -51,6 +52,7 @@ impl Setup {
             top: String::new(),
             tables: String::new(),
             listener: String::new(),
+            has_upstream: true,
             http: String::new(),
             upstream: String::new(),
             endpoints: endpoints.into_iter().map(|endpoint| endpoint.to_string()).collect(),
@@ -91,6 +93,11 @@ impl Setup {
         self.listener =
             self.listener.lines().filter(is_other).map(|it| format!("{it}\n")).collect();
         self
+    }
+
+    /// Leaves the listener's upstream to its routes.
+    pub(crate) fn without_upstream(self) -> Self {
+        Self { has_upstream: false, ..self }
     }
 
     /// The listener's name.
@@ -193,8 +200,13 @@ impl Setup {
         let _ = write!(
             text,
             "[[upstream]]\nname = \"app\"\nendpoints = {:?}\n{}\
-             [[listener]]\nname = {:?}\naddress = \"{}\"\nupstream = \"app\"\n{}",
-            self.endpoints, self.upstream, self.name, self.address, self.listener
+             [[listener]]\nname = {:?}\naddress = \"{}\"\n{}{}",
+            self.endpoints,
+            self.upstream,
+            self.name,
+            self.address,
+            if self.has_upstream { "upstream = \"app\"\n" } else { "" },
+            self.listener
         );
         if let Some(file) = &self.client_ca {
             let _ = writeln!(text, "client_ca = \"{}\"", file.display());
