@@ -214,7 +214,8 @@ pub(crate) fn as_client(command: &mut Command, address: SocketAddr, credentials:
 /// A server of another program that says on which port it listens; killed on drop.
 pub(crate) struct Server {
     child: Child,
-    stdout: BufReader<ChildStdout>,
+    /// Open, so that what it prints does not end it.
+    _stdout: BufReader<ChildStdout>,
     pub(crate) address: SocketAddr,
 }
 
@@ -228,7 +229,7 @@ impl Server {
         let mut line = String::new();
         stdout.read_line(&mut line).expect("text");
         let port = line.trim().parse().unwrap_or_else(|_| panic!("no port but {line:?}"));
-        Self { child, stdout, address: SocketAddr::from(([127, 0, 0, 1], port)) }
+        Self { child, _stdout: stdout, address: SocketAddr::from(([127, 0, 0, 1], port)) }
     }
 
     /// A script of tests/e2e/python.
@@ -243,13 +244,6 @@ impl Server {
     pub(crate) fn node(script: &str) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/node");
         Self::start(Command::new("node").arg(folder.join(script)))
-    }
-
-    /// The next line that it prints.
-    pub(crate) fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).expect("text");
-        line.trim_end().to_string()
     }
 }
 
