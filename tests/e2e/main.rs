@@ -37,6 +37,7 @@ mod requests_of_http_1_reach_the_upstream;
 mod sighup_loads_and_opens_the_log_anew;
 mod sigusr1_writes_what_was_counted;
 mod slow_requests_are_bounded;
+mod the_admin_listener_publishes_keys_and_health;
 mod upstream_connections_are_reused;
 mod upstreams_that_fail_are_survived;
 mod websockets_pass;
