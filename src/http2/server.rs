@@ -168,6 +168,7 @@ impl Server {
     /// Ends the connection at once, for a reason that is not the client's doing: GOAWAY, and then
     /// what [`Wire::close_for`] does.
     pub fn cut_off(&mut self, reason: CloseKind) {
+        self.wire.hold();
         if let State::Open(connection) = &mut self.state {
             connection.abrupt_shutdown(Reason::NO_ERROR);
             // Nobody waits for it: what it can write at once is all.

@@ -43,7 +43,7 @@ pub(super) fn plan(
     now: Instant,
 ) -> Result<Plan, (Answer, Option<Arc<str>>)> {
     let options = visitor.options();
-    let host = host_of(head.authority.of(bytes)).ok_or((Answer::BAD_HOST, None))?;
+    let host = host_of(authority(visitor, head, bytes)).ok_or((Answer::BAD_HOST, None))?;
     if is_misdirected(visitor, options.listener(), &host) {
         return Err((Answer::MISDIRECTED, None));
     }
@@ -75,6 +75,14 @@ pub(super) fn plan(
         &options.snapshot.clusters[route.cluster].name,
     );
     Ok(Plan { route: index, target, lines, token, options })
+}
+
+/// The host that is asked for. HTTP/1.0 need not name one (RFC 9112, 3.2).
+fn authority<'a>(visitor: &'a Visitor, head: &RequestHead, bytes: &'a [u8]) -> &'a [u8] {
+    match head.authority.of(bytes) {
+        [] => visitor.fallback_host(),
+        named => named,
+    }
 }
 
 /// RFC 9110, 7.4: a server MUST NOT serve a request that it is not prepared to, on this connection,
@@ -192,10 +200,9 @@ impl Plan {
         };
         let token = self.token.as_deref().unwrap_or_default();
         let lines = [&self.lines[..], &told.lines, token, &route.request_fields.lines];
-        let host = head.authority.of(bytes);
         send(&RequestChange {
             target: self.target.as_deref().unwrap_or_else(|| head.path.of(bytes)),
-            host: if host.is_empty() { visitor.fallback_host() } else { host },
+            host: authority(visitor, head, bytes),
             framing: head.framing,
             keep: &keep,
             upgrade: head.upgrade.is_some(),
