@@ -115,7 +115,7 @@ impl Pool {
         }
         // From now on the keeper hears of what comes.
         if let Some(keeper) = &*self.keeper.borrow()
-            && transport.poll_read(core, &mut Context::from_waker(keeper)).is_ready()
+            && transport.poll_idle(core, &mut Context::from_waker(keeper)).is_ready()
         {
             return transport.close();
         }
@@ -180,7 +180,7 @@ impl Pool {
         for queue in idle.values_mut() {
             for _ in 0..queue.len() {
                 let Some(mut found) = queue.pop_front() else { break };
-                if now >= found.until || found.transport.poll_read(core, cx).is_ready() {
+                if now >= found.until || found.transport.poll_idle(core, cx).is_ready() {
                     found.transport.close();
                     continue;
                 }

@@ -11,7 +11,8 @@ use crate::http1::response::{self, AnswerTo, ResponseHead};
 use crate::http1::write::{self, RequestChange};
 use crate::proxy::pool::{Connection, Pool};
 use crate::rt::core::Core;
-use crate::tls::transport::{Chunk, Transport};
+use crate::tls::client::UpstreamFault;
+use crate::tls::transport::{Chunk, Transport, TransportError};
 
 /// See the module's description.
 #[derive(Debug)]
@@ -119,13 +120,29 @@ impl Http1Upstream {
         };
         let transport = &mut self.connection.transport;
         let bytes_max = limits.bytes_max;
-        let found = ready!(self.reader.poll_head(&self.core, transport, cx, bytes_max, parse))?;
+        let polled = ready!(self.reader.poll_head(&self.core, transport, cx, bytes_max, parse));
+        let found = polled.map_err(|fault| self.explained(fault))?;
         let (head, bytes) = found.ok_or(SideFault::Ended)?;
         if head.status >= 200 {
             self.is_kept = head.keep_alive;
             self.reader.begin_body(head.framing, &head.fields, &bytes);
         }
         Poll::Ready(Ok((head, bytes)))
+    }
+
+    /// A TLS 1.3 upstream that takes no client of our kind says so behind its handshake, in place of
+    /// the first response (RFC 8446, 4.4.2.4): no response was lost then.
+    fn explained(&self, fault: SideFault) -> SideFault {
+        match fault {
+            SideFault::Transport(TransportError::Tls(error))
+                if error.alert_received().is_some()
+                    && self.connection.requests == 1
+                    && self.reader.is_empty() =>
+            {
+                SideFault::TlsRefused(UpstreamFault::of(&error))
+            }
+            other => other,
+        }
     }
 
     /// Whether the upstream has sent anything of a response.
