@@ -26,7 +26,7 @@ use crate::limits::{
 };
 use crate::rt::core::{Core, Timer};
 use crate::time::Instant;
-use crate::tls::transport::Transport;
+use crate::tls::transport::{Transport, TransportError};
 
 /// What answers a stream.
 pub type SendResponse = h2::server::SendResponse<Payload>;
@@ -208,6 +208,12 @@ impl Server {
                 (None, Err(error)) => End::of(&error, &self.wire),
                 // h2 takes an end in the middle for one in order where it has nothing to say.
                 (None, Ok(())) => self.wire.take_fault().map_or(End::Finished, End::from),
+            };
+            let is_idle = self.idle_since.is_some();
+            let end = match end {
+                // Without a stream nothing can be cut short, be it without close_notify.
+                End::Transport(TransportError::Truncated) if is_idle => End::Finished,
+                end => end,
             };
             return Poll::Ready(Next::End(end));
         }
