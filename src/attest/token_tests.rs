@@ -1,3 +1,5 @@
+//! Tests of signed identities: what they say, for whom, for how long.
+
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 

@@ -2,8 +2,8 @@
 //!
 //! A head that comes byte by byte would be parsed once for each byte. This looks at each byte once
 //! and lets a parse happen at most twice: with what came first, for what is no HTTP at all is
-//! refused at once, and when the head has ended. A bare LF, which is refused when the head is there,
-//! costs one more each: as many as there may be fields.
+//! refused at once, and when the head has ended. A bare LF, which is refused when the head is
+//! there, costs one more each: as many as there may be fields.
 
 /// Where the search for the end of a head has got to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -220,8 +220,8 @@ impl Place {
 }
 
 impl Shared {
-    /// A TLS 1.3 upstream that takes no client of our kind says so behind its handshake, in place of
-    /// the first frame (RFC 8446, 4.4.2.4).
+    /// A TLS 1.3 upstream that takes no client of our kind says so behind its handshake, in place
+    /// of the first frame (RFC 8446, 4.4.2.4).
     fn note_refusal(&self, end: &End) {
         if let End::Transport(TransportError::Tls(error)) = end
             && error.alert_received().is_some()

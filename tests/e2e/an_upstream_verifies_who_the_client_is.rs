@@ -1,5 +1,5 @@
-//! What `Ringfort-Identity` says can be verified by the key set of the admin listener, with somebody
-//! else's library; what a client claims there never gets through.
+//! What `Ringfort-Identity` says can be verified by the key set of the admin listener, with
+//! somebody else's library; what a client claims there never gets through.
 
 use std::net::SocketAddr;
 

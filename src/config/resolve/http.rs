@@ -122,8 +122,8 @@ impl Resolver<'_> {
         }
     }
 
-    /// What signs the identities that `written` asks for. Its public key must be there for upstreams
-    /// to verify by, or nobody could tell a forged identity from another.
+    /// What signs the identities that `written` asks for. Its public key must be there for
+    /// upstreams to verify by, or nobody could tell a forged identity from another.
     fn signer_for(&mut self, written: Option<&Texts>) -> Arc<Signer> {
         let has_key = self.model.admin.is_some() || self.model.identity.key.is_some();
         if let Some(written) = written.filter(|_| !has_key) {

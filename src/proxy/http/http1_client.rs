@@ -11,8 +11,8 @@ use crate::http1::body::{self, Framing, write_chunk_size, write_last_chunk};
 use crate::http1::request::{self, HeadLimits, RequestHead, Version};
 use crate::http1::response::ResponseHead;
 use crate::http1::write::{self, ResponseChange};
+use crate::rt::buffer::SendBuf;
 use crate::rt::core::Core;
-use crate::sys::ops::SendBuf;
 use crate::tls::record::PLAINTEXT_BYTES_MAX;
 use crate::tls::transport::{Chunk, Transport};
 

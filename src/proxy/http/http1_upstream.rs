@@ -130,8 +130,8 @@ impl Http1Upstream {
         Poll::Ready(Ok((head, bytes)))
     }
 
-    /// A TLS 1.3 upstream that takes no client of our kind says so behind its handshake, in place of
-    /// the first response (RFC 8446, 4.4.2.4): no response was lost then.
+    /// A TLS 1.3 upstream that takes no client of our kind says so behind its handshake, in place
+    /// of the first response (RFC 8446, 4.4.2.4): no response was lost then.
     fn explained(&self, fault: SideFault) -> SideFault {
         match fault {
             SideFault::Transport(TransportError::Tls(error))

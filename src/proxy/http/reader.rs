@@ -43,8 +43,9 @@ impl Reader {
         self.input.is_none()
     }
 
-    /// The next head, of at most `bytes_max` bytes: what `parse` makes of the bytes, and how long it
-    /// is. `None` where the peer ended before its first byte. The bytes of the head come with it.
+    /// The next head, of at most `bytes_max` bytes: what `parse` makes of the bytes, and how long
+    /// it is. `None` where the peer ended before its first byte. The bytes of the head come with
+    /// it.
     pub(super) fn poll_head<T>(
         &mut self,
         core: &Core,
