@@ -1,5 +1,5 @@
-//! The bounds of HTTP: heads, bodies, routes, upstream connections, HTTP/2, what upstreams are told,
-//! and the admin listener.
+//! The bounds of HTTP: heads, bodies, routes, upstream connections, HTTP/2, what upstreams are
+//! told, and the admin listener.
 
 use super::{
     DNS_NAME_BYTES_MAX, FDS_RESERVED, NAME_BYTES_MAX, RECV_BUFFER_BYTES, SETUP_TIMEOUT_MS_MAX,

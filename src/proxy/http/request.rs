@@ -211,7 +211,8 @@ impl Plan {
     }
 }
 
-/// Whether a field has this name for a server that takes `_` for `-`, as CGI does (RFC 3875, 4.1.18).
+/// Whether a field has this name for a server that takes `_` for `-`, as CGI does (RFC 3875,
+/// 4.1.18).
 fn is_called(name: &[u8], lower: &[u8]) -> bool {
     let folded = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     name.len() == lower.len() && name.iter().zip(lower).all(|(byte, with)| folded(*byte) == *with)
