@@ -39,6 +39,9 @@ pub const BUSY_SHARE: f64 = 0.95;
 
 /// Requests at a time on a connection of HTTP/2.
 pub const STREAMS_MAX: usize = 1_000;
+/// Connections of HTTP/2 in a row that may end in order and have answered nothing; what was asked
+/// on the next one that does has failed.
+pub const BARREN_MAX: u32 = 3;
 /// Bytes that the server may send on a stream of HTTP/2 before it hears of more.
 pub const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 /// The same of a connection of HTTP/2.

@@ -2,7 +2,7 @@
 //!
 //! One task drives the connection, and one each of its lanes: a lane makes one request after the
 //! other. Invariant: a request that the server says it has not processed is made again on the next
-//! connection, with its time still counted from its first start; every other one that is not
+//! connection (RFC 9113, 6.8), with its time still counted from its first start; every other one that is not
 //! answered as it should be is a failure.
 
 use std::cell::{Cell, RefCell};
@@ -21,7 +21,7 @@ use crate::client::FILLER;
 use crate::http::request::Request2;
 use crate::http::verdict::Verdict;
 use crate::limits::{
-    CONNECTION_WINDOW_BYTES, GRACE_MS, HEAD_BYTES_MAX, STREAM_PIECE_BYTES, STREAM_WINDOW_BYTES,
+    BARREN_MAX, CONNECTION_WINDOW_BYTES, GRACE_MS, HEAD_BYTES_MAX, STREAM_PIECE_BYTES, STREAM_WINDOW_BYTES,
 };
 use crate::tally::{Failure, Phase};
 use crate::wire::{Told, Wire};
@@ -47,6 +47,8 @@ struct Shared {
     ended: Cell<Option<bool>>,
     /// Requests that were answered on this connection.
     answered: Cell<u64>,
+    /// Whether requests may be carried to another connection.
+    may_carry: bool,
     /// The intended starts of requests that are to be made again.
     carried: RefCell<Vec<Instant>>,
     is_limit_known: Cell<bool>,
@@ -64,7 +66,7 @@ enum Lost {
 
 /// Requests on one connection, which is opened again where it ends.
 pub async fn keep(worker: &Rc<Worker>, streams: &Rc<Streams>) {
-    let mut carried = Vec::new();
+    let (mut carried, mut barren) = (Vec::new(), 0);
     while !worker.is_stopped() {
         let (send, connection, told) = match connect(worker).await {
             Ok(connected) => connected,
@@ -81,6 +83,7 @@ pub async fn keep(worker: &Rc<Worker>, streams: &Rc<Streams>) {
             driver: RefCell::default(),
             ended: Cell::default(),
             answered: Cell::default(),
+            may_carry: barren < BARREN_MAX,
             carried: RefCell::new(carried),
             is_limit_known: Cell::default(),
         });
@@ -94,6 +97,7 @@ pub async fn keep(worker: &Rc<Worker>, streams: &Rc<Streams>) {
         drop(send);
         drive(worker, connection, &shared).await;
         carried = shared.carried.take();
+        barren = if shared.answered.get() == 0 { barren + 1 } else { 0 };
         if carried.is_empty() && !worker.has_more() {
             return;
         }
@@ -324,11 +328,9 @@ async fn answer(
 }
 
 fn lost(error: &h2::Error, shared: &Shared, phase: Phase) -> Lost {
-    // Of a connection that has answered nothing the next one would be no better.
-    let is_worth_another = shared.answered.get() > 0;
     let is_unprocessed =
         error.is_go_away() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR);
-    if is_worth_another && (is_unprocessed || shared.ended.get() == Some(true)) {
+    if shared.may_carry && (is_unprocessed || shared.ended.get() == Some(true)) {
         return Lost::Unprocessed;
     }
     let failure = failure_of(error, &shared.told, phase);
