@@ -143,6 +143,7 @@ def check(running: Running, origin: HttpOrigin, certificates: Path) -> HttpTruth
     truth = HttpTruth()
     for version, option in VERSIONS.items():
         _check_version(running, origin, certificates, version, option, truth)
+    truth.origin_connections = origin.connections
     return truth
 
 
@@ -156,9 +157,9 @@ def _check_version(
     judge_answers(name, answers, [Answer(200, SMALL_BYTES, version)] * REQUESTS)
     if origin.requests - requests != REQUESTS:
         raise Failure(f"{name}: the origin saw {origin.requests - requests} requests of {REQUESTS}")
-    truth.origin_connections = origin.connections - connections
-    if truth.origin_connections > ORIGIN_CONNECTIONS_MAX:
-        raise Failure(f"{name} opened {truth.origin_connections} connections to the origin for {REQUESTS} requests")
+    opened = origin.connections - connections
+    if opened > ORIGIN_CONNECTIONS_MAX:
+        raise Failure(f"{name} opened {opened} connections to the origin for {REQUESTS} requests")
     expected = {"x-check": "kept", "host": f"localhost:{port}"}
     if lost := [key for key, value in expected.items() if origin.fields.get(key) != value]:
         raise Failure(f"{name} does not forward {', '.join(lost)} as the client sent it")
@@ -190,4 +191,5 @@ def line(name: str, truth: HttpTruth) -> str:
     """One peer's verdict, for a person."""
     if truth.why:
         return f"{name:<20} HTTP: {truth.why}"
-    return f"{name:<20} HTTP/1.1 and HTTP/2; {truth.origin_connections} to the origin; sends {', '.join(truth.fields)}"
+    facts = ["HTTP/1.1 and HTTP/2", f"{truth.origin_connections} connections to the origin"]
+    return f"{name:<20} {'; '.join(facts)}; sends {', '.join(truth.fields)}"

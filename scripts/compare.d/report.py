@@ -97,7 +97,8 @@ def table(result: dict[str, Any]) -> str:
         for line in [head, *body]:
             text.append("  ".join(part.ljust(width) for part, width in zip(line, widths)).rstrip())
         text.append(verdict(row))
-    return "\n".join([*text, "", *(f"{' '.join(line)}" for line in _budgets(result)), *failures(result), *_time(result)])
+    bounds = [" ".join(line) for line in _budgets(result)]
+    return "\n".join([*text, "", *bounds, *failures(result), *_time(result)])
 
 
 def _budgets(result: dict[str, Any]) -> list[list[str]]:

@@ -176,14 +176,14 @@ class Judge(unittest.TestCase):
         get = workloads.BY_KEY["h2-10"]
         good = {
             "protocol": "HTTP/2", "tls": {"alpn": "h2"}, "operations": 10, "requests": 10, "bytes_sent": 0,
-            "bytes_received": 1280,
+            "bytes_received": 1024, "connections": 1, "streams": 2,
         }  # fmt: skip
         measure.judge_http(good, get)
         for change, words in [
             ({"protocol": "HTTP/1.1"}, "HTTP/1.1 .h2. was spoken"),
             ({"tls": {"alpn": None}}, "HTTP/2 .None. was spoken"),
             ({"requests": 9}, "of 9 answers"),
-            ({"bytes_received": 1279}, "1279 bytes were carried"),
+            ({"bytes_received": 1023}, "1023 bytes were carried, of 8 times 128"),
         ]:
             with self.subTest(words), self.assertRaisesRegex(processes.Failure, words):
                 measure.judge_http(good | change, get)
