@@ -21,7 +21,8 @@ use crate::client::FILLER;
 use crate::http::request::Request2;
 use crate::http::verdict::Verdict;
 use crate::limits::{
-    BARREN_MAX, CONNECTION_WINDOW_BYTES, GRACE_MS, HEAD_BYTES_MAX, STREAM_PIECE_BYTES, STREAM_WINDOW_BYTES,
+    BARREN_MAX, CONNECTION_WINDOW_BYTES, GRACE_MS, HEAD_BYTES_MAX, STREAM_PIECE_BYTES,
+    STREAM_WINDOW_BYTES,
 };
 use crate::tally::{Failure, Phase};
 use crate::wire::{Told, Wire};

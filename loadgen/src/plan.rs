@@ -8,12 +8,12 @@ use rustls::pki_types::ServerName;
 
 use crate::cli::{Command, CommonArgs, Direction, Protocol, RequestOptions, Schedule};
 use crate::http::request::{Asked, Request, Request2};
+use crate::limits::{
+    CONNECTIONS_MAX, IDENTITIES_MAX, MESSAGE_BYTES_MAX, RATE_PER_S_MAX, SOURCES_MAX, STREAMS_MAX,
+    WORKERS_MAX,
+};
 use crate::multiplex::Streams;
 use crate::tally::Failure;
-use crate::limits::{
-    CONNECTIONS_MAX, IDENTITIES_MAX, MESSAGE_BYTES_MAX, RATE_PER_S_MAX, SOURCES_MAX,
-    STREAMS_MAX, WORKERS_MAX,
-};
 
 /// An argument that cannot be: what was found, what was expected.
 #[derive(Debug, PartialEq, Eq)]

@@ -188,9 +188,8 @@ mod tests {
     fn trailers_have_a_bound() {
         let mut body = Body::Trailer(Vec::new(), 0);
         let field = format!("X: {}\r\n", "x".repeat(1000));
-        let ended = (0..100).try_for_each(|_| {
-            body.feed(field.as_bytes(), |_| Ok::<(), &str>(())).map(|_| ())
-        });
+        let ended = (0..100)
+            .try_for_each(|_| body.feed(field.as_bytes(), |_| Ok::<(), &str>(())).map(|_| ()));
         assert_eq!(ended, Err("a trailer that is too long"));
     }
 }

@@ -226,14 +226,14 @@ mod tests {
     #[test]
     fn what_a_request_asks_for_is_read_from_its_head() {
         let head = parsed("GET /bytes/12 HTTP/1.1\r\nHost: a\r\n\r\n").expect("a good request");
-        assert_eq!((&head.target, &head.body, head.keeps_alive), (
-            &Target::Bytes(12),
-            &Body::Done,
-            true
-        ));
+        assert_eq!(
+            (&head.target, &head.body, head.keeps_alive),
+            (&Target::Bytes(12), &Body::Done, true)
+        );
         let old = parsed("HEAD / HTTP/1.0\r\n\r\n").expect("a good request");
         assert_eq!((&old.target, old.keeps_alive, old.is_head), (&Target::Bytes(7), false, true));
-        let upload = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n";
+        let upload =
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n";
         let upload = parsed(upload).expect("a good request");
         assert_eq!((upload.body, upload.expects_continue), (Body::chunked(), true));
         let part = parse(b"GET / HTTP/1.1\r\nHost", 7);

@@ -135,7 +135,8 @@ fn a_server_that_breaks_the_protocol_or_refuses_is_told_apart() {
         (frame(HEADERS, END_HEADERS, 1, &[0xff; 8]), "http2 protocol_error"),
     ] {
         let server = frames([settings.clone(), answer].concat(), Duration::ZERO);
-        let done = measure("request", server, "--proto h2 --count 1 --connections 1", &credentials());
+        let done =
+            measure("request", server, "--proto h2 --count 1 --connections 1", &credentials());
         fails(&done, error);
     }
 }
