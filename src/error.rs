@@ -263,6 +263,20 @@ pub enum CloseKind {
     ConnectTimeout,
     /// The connection to the upstream failed otherwise (this errno).
     ConnectFailed(i32),
+    /// What came is no request of HTTP that has one meaning.
+    BadRequest,
+    /// A request did not come to its end in time.
+    RequestTimeout,
+    /// What the upstream answered is no response of HTTP that has one meaning.
+    BadResponse,
+    /// A response did not begin, or did not come to its end, in time.
+    ResponseTimeout,
+    /// The gateway drains, and no request was in progress.
+    Drained,
+    /// The certificate of the upstream was refused.
+    UpstreamCertificateRefused,
+    /// TLS with the upstream could not be agreed on, or it ended the handshake.
+    UpstreamTlsFailed,
     /// The source address has as many connections as it may have.
     SourceLimit,
     /// The drain's deadline came.
@@ -325,6 +339,13 @@ impl CloseKind {
             Self::ConnectRefused => "connect_refused",
             Self::ConnectTimeout => "connect_timeout",
             Self::ConnectFailed(_) => "connect_failed",
+            Self::BadRequest => "bad_request",
+            Self::RequestTimeout => "request_timeout",
+            Self::BadResponse => "bad_response",
+            Self::ResponseTimeout => "response_timeout",
+            Self::Drained => "drained",
+            Self::UpstreamCertificateRefused => "upstream_certificate_refused",
+            Self::UpstreamTlsFailed => "upstream_tls_failed",
             Self::SourceLimit => "source_limit",
             Self::DrainDeadline => "drain_deadline",
             Self::Stopped => "stopped",

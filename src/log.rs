@@ -3,6 +3,8 @@
 //! A worker never waits for the log: where its buffer is full the record is dropped and counted.
 //! Formatting, and turning monotonic into wall-clock time, is the writer's work.
 
+mod request;
+
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use serde::ser::{SerializeMap, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+pub use self::request::RequestRecord;
 use crate::error::{CloseKind, CloseReason};
 use crate::identity::{Identity, Presented};
 use crate::limits::{DETAIL_BYTES_MAX, LOG_RECORDS_MAX};
@@ -34,9 +37,30 @@ pub struct Negotiated {
     pub resumed: bool,
 }
 
+/// One line of the log.
+#[derive(Debug)]
+pub enum Record {
+    /// A connection that has ended.
+    Connection(Box<ConnectionRecord>),
+    /// A request that has ended.
+    Request(Box<RequestRecord>),
+}
+
+impl Record {
+    /// The record as one line of JSON, with its newline.
+    pub fn line(&self, clocks: &ClockPair) -> String {
+        match self {
+            Self::Connection(record) => record.line(clocks),
+            Self::Request(record) => record.line(clocks),
+        }
+    }
+}
+
 /// One connection, from accept to close.
 #[derive(Debug)]
 pub struct ConnectionRecord {
+    /// Its number, which no other connection of the process has.
+    pub id: u64,
     /// When it was accepted.
     pub opened: Instant,
     /// When the task was done with it.
@@ -102,6 +126,7 @@ impl ConnectionRecord {
     /// The record of a connection of which nothing is known yet but where it came from.
     pub fn new(opened: Instant, listener: &Arc<str>, peer: Option<SocketAddr>) -> Self {
         Self {
+            id: 0,
             opened,
             closed: opened,
             listener: Arc::clone(listener),
@@ -163,6 +188,11 @@ impl fmt::Write for Bounded {
     }
 }
 
+/// A connection's number as the log has it.
+pub fn connection_id(id: u64) -> String {
+    format!("{id:x}")
+}
+
 struct Line<'a> {
     record: &'a ConnectionRecord,
     clocks: &'a ClockPair,
@@ -174,6 +204,7 @@ impl Serialize for Line<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("event", "connection")?;
         map.serialize_entry("time", &self.clocks.format(record.opened))?;
+        map.serialize_entry("connection", &connection_id(record.id))?;
         map.serialize_entry("listener", &*record.listener)?;
         map.serialize_entry("peer", &record.peer)?;
         map.serialize_entry("sni", &record.server_name)?;
@@ -291,13 +322,18 @@ fn timestamp(unix_s: i64) -> Option<String> {
 /// The worker's end of its log buffer.
 #[derive(Clone, Debug)]
 pub struct LogSender {
-    queue: Option<Arc<ArrayQueue<Box<ConnectionRecord>>>>,
+    queue: Option<Arc<ArrayQueue<Record>>>,
     counters: Arc<WorkerCounters>,
 }
 
 impl LogSender {
+    /// Whether there is a log at all.
+    pub fn is_on(&self) -> bool {
+        self.queue.is_some()
+    }
+
     /// Hands a record over, or counts it as lost.
-    pub fn send(&self, record: Box<ConnectionRecord>) {
+    pub fn send(&self, record: Record) {
         if let Some(queue) = &self.queue
             && queue.push(record).is_err()
         {
@@ -309,12 +345,12 @@ impl LogSender {
 /// The writer's end of one worker's log buffer.
 #[derive(Debug)]
 pub struct LogReceiver {
-    queue: Arc<ArrayQueue<Box<ConnectionRecord>>>,
+    queue: Arc<ArrayQueue<Record>>,
 }
 
 impl LogReceiver {
     /// The next record.
-    pub fn next(&self) -> Option<Box<ConnectionRecord>> {
+    pub fn next(&self) -> Option<Record> {
         self.queue.pop()
     }
 }

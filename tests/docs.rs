@@ -17,7 +17,7 @@ use ringfort::control::lists::EVENTS;
 use ringfort::control::reload::{Cause, Outcome, Report};
 use ringfort::control::signals::Ended;
 use ringfort::identity::{Identity, Presented};
-use ringfort::log::{ClockPair, ConnectionRecord, Negotiated};
+use ringfort::log::{ClockPair, ConnectionRecord, Negotiated, RequestRecord};
 use ringfort::metrics::counter::CounterSnapshot;
 use ringfort::policy::Denial;
 use ringfort::time::Instant;
@@ -257,6 +257,48 @@ fn operations_shows_the_log_line_as_it_is_written() {
     let of_presented = of_presented.iter().map(|key| format!("presented.{key}"));
     for key in keys(&written).into_iter().chain(of_identity).chain(of_presented) {
         assert!(listed.contains(&key), "{OPERATIONS} does not explain {key}");
+    }
+}
+
+/// A record in which every field has a value.
+fn full_request_record() -> RequestRecord {
+    RequestRecord {
+        began: Instant::ORIGIN,
+        ended: Instant::ORIGIN,
+        connection: 1,
+        listener: "main".into(),
+        peer: None,
+        identity: None,
+        protocol: "h2",
+        method: "GET".into(),
+        authority: "a.example.org".into(),
+        path: "/".into(),
+        status: 502,
+        route: Some("default".into()),
+        upstream: Some("127.0.0.1:1".into()),
+        upstream_time: Some(Duration::from_micros(1)),
+        retries: 1,
+        bytes_up: 1,
+        bytes_down: 1,
+        answered: Some("upstream_closed"),
+        failure: Some(CloseReason::upstream(CloseKind::Reset)),
+        detail: Some("more".into()),
+    }
+}
+
+#[test]
+fn operations_shows_the_line_of_a_request_as_it_is_written() {
+    let clocks = ClockPair { monotonic: Instant::ORIGIN, wall: OffsetDateTime::UNIX_EPOCH };
+    let written: Value = serde_json::from_str(&full_request_record().line(&clocks)).expect("JSON");
+    let example = blocks(OPERATIONS, "json").remove(1);
+    let example: Value = serde_json::from_str(&example).expect("the example is JSON");
+    let mut expected = keys(&written);
+    let only_sometimes = ["answered", "failure", "failure_source"];
+    expected.retain(|key| !only_sometimes.contains(&key.as_str()));
+    assert_eq!(keys(&example), expected, "the example has the fields in their order");
+    let listed = section(OPERATIONS, "### Requests");
+    for key in keys(&written) {
+        assert!(listed.contains(&format!("`{key}`")), "{OPERATIONS} does not explain {key}");
     }
 }
 

@@ -5,16 +5,23 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
 
 use crate::identity::Identity;
+
+mod client_cert;
+#[cfg(test)]
+mod kit;
+mod xfcc;
 
 /// What upstreams of a listener are told.
 #[derive(Clone, Debug, Default)]
 pub struct Telling {
     /// `Client-Cert` (RFC 9440).
     pub client_cert: bool,
-    /// `Client-Cert-Chain` (RFC 9440).
+    /// `Client-Cert-Chain` (RFC 9440), and so `Client-Cert`: "Client-Cert-Chain MUST NOT appear
+    /// unless Client-Cert is also present" (2.3).
     pub client_cert_chain: bool,
     /// `X-Forwarded-Client-Cert`, as Envoy writes it.
     pub xfcc: bool,
@@ -26,24 +33,62 @@ pub struct Telling {
 #[derive(Debug)]
 pub struct Signer {}
 
+/// The certificates of a handshake.
+#[derive(Debug, Default)]
+pub struct Certificates {
+    /// What the client presented, its own first, of a resumed session too; empty where it
+    /// presented none, or nothing is told of them.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The URI in the certificate that the server presented.
+    pub by: Option<Arc<str>>,
+}
+
 /// What one connection's upstreams are told; kept as long as the connection.
 #[derive(Debug, Default)]
 pub struct Told {
-    /// Whole field lines that are the same for every request.
+    /// Whole field lines that are the same for every request: names in lower case, CR LF behind
+    /// each. Every byte of them is printable ASCII otherwise.
     pub lines: Box<[u8]>,
+    /// Lines that are missing for being longer than
+    /// [`TOLD_LINE_BYTES_MAX`](crate::limits::TOLD_LINE_BYTES_MAX).
+    pub left_out: u32,
 }
 
 impl Telling {
     /// Whether the certificates of the client are needed.
     pub fn needs_chain(&self) -> bool {
-        self.client_cert || self.client_cert_chain || self.xfcc
+        self.client_cert || self.client_cert_chain
     }
 
-    /// What a connection's upstreams are told. `chain` begins with the client's own certificate and
-    /// is empty where it presented none.
-    pub fn tell(&self, identity: Option<&Identity>, chain: &[CertificateDer<'_>]) -> Told {
-        let _ = (identity, chain);
-        unimplemented!()
+    /// What a connection's upstreams are told: nothing of who has no identity.
+    ///
+    /// The chain is told as it was presented. Whoever reads `Client-Cert-Chain` must not take all
+    /// that it finds there for verified: a client may present more than leads to an anchor.
+    pub fn tell(&self, identity: Option<&Identity>, certificates: &Certificates) -> Told {
+        let Certificates { chain, by } = certificates;
+        let Some(identity) = identity else {
+            return Told::default();
+        };
+        let mut lines = Vec::new();
+        let mut left_out = 0;
+        let mut count = |result: Result<(), client_cert::TooLong>| {
+            left_out += u32::from(result.is_err());
+            result.is_ok()
+        };
+        if let Some((leaf, intermediates)) = chain.split_first()
+            && self.needs_chain()
+            // Whatever went wrong before: the names and the certificate are of one client.
+            && digest(&SHA256, leaf).as_ref() == identity.sha256()
+            && count(client_cert::append_leaf(leaf, &mut lines))
+            && self.client_cert_chain
+        {
+            let intermediates = intermediates.iter().map(|it| it.as_ref());
+            count(client_cert::append_chain(intermediates, &mut lines));
+        }
+        if self.xfcc {
+            count(xfcc::append(identity, by.as_deref(), &mut lines));
+        }
+        Told { lines: lines.into_boxed_slice(), left_out }
     }
 }
 
@@ -55,10 +100,14 @@ impl Told {
         telling: &Telling,
         identity: Option<&Identity>,
         route: &Arc<str>,
+        upstream: &Arc<str>,
         connection: u64,
         now_unix_s: i64,
     ) -> Option<Arc<[u8]>> {
-        let _ = (telling, identity, route, connection, now_unix_s);
+        let _ = (telling, identity, route, upstream, connection, now_unix_s);
         unimplemented!()
     }
 }
+
+#[cfg(test)]
+mod tests;

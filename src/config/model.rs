@@ -12,7 +12,10 @@ use serde::Deserialize;
 use serde::de::{SeqAccess, Visitor, value::StrDeserializer};
 use toml::Spanned;
 
+pub use self::http::Http;
 use super::error::{ConfigError, Place, Source, SourceFile, nearest};
+
+mod http;
 
 /// An integer and where it was written. Bounds are `resolve`'s.
 pub type Number = Spanned<i64>;
@@ -225,6 +228,8 @@ with_client_keys! {
         pub protocol: Option<Text>,
         /// The name of the upstream.
         pub upstream: Option<Text>,
+        /// The table `[listener.http]`.
+        pub http: Option<Spanned<Http>>,
         /// `"cache"`, `"tickets"` or `"off"`.
         pub resumption: Option<Text>,
         /// Seconds for which a session may be resumed, from its full handshake.
@@ -306,6 +311,28 @@ pub struct Upstream {
     pub connect_timeout_ms: Option<Number>,
     /// Milliseconds between two resolutions of the names.
     pub resolve_interval_ms: Option<Number>,
+    /// `"http1"` or `"http2"`.
+    pub protocol: Option<Text>,
+    /// Whether it is spoken to in TLS.
+    pub tls: Option<Spanned<bool>>,
+    /// Roots that its certificate may come from: files, or directories of them.
+    pub tls_ca: Option<Spanned<OneOrMore>>,
+    /// The name that its certificate must have.
+    pub tls_server_name: Option<Text>,
+    /// PEM file: the certificate that it is presented, then its intermediates.
+    pub tls_chain: Option<Text>,
+    /// PEM file: the private key of that certificate.
+    pub tls_key: Option<Text>,
+    /// The crypto backend.
+    pub tls_crypto: Option<Text>,
+    /// Connections without a request that a worker keeps for each endpoint; 0 = none.
+    pub idle_connections_max: Option<Number>,
+    /// Milliseconds for which such a connection is kept.
+    pub idle_timeout_ms: Option<Number>,
+    /// Requests of one connection; 0 = no bound.
+    pub requests_max: Option<Number>,
+    /// Milliseconds that a connection may live; 0 = no bound.
+    pub connection_age_max_ms: Option<Number>,
 }
 
 /// A string, or a list of strings.

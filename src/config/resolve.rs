@@ -7,15 +7,18 @@
 mod address;
 mod authorities;
 pub mod bounds;
+mod certificate;
 mod client;
 mod crypto;
 mod errors;
 mod files;
+mod http;
 mod listener;
 mod pem;
 mod revocation;
 mod sessions;
 mod upstream;
+mod upstream_tls;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -106,6 +109,7 @@ pub fn resolve(model: &Model, context: &Context<'_>) -> Result<Snapshot, Vec<Con
         Resolver { model, context, errors: Errors::new(&model.source), lists: HashMap::new() };
     let clusters = resolver.clusters();
     let listeners = resolver.listeners();
+    resolver.refuse_unused_http(&listeners);
     let (workers, cpus) = resolver.workers_and_cpus();
     let snapshot = Snapshot {
         epoch: 1,

@@ -24,6 +24,17 @@ pub enum Version {
     Http2,
 }
 
+impl Version {
+    /// As `Via` writes it (RFC 9110, 7.6.3).
+    pub const fn as_via(self) -> &'static str {
+        match self {
+            Self::Http10 => "1.0",
+            Self::Http11 => "1.1",
+            Self::Http2 => "2",
+        }
+    }
+}
+
 /// The head of a request: spans of the bytes that it was parsed from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHead {
@@ -48,6 +59,24 @@ pub struct RequestHead {
     pub upgrade: Option<Span>,
     /// The field lines.
     pub fields: Vec<Field>,
+}
+
+impl RequestHead {
+    /// The head of a request that is none: all its spans are empty.
+    pub fn none() -> Self {
+        Self {
+            bytes: 0,
+            method: Span::default(),
+            authority: Span::default(),
+            path: Span::default(),
+            version: Version::Http11,
+            framing: Framing::None,
+            keep_alive: false,
+            expects_continue: false,
+            upgrade: None,
+            fields: Vec::new(),
+        }
+    }
 }
 
 /// Parses the head that `bytes` begins with; `None` while its end is not there.

@@ -1,11 +1,12 @@
 //! Heads on their way out: what is kept of the head that came, and what is added.
 
 use super::body::Framing;
+use super::fields::Class;
 use super::request::RequestHead;
 use super::response::ResponseHead;
 
 /// What of a request's head goes out in another way than it came.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct RequestChange<'a> {
     /// Path and query.
     pub target: &'a [u8],
@@ -13,10 +14,8 @@ pub struct RequestChange<'a> {
     pub host: &'a [u8],
     /// How the body goes out.
     pub framing: Framing,
-    /// Names in lower case of end-to-end and forwarding fields that are left out.
-    pub remove: &'a [Box<[u8]>],
-    /// Whether fields of [`Class::Forwarding`](super::fields::Class) are left out, all of them.
-    pub remove_forwarding: bool,
+    /// Which end-to-end and forwarding fields go on, by class and name.
+    pub keep: &'a dyn Fn(Class, &[u8]) -> bool,
     /// Whether `Connection: upgrade` and Upgrade go on.
     pub upgrade: bool,
     /// Whole lines that are added, in groups.
@@ -33,7 +32,7 @@ pub fn request(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, change: &Req
 }
 
 /// What of a response's head goes out in another way than it came.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct ResponseChange<'a> {
     /// How the body goes out; a Content-Length of a response without a body stays (HEAD, 304).
     pub framing: Framing,
@@ -43,8 +42,8 @@ pub struct ResponseChange<'a> {
     pub keep_alive: bool,
     /// Whether `Connection: upgrade` and Upgrade go on (101).
     pub upgrade: bool,
-    /// Names in lower case of fields that are left out.
-    pub remove: &'a [Box<[u8]>],
+    /// Which end-to-end, identity and forwarding fields go on, by class and name.
+    pub keep: &'a dyn Fn(Class, &[u8]) -> bool,
     /// Whole lines that are added, in groups.
     pub lines: &'a [&'a [u8]],
 }

@@ -130,6 +130,16 @@ worker_counters! {
     upstream_connects: Counter,
     /// Attempts at an upstream connection that failed or took too long.
     upstream_connect_failures: Counter,
+    /// Requests that were sent on an upstream connection that had carried others before.
+    upstream_reuses: Counter,
+    /// Requests of HTTP, of which a head was complete or an answer was made.
+    requests: Counter,
+    /// Of these, those that ringfort answered by itself.
+    requests_answered: Counter,
+    /// Requests that were sent once more, because the first attempt got no answer.
+    requests_retried: Counter,
+    /// Responses whose end was never sent, for one of the two sides failed.
+    responses_aborted: Counter,
     /// Plaintext bytes relayed from upstreams to clients.
     bytes_down: Counter,
     /// Plaintext bytes relayed from clients to upstreams.

@@ -14,9 +14,11 @@ use std::task::Poll;
 use rustls::SignatureScheme;
 
 use super::gate::{Asking, Pass};
+use super::http;
 use super::leases::{Holder, Lease};
 use super::relay::{Deadlines, Relay};
 use super::worker::Worker;
+use crate::attest::Certificates;
 use crate::config::snapshot::{Cluster, Snapshot};
 use crate::error::{CloseKind, CloseReason, Source};
 use crate::identity::Presented;
@@ -41,6 +43,7 @@ struct Client {
     /// What was in force when its handshake began.
     snapshot: Arc<Snapshot>,
     scope: Arc<Scope>,
+    presented: Certificates,
 }
 
 /// Serves one accepted connection of the listener at `index` to its end.
@@ -107,13 +110,9 @@ async fn authenticate(
         Ok(Ok(Ok(shaken))) => {
             record.handshake = Some(core.clock() - record.opened);
             counters.handshakes_done.increment();
-            let Shaken { session, admitted, snapshot, scope } = shaken;
-            return Ok(Client {
-                stream: TlsStream::new(stream, session),
-                admitted,
-                snapshot,
-                scope,
-            });
+            let Shaken { session, admitted, snapshot, scope, presented } = shaken;
+            let stream = TlsStream::new(stream, session);
+            return Ok(Client { stream, admitted, snapshot, scope, presented });
         }
         Ok(Ok(Err(Unshaken::Failed(error)))) => reason_of(&error, record),
         Ok(Ok(Err(Unshaken::Overload))) => CloseReason::downstream(CloseKind::HandshakeOverload),
@@ -140,6 +139,7 @@ struct Shaken {
     admitted: Admitted,
     snapshot: Arc<Snapshot>,
     scope: Arc<Scope>,
+    presented: Certificates,
 }
 
 /// Why there was no handshake.
@@ -180,6 +180,9 @@ async fn shake_hands(
     record.server_name = hello.server_name.map(String::into_boxed_str);
     let session = config.map_err(SessionError::Tls).and_then(|it| Session::new(Arc::new(it)));
     let mut session = session.map_err(HandshakeError::Session)?;
+    if listener.http.as_ref().is_some_and(|http| http.telling.needs_chain()) {
+        session.keep_chain();
+    }
     let settle = |session: &Session| {
         if let Some(resumed) = session.resumed() {
             visit.settle(resumed);
@@ -205,7 +208,9 @@ async fn shake_hands(
     record.alpn = agreed.alpn;
     let admitted = visit.finish(agreed.resumed, agreed.peer_certificate.as_ref());
     record.authenticated_unix_s = agreed.resumed.then_some(admitted.authenticated_unix_s);
-    Ok(Shaken { session, admitted, snapshot, scope })
+    let presented =
+        Certificates { chain: agreed.peer_chain, by: listener.tls.uri(certificate).cloned() };
+    Ok(Shaken { session, admitted, snapshot, scope, presented })
 }
 
 /// Waits until it is the client's turn. The bytes that came are kept elsewhere meanwhile.
@@ -282,13 +287,13 @@ fn authorise(
 
 /// To the upstream, and relay until one of the two, or a deadline, ends it.
 async fn forward(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     index: usize,
     client: Client,
     lease: &Lease,
     record: &mut ConnectionRecord,
 ) -> CloseReason {
-    let Client { stream, snapshot, admitted, scope } = client;
+    let Client { stream, snapshot, admitted, scope, presented } = client;
     // An idle connection keeps no configuration that was replaced; the lease has what it needs.
     drop((admitted, scope));
     let listener = &snapshot.listeners[index];
@@ -296,6 +301,15 @@ async fn forward(
         idle: listener.idle_timeout,
         at: listener.connection_age_max.map(|age| record.opened + age),
     };
+    if let Some(http) = &listener.http {
+        let told = http.telling.tell(record.identity.as_deref(), &presented);
+        drop(presented);
+        let until = deadlines.at;
+        drop(snapshot);
+        let reason = http::serve(worker, index, stream, told, until, lease, record).await;
+        tell_lapse(worker, lease, reason, record);
+        return reason;
+    }
     let cluster = Arc::clone(cluster_of(&snapshot, index));
     drop(snapshot);
     let connecting = worker.upstreams().connect(worker.core(), &cluster);
@@ -312,7 +326,7 @@ async fn forward(
             return reason;
         }
     };
-    record.upstream = Some(Arc::clone(&upstream.lease.endpoint));
+    record.upstream = Some(Arc::clone(upstream.lease.endpoint()));
     drop(connecting);
     drop(cluster);
     let relay = Relay::new(worker.core(), stream, upstream.stream, deadlines);

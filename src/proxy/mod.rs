@@ -7,9 +7,11 @@ pub mod admission;
 pub mod connection;
 mod failures;
 pub mod gate;
+mod http;
 #[cfg(test)]
 mod kit;
 pub mod leases;
+pub mod pool;
 pub mod relay;
 pub mod sources;
 pub mod upstream;

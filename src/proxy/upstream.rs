@@ -3,29 +3,37 @@
 //! Balancing is each worker's own: it counts the connections that it made. One retry on another
 //! endpoint, before any byte was sent, so a retry is always sound.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use socket2::SockAddr;
 
+use super::pool::{Connection, Pool};
 use crate::config::snapshot::{Address, Balance, Cluster, Endpoint};
 use crate::error::{CloseKind, CloseReason};
+use crate::log::bounded_detail;
+use crate::route::budget::RetryBudget;
 use crate::rt::core::Core;
 use crate::rt::stream::{Errno, Stream};
+use crate::time::Instant;
+use crate::tls::client::UpstreamTls;
+use crate::tls::transport::{self, Transport};
 
 /// The endpoints as one worker sees them.
 #[derive(Debug, Default)]
 pub struct Upstreams {
     /// By cluster and endpoint, so that counts survive a change of the configuration.
     clusters: RefCell<HashMap<Arc<str>, Balancer>>,
+    pool: Rc<Pool>,
 }
 
 #[derive(Debug, Default)]
 struct Balancer {
     next: usize,
-    live: HashMap<Arc<str>, u32>,
+    budget: Option<RetryBudget>,
+    live: HashMap<Arc<str>, Rc<Cell<u32>>>,
 }
 
 /// A connection to an endpoint, counted until it is dropped.
@@ -40,24 +48,74 @@ pub struct Connected {
 /// One connection's share of an endpoint's count.
 #[derive(Debug)]
 pub struct Lease {
-    upstreams: Rc<Upstreams>,
-    cluster: Arc<str>,
+    place: Place,
+}
+
+/// An endpoint's count, of a connection that does not count at the moment.
+#[derive(Clone, Debug)]
+pub struct Place {
+    count: Rc<Cell<u32>>,
+    endpoint: Arc<str>,
+}
+
+impl Place {
+    /// It counts from now on.
+    pub fn lease(self) -> Lease {
+        self.count.set(self.count.get() + 1);
+        Lease { place: self }
+    }
+}
+
+impl Lease {
     /// The endpoint's label.
-    pub endpoint: Arc<str>,
+    pub fn endpoint(&self) -> &Arc<str> {
+        &self.place.endpoint
+    }
+
+    /// It does not count for now.
+    pub fn pause(self) -> Place {
+        self.place.clone()
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let mut clusters = self.upstreams.clusters.borrow_mut();
-        let Some(balancer) = clusters.get_mut(&self.cluster) else { return };
-        if let Some(live) = balancer.live.get_mut(&self.endpoint) {
-            *live -= 1;
-            if *live == 0 {
-                // Endpoints that are gone from the configuration leave nothing behind.
-                balancer.live.remove(&self.endpoint);
-            }
-        }
+        self.place.count.set(self.place.count.get() - 1);
     }
+}
+
+/// Why there is no connection for a request.
+#[derive(Debug)]
+pub struct Unreachable {
+    /// The reason, as of a connection that ends.
+    pub reason: CloseReason,
+    /// What there is to say beyond that.
+    pub detail: Option<Box<str>>,
+}
+
+impl From<CloseReason> for Unreachable {
+    fn from(reason: CloseReason) -> Self {
+        Self { reason, detail: reason.kind.errno().map(|errno| bounded_detail(Errno(errno))) }
+    }
+}
+
+/// TLS on a connection to an upstream.
+async fn secure(
+    core: &Core,
+    stream: Stream,
+    tls: &UpstreamTls,
+    deadline: Instant,
+) -> Result<Transport, Unreachable> {
+    let failed = match core.timeout_at(deadline, transport::connect(stream, tls)).await {
+        Ok(Ok((transport, _))) => return Ok(transport),
+        Ok(Err(error)) => Unreachable {
+            reason: CloseReason::upstream(error.kind()),
+            detail: Some(bounded_detail(&error)),
+        },
+        Err(_) => CloseReason::upstream(CloseKind::ConnectTimeout).into(),
+    };
+    core.counters().upstream_connect_failures.increment();
+    Err(failed)
 }
 
 impl Upstreams {
@@ -65,13 +123,8 @@ impl Upstreams {
     ///
     /// # Errors
     /// The reason of the last failure.
-    pub async fn connect(
-        self: &Rc<Self>,
-        core: &Core,
-        cluster: &Cluster,
-    ) -> Result<Connected, CloseReason> {
-        let first =
-            self.choose(cluster, None).ok_or(CloseReason::upstream(CloseKind::NoEndpoint))?;
+    pub async fn connect(&self, core: &Core, cluster: &Cluster) -> Result<Connected, CloseReason> {
+        let first = self.choose_first(cluster)?;
         let failed = match self.attempt(core, cluster, first).await {
             Ok(connected) => return Ok(connected),
             Err(reason) => reason,
@@ -82,10 +135,86 @@ impl Upstreams {
         }
     }
 
+    /// The endpoint for a request: not `but`, where there is another.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn endpoint(&self, cluster: &Cluster, but: Option<usize>) -> Result<usize, CloseReason> {
+        match but.and_then(|_| self.choose(cluster, but)) {
+            Some(other) => Ok(other),
+            None => self.choose_first(cluster),
+        }
+    }
+
+    /// A connection to endpoint `first` that waits for a request.
+    pub fn reuse(&self, core: &Core, cluster: &Arc<Cluster>, first: usize) -> Option<Connection> {
+        let connection = self.pool.take(core, cluster, first)?;
+        core.counters().upstream_reuses.increment();
+        Some(connection)
+    }
+
+    /// A new connection for requests, to endpoint `first`; where that fails, to another one, once.
+    ///
+    /// # Errors
+    /// Why the last attempt failed.
+    pub async fn open_for_requests(
+        &self,
+        core: &Core,
+        cluster: &Arc<Cluster>,
+        first: usize,
+    ) -> Result<Connection, Unreachable> {
+        let failed = match self.open(core, cluster, first).await {
+            Ok(connection) => return Ok(connection),
+            Err(failed) => failed,
+        };
+        match self.choose(cluster, Some(first)) {
+            Some(second) => self.open(core, cluster, second).await,
+            None => Err(failed),
+        }
+    }
+
+    async fn open(
+        &self,
+        core: &Core,
+        cluster: &Arc<Cluster>,
+        index: usize,
+    ) -> Result<Connection, Unreachable> {
+        let deadline = core.now() + cluster.connect_timeout;
+        let Connected { stream, lease } = self.attempt(core, cluster, index).await?;
+        let transport = match &cluster.http.tls {
+            None => Transport::Plain(stream),
+            Some(tls) => secure(core, stream, tls, deadline).await?,
+        };
+        Ok(Connection::new(transport, lease, cluster, index, core.now()))
+    }
+
+    fn choose_first(&self, cluster: &Cluster) -> Result<usize, CloseReason> {
+        self.choose(cluster, None).ok_or(CloseReason::upstream(CloseKind::NoEndpoint))
+    }
+
+    /// How many requests to a cluster may be sent again.
+    pub fn budget(&self, cluster: &Cluster, now: Instant) -> RefMut<'_, RetryBudget> {
+        RefMut::map(self.clusters.borrow_mut(), |clusters| {
+            if !clusters.contains_key(&cluster.name) {
+                clusters.insert(Arc::clone(&cluster.name), Balancer::default());
+            }
+            // invariant: it was put there.
+            let balancer = clusters.get_mut(&cluster.name).expect("a balancer");
+            balancer.budget.get_or_insert_with(|| RetryBudget::new(now))
+        })
+    }
+
+    /// The connections that wait for a request.
+    pub fn pool(&self) -> &Rc<Pool> {
+        &self.pool
+    }
+
     /// Forgets clusters that are not among `clusters` and have no connection: names that come and
     /// go with reloads leave nothing behind.
     pub fn retain(&self, clusters: &[Arc<Cluster>]) {
+        self.pool.retain(clusters);
         self.clusters.borrow_mut().retain(|name, balancer| {
+            balancer.live.retain(|_, count| Rc::strong_count(count) > 1);
             !balancer.live.is_empty() || clusters.iter().any(|cluster| cluster.name == *name)
         });
     }
@@ -94,11 +223,11 @@ impl Upstreams {
     #[cfg(feature = "sim")]
     pub fn leases(&self) -> usize {
         let clusters = self.clusters.borrow();
-        clusters.values().flat_map(|it| it.live.values()).map(|live| *live as usize).sum()
+        clusters.values().flat_map(|it| it.live.values()).map(|live| live.get() as usize).sum()
     }
 
     async fn attempt(
-        self: &Rc<Self>,
+        &self,
         core: &Core,
         cluster: &Cluster,
         index: usize,
@@ -126,21 +255,20 @@ impl Upstreams {
         }
     }
 
-    fn lease(self: &Rc<Self>, cluster: &Cluster, endpoint: &Endpoint) -> Lease {
+    fn lease(&self, cluster: &Cluster, endpoint: &Endpoint) -> Lease {
         let mut clusters = self.clusters.borrow_mut();
         let balancer = clusters.entry(Arc::clone(&cluster.name)).or_default();
-        *balancer.live.entry(Arc::clone(&endpoint.label)).or_default() += 1;
-        Lease {
-            upstreams: Rc::clone(self),
-            cluster: Arc::clone(&cluster.name),
-            endpoint: Arc::clone(&endpoint.label),
-        }
+        let count = balancer.live.entry(Arc::clone(&endpoint.label)).or_default();
+        Place { count: Rc::clone(count), endpoint: Arc::clone(&endpoint.label) }.lease()
     }
 
     /// The index of the endpoint whose turn it is, other than `but`.
     fn choose(&self, cluster: &Cluster, but: Option<usize>) -> Option<usize> {
         let mut clusters = self.clusters.borrow_mut();
-        let balancer = clusters.entry(Arc::clone(&cluster.name)).or_default();
+        let balancer = match clusters.get_mut(&cluster.name) {
+            Some(balancer) => balancer,
+            None => clusters.entry(Arc::clone(&cluster.name)).or_default(),
+        };
         let count = cluster.endpoints.len();
         let start = balancer.next;
         // Ties of least connections go round, or an idle worker would use one endpoint only.
@@ -150,7 +278,7 @@ impl Upstreams {
         match cluster.balance {
             Balance::RoundRobin => candidates.next(),
             Balance::LeastConnections => candidates.min_by_key(|&index| {
-                balancer.live.get(&cluster.endpoints[index].label).copied().unwrap_or(0)
+                balancer.live.get(&cluster.endpoints[index].label).map_or(0, |live| live.get())
             }),
         }
     }
@@ -209,7 +337,7 @@ mod tests {
 
     #[test]
     fn least_connections_counts_leases_and_forgets_them() {
-        let upstreams = Rc::new(Upstreams::default());
+        let upstreams = Upstreams::default();
         let two = cluster(Balance::LeastConnections, 2);
         let first = upstreams.lease(&two, &two.endpoints[0]);
         assert_eq!(upstreams.choose(&two, None), Some(1));
@@ -218,6 +346,8 @@ mod tests {
         let third = upstreams.lease(&two, &two.endpoints[1]);
         assert_eq!(upstreams.choose(&two, None), Some(0));
         drop((first, second, third));
-        assert!(upstreams.clusters.borrow()["app"].live.is_empty());
+        assert!(upstreams.clusters.borrow()["app"].live.values().all(|live| live.get() == 0));
+        upstreams.retain(&[]);
+        assert!(upstreams.clusters.borrow().is_empty());
     }
 }

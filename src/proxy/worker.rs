@@ -19,7 +19,7 @@ use super::leases::Leases;
 use super::upstream::Upstreams;
 use crate::config::snapshot::{Listener as ListenerConfig, Snapshot};
 use crate::error::{CloseKind, CloseReason};
-use crate::log::{ConnectionRecord, LogSender};
+use crate::log::{ConnectionRecord, LogSender, Record, RequestRecord};
 use crate::metrics::counter::WorkerCounters;
 use crate::metrics::phases::Phases;
 use crate::planted::{Bug, planted};
@@ -32,6 +32,9 @@ use crate::rt::timer::TICK;
 use crate::sys::descriptor::Descriptor;
 use crate::trust::store::SessionStore;
 use crate::trust::visit::Desk;
+
+/// A connection's number begins with its worker's.
+const CONNECTION_COUNT_BITS: u32 = 48;
 
 /// What the control thread tells a worker.
 #[derive(Clone, Debug)]
@@ -71,7 +74,8 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Worker {
     core: Core,
-    snapshot: RefCell<Arc<Snapshot>>,
+    /// Behind a count of this thread's own: the other is shared by all workers.
+    snapshot: RefCell<Rc<Arc<Snapshot>>>,
     admission: Rc<Admission>,
     upstreams: Rc<Upstreams>,
     leases: Rc<Leases>,
@@ -79,6 +83,9 @@ pub struct Worker {
     gate: Rc<Gate>,
     phases: Vec<Arc<Phases>>,
     log: LogSender,
+    number: usize,
+    /// Connections that were accepted.
+    connections: Cell<u64>,
     draining: Cell<bool>,
     cut_off: Cell<Option<CloseKind>>,
 }
@@ -107,7 +114,7 @@ impl Worker {
         let core = Core::new(driver, &options, parts.counters);
         let worker = Rc::new(Self {
             core: core.clone(),
-            snapshot: RefCell::new(parts.snapshot),
+            snapshot: RefCell::new(Rc::new(parts.snapshot)),
             admission: Admission::new(parts.admission),
             upstreams: Rc::default(),
             leases: Rc::default(),
@@ -115,6 +122,8 @@ impl Worker {
             gate,
             phases: parts.phases,
             log: parts.log,
+            number: parts.number,
+            connections: Cell::new(0),
             draining: Cell::new(false),
             cut_off: Cell::new(None),
         });
@@ -147,7 +156,33 @@ impl Worker {
 
     /// The configuration in force.
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.snapshot.borrow())
+        Arc::clone(&**self.snapshot.borrow())
+    }
+
+    /// The same for a moment: without touching what all workers share.
+    pub(super) fn published(&self) -> Rc<Arc<Snapshot>> {
+        Rc::clone(&self.snapshot.borrow())
+    }
+
+    /// Whether connections are to end by themselves.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Seconds since 1970, by the clock of a listener; 0 where there is none.
+    pub(super) fn unix_s(&self, listener: usize) -> i64 {
+        let time = Arc::clone(self.snapshot.borrow().listeners[listener].tls.time());
+        time.current_time().map_or(0, crate::trust::verdict::unix_s)
+    }
+
+    /// Whether requests are logged.
+    pub(super) fn logs_requests(&self) -> bool {
+        self.log.is_on()
+    }
+
+    /// A request has its response, or will have none.
+    pub(super) fn log_request(&self, record: Box<RequestRecord>) {
+        self.log.send(Record::Request(record));
     }
 
     /// The clients that are connected.
@@ -237,7 +272,7 @@ impl Worker {
     /// A connection has ended.
     pub(super) fn closed(&self, record: Box<ConnectionRecord>) {
         self.core.counters().connections_closed.increment();
-        self.log.send(record);
+        self.log.send(Record::Connection(record));
     }
 
     fn handle(&self, message: Message) {
@@ -249,9 +284,13 @@ impl Worker {
                 self.desk.verdicts().forget_refusals();
                 return self.leases.recheck();
             }
-            Message::Drain => self.draining.set(true),
+            Message::Drain => {
+                self.draining.set(true);
+                self.upstreams.pool().close();
+            }
             Message::CutOff(kind) => {
                 self.draining.set(true);
+                self.upstreams.pool().close();
                 self.cut_off.set(Some(kind));
                 self.core.hurry_closing();
             }
@@ -263,7 +302,7 @@ impl Worker {
     /// connection got from its listener it keeps.
     fn publish(&self, snapshot: Arc<Snapshot>) {
         self.upstreams.retain(&snapshot.clusters);
-        let before = self.snapshot.replace(Arc::clone(&snapshot));
+        let before = self.snapshot.replace(Rc::new(Arc::clone(&snapshot)));
         // Where only addresses of upstreams have changed the listeners are the same ones.
         let same =
             |(before, now): (&Arc<ListenerConfig>, &Arc<ListenerConfig>)| Arc::ptr_eq(before, now);
@@ -282,6 +321,13 @@ impl Worker {
         (room, snapshot.listeners[index].socket.backlog)
     }
 
+    /// The number of a new connection: the worker's, and one that counts up.
+    fn next_id(&self) -> u64 {
+        let count = self.connections.get() + 1;
+        self.connections.set(count);
+        (self.number as u64) << CONNECTION_COUNT_BITS | count
+    }
+
     fn admit(self: &Rc<Self>, index: usize, stream: Stream) {
         let counters = self.core.counters();
         counters.accepted.increment();
@@ -289,6 +335,7 @@ impl Worker {
         let listener = Arc::clone(&snapshot.listeners[index]);
         let peer = stream.peer_address();
         let mut record = Box::new(ConnectionRecord::new(self.core.now(), &listener.name, peer));
+        record.id = self.next_id();
         match self.admission.admit(peer.map(|peer| peer.ip()), &snapshot.limits) {
             Some(place) => {
                 if planted(Bug::LeakPlace) {

@@ -5,6 +5,9 @@
 //! is chosen by the path as every upstream could read it: what could be read in two ways is no
 //! path (`path.rs`).
 
+pub mod budget;
+pub mod conditions;
+pub mod host;
 pub mod path;
 pub mod rate;
 pub mod table;

@@ -109,6 +109,22 @@ impl Stream {
         }
     }
 
+    /// Ready when the connection has failed. What was received stays where it is.
+    pub fn poll_reset(&self, cx: &mut Context<'_>) -> Poll<Errno> {
+        let mut state = self.core.state();
+        let socket = state.socket(self.key);
+        match socket.ended {
+            Some(RecvEnd::Failed(errno)) => return Poll::Ready(Errno(errno)),
+            Some(RecvEnd::Eof) => return Poll::Pending,
+            None => {}
+        }
+        socket.recv_waker = Some(cx.waker().clone());
+        if socket.queue.is_empty() {
+            state.arm_receive(self.key);
+        }
+        Poll::Pending
+    }
+
     /// Ready while less than [`SEND_PENDING_BYTES_MAX`] waits behind the send in flight.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<Result<(), Errno>> {
         let mut state = self.core.state();

@@ -28,6 +28,7 @@ use super::server_name::NameMap;
 pub struct Certificate {
     key: Arc<CertifiedKey>,
     names: Vec<String>,
+    uri: Option<Arc<str>>,
     not_before_unix_s: i64,
     not_after_unix_s: i64,
 }
@@ -83,6 +84,7 @@ impl Certificate {
         let x509 =
             parse_x509(leaf).map_err(|reason| CertificateError::Unparsable { index: 0, reason })?;
         let names = dns_names(&x509);
+        let uri = first_uri(&x509);
         let not_before_unix_s = x509.validity().not_before.timestamp();
         let not_after_unix_s = x509.validity().not_after.timestamp();
         drop(x509);
@@ -92,12 +94,17 @@ impl Certificate {
             }
             other => CertificateError::UnusableKey(other.to_string()),
         })?;
-        Ok(Self { key: Arc::new(key), names, not_before_unix_s, not_after_unix_s })
+        Ok(Self { key: Arc::new(key), names, uri, not_before_unix_s, not_after_unix_s })
     }
 
     /// The DNS names of the leaf, in lower case, wildcards as `*.example.org`.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// The chain and the key.
+    pub(super) fn key(&self) -> &Arc<CertifiedKey> {
+        &self.key
     }
 
     /// First second of the leaf's validity, in seconds since 1970.
@@ -132,6 +139,14 @@ fn dns_names(x509: &X509Certificate<'_>) -> Vec<String> {
             _ => None,
         })
         .collect()
+}
+
+fn first_uri(x509: &X509Certificate<'_>) -> Option<Arc<str>> {
+    let extension = x509.subject_alternative_name().ok()??;
+    extension.value.general_names.iter().find_map(|name| match name {
+        GeneralName::URI(uri) => Some(Arc::from(*uri)),
+        _ => None,
+    })
 }
 
 /// What all certificates of one listener share.
@@ -181,6 +196,8 @@ impl Hooks {
 #[derive(Clone, Debug)]
 pub struct ListenerTls {
     certificates: Vec<Arc<CertifiedKey>>,
+    /// The first URI of each.
+    uris: Vec<Option<Arc<str>>>,
     options: ListenerTlsOptions,
     time: Arc<dyn TimeProvider>,
     /// Indices into `certificates` by name, in the order of the configuration.
@@ -215,6 +232,7 @@ impl ListenerTls {
         let time = options.time.clone().unwrap_or_else(|| Arc::new(DefaultTimeProvider));
         let tls = Self {
             certificates: certificates.iter().map(|it| Arc::clone(&it.key)).collect(),
+            uris: certificates.iter().map(|it| it.uri.clone()).collect(),
             options,
             time,
             names,
@@ -246,6 +264,12 @@ impl ListenerTls {
                 })
                 .unwrap_or(several[0]),
         }
+    }
+
+    /// The first URI that the certificate at `index` names, as it is written there: the SPIFFE ID of
+    /// a gateway that has one. Whatever writes it must escape it.
+    pub fn uri(&self, index: usize) -> Option<&Arc<str>> {
+        self.uris.get(index)?.as_ref()
     }
 
     /// The configuration of one handshake with the certificate at `index`, which asks `hooks`.

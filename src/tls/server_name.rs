@@ -34,6 +34,11 @@ impl<T: Default> NameMap<T> {
 }
 
 impl<T> NameMap<T> {
+    /// Whether nothing belongs to any name.
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.wildcard.is_empty()
+    }
+
     /// What belongs to any name.
     pub fn values(&self) -> impl Iterator<Item = &T> {
         self.exact.values().chain(self.wildcard.values())

@@ -95,6 +95,9 @@ pub struct Agreed {
     pub alpn: Option<Box<[u8]>>,
     /// The client's own certificate, verified.
     pub peer_certificate: Option<CertificateDer<'static>>,
+    /// All that the client presented, its own certificate first, of a resumed session too; empty
+    /// unless [`Session::keep_chain`] asked for it.
+    pub peer_chain: Vec<CertificateDer<'static>>,
 }
 
 enum State {
@@ -121,6 +124,7 @@ pub struct Session {
     /// Plaintext that came in one flight with the end of the handshake.
     early: Vec<u8>,
     peer_closed: bool,
+    keeps_chain: bool,
 }
 
 impl std::fmt::Debug for Session {
@@ -160,7 +164,13 @@ impl Session {
             partial: Vec::new(),
             early: Vec::new(),
             peer_closed: false,
+            keeps_chain: false,
         }
+    }
+
+    /// Makes [`Agreed::peer_chain`] of this handshake what the peer presents.
+    pub fn keep_chain(&mut self) {
+        self.keeps_chain = true;
     }
 
     /// Takes bytes of the handshake, which are overwritten; appends the answer to `out`. What was
@@ -201,7 +211,7 @@ impl Session {
             self.state = State::Handshaking(handshake);
             return Ok(None);
         }
-        let (agreed, established, seen) = handshake.finish()?;
+        let (agreed, established, seen) = handshake.finish(self.keeps_chain)?;
         self.state = State::Established(Box::new(established));
         let mut early = Vec::new();
         self.read(&bytes[seen..], &mut early, out)?;

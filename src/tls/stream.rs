@@ -173,12 +173,14 @@ fn append_alert(stream: &Stream, alert: u8) {
 pub struct TlsStream {
     stream: Stream,
     session: Session,
+    /// What ended the session behind plaintext that was handed out, to be told next.
+    pub(super) fault: Option<Box<SessionError>>,
 }
 
 impl TlsStream {
     /// Joins a socket and the session whose handshake it completed.
     pub fn new(stream: Stream, session: Session) -> Self {
-        Self { stream, session }
+        Self { stream, session, fault: None }
     }
 
     /// The socket, for receiving, flushing and back-pressure.

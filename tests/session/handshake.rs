@@ -1,13 +1,19 @@
 //! The handshake: every version, suite and group, and every cut of the client's flights.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use ringfort::limits::HANDSHAKE_BYTES_MAX;
 use ringfort::tls::provider::{Backend, suite_name};
-use ringfort::tls::session::SessionError;
+use ringfort::tls::session::{Session, SessionError};
 use rustls::crypto::SupportedKxGroup;
-use rustls::{AlertDescription, ProtocolVersion, SupportedCipherSuite};
+use rustls::server::ServerSessionMemoryCache;
+use rustls::{
+    AlertDescription, ClientConfig, ClientConnection, ProtocolVersion, ServerConfig,
+    SupportedCipherSuite,
+};
 
-use crate::kit::{Offer, Pair, TLS12, TLS13, VERSIONS};
+use crate::kit::{Offer, Pair, TLS12, TLS13, VERSIONS, client_chain, server_name};
 
 /// Every suite of a backend with every group.
 fn choices(backend: Backend) -> Vec<(SupportedCipherSuite, &'static dyn SupportedKxGroup)> {
@@ -160,12 +166,11 @@ fn a_client_without_a_certificate_is_told_so() {
     ] {
         let offer = Offer::version(version);
         let mut pair = Pair::new(&offer);
-        let config = std::sync::Arc::unwrap_or_clone(offer.client());
+        let config = Arc::unwrap_or_clone(offer.client());
         let mut config = config;
-        config.client_auth_cert_resolver = std::sync::Arc::new(NoCertificate);
+        config.client_auth_cert_resolver = Arc::new(NoCertificate);
         let name = rustls::pki_types::ServerName::try_from("localhost").expect("a name");
-        pair.client =
-            rustls::ClientConnection::new(std::sync::Arc::new(config), name).expect("a client");
+        pair.client = ClientConnection::new(Arc::new(config), name).expect("a client");
         let error = loop {
             let flight = pair.client_flight();
             if let Err(error) = pair.feed(&flight) {
@@ -187,12 +192,43 @@ impl rustls::client::ResolvesClientCert for NoCertificate {
         &self,
         _hints: &[&[u8]],
         _schemes: &[rustls::SignatureScheme],
-    ) -> Option<std::sync::Arc<rustls::sign::CertifiedKey>> {
+    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
         None
     }
 
     fn has_certs(&self) -> bool {
         false
+    }
+}
+
+#[test]
+fn the_chain_of_a_full_and_of_a_resumed_handshake_comes_out_where_it_is_asked_for() {
+    assert_eq!(client_chain().len(), 2);
+    for version in VERSIONS {
+        let offer = Offer::version(version);
+        let mut server = ServerConfig::clone(&offer.server());
+        server.session_storage = ServerSessionMemoryCache::new(16);
+        server.send_tls13_tickets = 2;
+        let server = Arc::new(server);
+        let mut client = ClientConfig::clone(&offer.client());
+        client.resumption = rustls::client::Resumption::in_memory_sessions(16);
+        let client = Arc::new(client);
+        for (resumed, keeps) in [(false, true), (true, true), (true, false)] {
+            let mut pair = Pair::new(&offer);
+            pair.client =
+                ClientConnection::new(Arc::clone(&client), server_name()).expect("a client");
+            pair.server = Session::new(Arc::clone(&server)).expect("a server");
+            if keeps {
+                pair.server.keep_chain();
+            }
+            pair.shake(usize::MAX);
+            pair.echo(b"behind the tickets");
+            let agreed = pair.agreed.take().expect("complete");
+            assert_eq!(agreed.resumed, resumed, "{version:?}");
+            assert_eq!(agreed.peer_certificate.as_ref(), client_chain().first());
+            let expected = if keeps { client_chain() } else { &[] };
+            assert_eq!(agreed.peer_chain, expected, "{version:?}");
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use ringfort::tls::session::{Agreed, Session, SessionError};
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::kernel::KernelConnection;
-use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
 use rustls::{
@@ -46,7 +46,9 @@ fn pki() -> &'static Pki {
         let server = |key| root.issue_server(&profile("server", key), &names()).expect("a server");
         let (ecdsa, rsa) = (server(KeyChoice::P256), server(KeyChoice::Rsa));
         let client = profile("client", KeyChoice::P256);
-        let client = root.issue_client(&client, &names()).expect("a client");
+        let mut client = root.issue_client(&client, &names()).expect("a client");
+        // So that there is a chain; a client may present its anchor too.
+        client.chain.push(root.certificate().clone());
         let mut roots = RootCertStore::empty();
         roots.add(root.certificate().clone()).expect("a root");
         Pki { roots: Arc::new(roots), ecdsa, rsa, client }
@@ -131,6 +133,11 @@ impl Offer {
     pub fn session(&self) -> Session {
         Session::new(self.server()).expect("a configuration that works")
     }
+}
+
+/// What the client presents.
+pub fn client_chain() -> &'static [CertificateDer<'static>] {
+    &pki().client.chain
 }
 
 pub fn server_name() -> ServerName<'static> {

@@ -88,7 +88,8 @@ impl Resolver<'_> {
         Some((name.get_ref().as_str().into(), store, certificates))
     }
 
-    fn bundle(
+    /// The roots of the files that a key names, and all their certificates.
+    pub(super) fn bundle(
         &mut self,
         key: &'static str,
         written: &Spanned<OneOrMore>,

@@ -90,9 +90,41 @@ bounds! {
     RECV_BUFFER_BYTES: "listener" "recv_buffer_bytes"
         None, limits::SOCKET_BUFFER_BYTES_MIN, limits::SOCKET_BUFFER_BYTES_MAX;
     BACKLOG: "listener" "backlog" Some(limits::BACKLOG_DEFAULT as i64), 1, limits::BACKLOG_MAX;
+    HEAD_BYTES_MAX: "listener.http" "head_bytes_max"
+        Some(limits::HEAD_BYTES_MAX_DEFAULT as i64),
+        limits::HEAD_BYTES_MIN, limits::HEAD_BYTES_MAX;
+    HEAD_FIELDS_MAX: "listener.http" "head_fields_max"
+        Some(limits::HEAD_FIELDS_MAX_DEFAULT as i64), 1, limits::HEAD_FIELDS_MAX;
+    HEAD_TIMEOUT_MS: "listener.http" "head_timeout_ms"
+        Some(limits::HEAD_TIMEOUT_MS_DEFAULT as i64), 1, limits::SETUP_TIMEOUT_MS_MAX;
+    KEEP_ALIVE_TIMEOUT_MS: "listener.http" "keep_alive_timeout_ms"
+        Some(limits::KEEP_ALIVE_TIMEOUT_MS_DEFAULT as i64), 1, limits::TIMEOUT_MS_MAX;
+    REQUESTS_MAX: "listener.http" "requests_max" Some(0), 0, limits::REQUESTS_MAX;
+    HTTP2_STREAMS_MAX: "listener.http" "http2_streams_max"
+        Some(limits::STREAMS_MAX_DEFAULT as i64), 1, limits::STREAMS_MAX;
+    HTTP2_HEADER_LIST_BYTES_MAX: "listener.http" "http2_header_list_bytes_max"
+        Some(limits::HEADER_LIST_BYTES_DEFAULT as i64),
+        limits::HEAD_BYTES_MIN, limits::HEAD_BYTES_MAX;
+    HTTP2_STREAM_WINDOW_BYTES: "listener.http" "http2_stream_window_bytes"
+        Some(limits::WINDOW_BYTES_DEFAULT as i64),
+        limits::STREAM_WINDOW_BYTES_MIN, limits::STREAM_WINDOW_BYTES_MAX;
+    HTTP2_CONNECTION_WINDOW_BYTES: "listener.http" "http2_connection_window_bytes"
+        Some(limits::CONNECTION_WINDOW_BYTES_DEFAULT as i64),
+        limits::WINDOW_BYTES_DEFAULT, limits::CONNECTION_WINDOW_BYTES_MAX;
+    HTTP2_RESETS_MAX: "listener.http" "http2_resets_max"
+        Some(limits::RESETS_MAX_DEFAULT as i64), 1, limits::HTTP2_NUISANCES_MAX;
+    HTTP2_IDLE_FRAMES_MAX: "listener.http" "http2_idle_frames_max"
+        Some(limits::IDLE_FRAMES_MAX_DEFAULT as i64), 1, limits::HTTP2_NUISANCES_MAX;
     CONNECT_TIMEOUT_MS: "upstream" "connect_timeout_ms"
         Some(limits::CONNECT_TIMEOUT_MS_DEFAULT as i64), 1, limits::SETUP_TIMEOUT_MS_MAX;
     RESOLVE_INTERVAL_MS: "upstream" "resolve_interval_ms"
         Some(limits::RESOLVE_INTERVAL_MS_DEFAULT as i64),
         limits::RESOLVE_INTERVAL_MS_MIN, limits::RESOLVE_INTERVAL_MS_MAX;
+    UPSTREAM_IDLE_CONNECTIONS_MAX: "upstream" "idle_connections_max"
+        Some(limits::UPSTREAM_IDLE_DEFAULT as i64), 0, limits::UPSTREAM_IDLE_MAX;
+    UPSTREAM_IDLE_TIMEOUT_MS: "upstream" "idle_timeout_ms"
+        Some(limits::UPSTREAM_IDLE_TIMEOUT_MS_DEFAULT as i64), 1, limits::TIMEOUT_MS_MAX;
+    UPSTREAM_REQUESTS_MAX: "upstream" "requests_max" Some(0), 0, limits::UPSTREAM_REQUESTS_MAX;
+    UPSTREAM_CONNECTION_AGE_MAX_MS: "upstream" "connection_age_max_ms"
+        Some(0), 0, limits::TIMEOUT_MS_MAX;
 }

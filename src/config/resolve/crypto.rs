@@ -18,7 +18,7 @@ impl Resolver<'_> {
         &mut self,
         listener: &model::Listener,
     ) -> Option<(Backend, CryptoProvider)> {
-        let backend = self.backend(listener.crypto.as_ref());
+        let backend = self.backend("crypto", listener.crypto.as_ref());
         let backend = backend.or_else(|| Backend::preferred().ok())?;
         let suites = self.known_list(
             listener.suites.as_ref(),
@@ -46,7 +46,8 @@ impl Resolver<'_> {
         Some((backend, provider.ok()?))
     }
 
-    fn backend(&mut self, written: Option<&Text>) -> Option<Backend> {
+    /// The backend that a key names, or the preferred one.
+    pub(super) fn backend(&mut self, key: &str, written: Option<&Text>) -> Option<Backend> {
         let Some(text) = written else {
             return Backend::preferred()
                 .map_err(|error| {
@@ -57,10 +58,10 @@ impl Resolver<'_> {
         match text.get_ref().parse() {
             Ok(backend) => return Some(backend),
             Err(BackendError::Unknown(_)) => {
-                self.refuse_unknown("crypto", text, BACKENDS.iter().copied());
+                self.refuse_unknown(key, text, BACKENDS.iter().copied());
             }
             Err(error) => {
-                let found = format!("crypto asks for {}", error.found());
+                let found = format!("{key} asks for {}", error.found());
                 self.refuse(&text.span(), &found, &error.expected(), &error.fix());
             }
         }

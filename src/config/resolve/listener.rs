@@ -8,17 +8,15 @@ use std::time::Duration;
 use rustls::crypto::CryptoProvider;
 use toml::Spanned;
 
-use super::{Complaint, Resolver, address, bounds, pem};
+use super::http::{PROTOCOLS, Protocol};
+use super::{Complaint, Resolver, address, bounds};
 use crate::config::model::{self, Text};
 use crate::config::snapshot::{Listener, SocketOptions};
 use crate::limits::{
     ALPN_PROTOCOL_BYTES_MAX, ALPN_PROTOCOLS_MAX, LISTENER_CERTIFICATES_MAX, LISTENERS_MAX,
-    NAME_BYTES_MAX, NAMES_SHOWN_MAX, PEM_BYTES_MAX, SERVER_CHAIN_CERTIFICATES_MAX,
+    NAME_BYTES_MAX, NAMES_SHOWN_MAX,
 };
-use crate::tls::server::{Certificate, CertificateError, ListenerTls, ListenerTlsOptions};
-
-/// What `protocol` may be.
-const PROTOCOLS: &[(&str, ())] = &[("tcp", ())];
+use crate::tls::server::{Certificate, ListenerTls, ListenerTlsOptions};
 
 impl Resolver<'_> {
     pub(super) fn listeners(&mut self) -> Vec<Arc<Listener>> {
@@ -56,8 +54,10 @@ impl Resolver<'_> {
         let listener = written.get_ref();
         let name = self.name(listener.name.as_ref(), written.span(), "[[listener]]");
         let (address, dual_stack) = self.listen_address(written, taken);
-        self.choice(listener.protocol.as_ref(), "protocol", PROTOCOLS, ());
+        let protocol =
+            self.choice(listener.protocol.as_ref(), "protocol", PROTOCOLS, Protocol::Tcp);
         let cluster = self.cluster_index(written);
+        let http = self.http(written, protocol, cluster);
         let (crypto, provider) = self.crypto(listener)?;
         let provider = Arc::new(provider);
         let versions = self.versions(listener, crypto, &provider);
@@ -65,7 +65,10 @@ impl Resolver<'_> {
         let scopes = self.scopes(written, &name, &provider);
         let sessions = self.sessions(listener);
         let lapse_drain = self.lapse_drain(listener.lapsed_connections.as_ref());
-        let alpn = self.alpn(listener);
+        let mut alpn = self.alpn(listener);
+        if protocol == Protocol::Http {
+            alpn = self.http_alpn(listener.alpn.as_ref(), alpn);
+        }
         let key_log = listener.key_log.as_ref().and_then(|text| self.key_log(text));
         let handshake_timeout =
             self.millis(listener.handshake_timeout_ms.as_ref(), &bounds::HANDSHAKE_TIMEOUT_MS);
@@ -89,7 +92,7 @@ impl Resolver<'_> {
             handshake_timeout,
             idle_timeout,
             connection_age_max,
-            http: None,
+            http,
         })
     }
 
@@ -211,87 +214,9 @@ impl Resolver<'_> {
     ) -> Option<Certificate> {
         let what = "[[listener.certificate]]";
         let model::Certificate { chain, key } = written.get_ref();
-        let chain_text =
-            self.required(chain.as_ref(), &written.span(), what, "chain", "server.pem");
-        let key_text = self.required(key.as_ref(), &written.span(), what, "key", "server.key");
-        let chain = chain_text.and_then(|text| {
-            let bytes = self.read("chain", text, PEM_BYTES_MAX)?;
-            pem::certificates(&bytes)
-                .map_err(|complaint| self.complain("chain", text, complaint))
-                .ok()
-        });
-        let key = key_text.and_then(|text| {
-            let bytes = self.read("key", text, PEM_BYTES_MAX)?;
-            pem::private_key(&bytes).map_err(|complaint| self.complain("key", text, complaint)).ok()
-        });
-        let (chain, key, chain_text, key_text) = (chain?, key?, chain_text?, key_text?);
-        if chain.len() > SERVER_CHAIN_CERTIFICATES_MAX {
-            let complaint = Complaint::new(
-                format!("holds {} certificates", chain.len()),
-                format!("at most {SERVER_CHAIN_CERTIFICATES_MAX}"),
-                "leave the server's certificate and its intermediates",
-            );
-            self.complain("chain", chain_text, complaint);
-            return None;
-        }
-        match Certificate::new(chain, key, provider) {
-            Ok(certificate) => {
-                self.refuse_invalid_now(&certificate, chain_text);
-                Some(certificate)
-            }
-            Err(error) => {
-                self.refuse_certificate(&error, chain_text, key_text);
-                None
-            }
-        }
-    }
-
-    fn refuse_certificate(&mut self, error: &CertificateError, chain: &Text, key: &Text) {
-        let (key_name, text, complaint) = match error {
-            CertificateError::KeyMismatch => (
-                "key",
-                key,
-                Complaint::new(
-                    format!("is not the key of the first certificate of {:?}", chain.get_ref()),
-                    "the private key of that certificate",
-                    "name the key that belongs to it; the server's own certificate comes first \
-                     in the chain",
-                ),
-            ),
-            CertificateError::UnusableKey(reason) => (
-                "key",
-                key,
-                Complaint::new(
-                    format!("cannot be used: {reason}"),
-                    "an ECDSA (P-256, P-384, P-521), Ed25519 or RSA (2048 to 8192 bits) key",
-                    "create a key and a certificate of such a type",
-                ),
-            ),
-            CertificateError::Unparsable { .. } | CertificateError::Empty => (
-                "chain",
-                chain,
-                Complaint::new(
-                    format!("is broken: {error}"),
-                    "X.509 certificates",
-                    "write the file anew",
-                ),
-            ),
-        };
-        self.complain(key_name, text, complaint);
-    }
-
-    fn refuse_invalid_now(&mut self, certificate: &Certificate, chain: &Text) {
-        let now = self.context.now_unix_s;
-        let (first, last) = (certificate.not_before_unix_s(), certificate.not_after_unix_s());
-        let (found, fix) = if now < first {
-            (format!("is not valid before {}", utc(first)), "wait, or correct the clock")
-        } else if now > last {
-            (format!("expired at {}", utc(last)), "renew the certificate")
-        } else {
-            return;
-        };
-        let expected = format!("a certificate that is valid now, {}", utc(now));
-        self.complain("chain", chain, Complaint::new(found, expected, fix));
+        let chain = self.required(chain.as_ref(), &written.span(), what, "chain", "server.pem");
+        let key = self.required(key.as_ref(), &written.span(), what, "key", "server.key");
+        self.own_certificate(("chain", chain), ("key", key), provider)
     }
 
     fn alpn(&mut self, listener: &model::Listener) -> Vec<Vec<u8>> {
@@ -354,12 +279,4 @@ impl Resolver<'_> {
             backlog: self.count(listener.backlog.as_ref(), &bounds::BACKLOG),
         }
     }
-}
-
-/// A time as RFC 3339 writes it, in UTC.
-fn utc(unix_s: i64) -> String {
-    time::OffsetDateTime::from_unix_timestamp(unix_s)
-        .ok()
-        .and_then(|time| time.format(&time::format_description::well_known::Rfc3339).ok())
-        .unwrap_or_else(|| format!("{unix_s} seconds after 1970"))
 }

@@ -1,16 +1,23 @@
 //! `[[upstream]]` -> [`Cluster`].
+//!
+//! Nothing that is written is ignored: what only HTTP uses is refused of an upstream that bytes are
+//! relayed to.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use toml::Spanned;
 
 use super::{Resolver, address, bounds};
 use crate::config::model;
-use crate::config::snapshot::{Balance, Cluster, ClusterOptions, Target, UpstreamHttp};
+use crate::config::snapshot::{Balance, Cluster, ClusterOptions, Listener, Target, UpstreamHttp};
 use crate::limits::{ENDPOINTS_MAX, UPSTREAMS_MAX};
 
 const BALANCES: &[(&str, Balance)] =
     &[("round_robin", Balance::RoundRobin), ("least_connections", Balance::LeastConnections)];
+
+/// What `protocol` may be: whether it is HTTP/2.
+const PROTOCOLS: &[(&str, bool)] = &[("http1", false), ("http2", true)];
 
 impl Resolver<'_> {
     pub(super) fn clusters(&mut self) -> Vec<Arc<Cluster>> {
@@ -51,8 +58,58 @@ impl Resolver<'_> {
                 .millis(upstream.connect_timeout_ms.as_ref(), &bounds::CONNECT_TIMEOUT_MS),
             resolve_interval: self
                 .millis(upstream.resolve_interval_ms.as_ref(), &bounds::RESOLVE_INTERVAL_MS),
-            http: UpstreamHttp::default(),
+            http: self.upstream_http(written),
         })
+    }
+
+    fn upstream_http(&mut self, written: &Spanned<model::Upstream>) -> UpstreamHttp {
+        let upstream = written.get_ref();
+        let http2 = self.choice(upstream.protocol.as_ref(), "protocol", PROTOCOLS, false);
+        let idle_max = upstream.idle_connections_max.as_ref();
+        let requests_max = upstream.requests_max.as_ref();
+        let requests_max = self.count(requests_max, &bounds::UPSTREAM_REQUESTS_MAX);
+        UpstreamHttp {
+            http2,
+            tls: self.upstream_tls(written, http2),
+            idle_max: self.count(idle_max, &bounds::UPSTREAM_IDLE_CONNECTIONS_MAX) as usize,
+            idle_timeout: self
+                .millis(upstream.idle_timeout_ms.as_ref(), &bounds::UPSTREAM_IDLE_TIMEOUT_MS),
+            requests_max: Some(u64::from(requests_max)).filter(|max| *max > 0),
+            age_max: self.optional_millis(
+                upstream.connection_age_max_ms.as_ref(),
+                &bounds::UPSTREAM_CONNECTION_AGE_MAX_MS,
+            ),
+        }
+    }
+
+    /// Refuses what is written of an upstream and used by nobody: a listener of TCP relays bytes as
+    /// they are. Of an upstream that no listener names nothing is used, and nothing is refused.
+    pub(super) fn refuse_unused_http(&mut self, listeners: &[Arc<Listener>]) {
+        if listeners.len() != self.model.listener.len() {
+            // One was refused, and could be the one that uses it.
+            return;
+        }
+        for (index, written) in self.model.upstream.iter().enumerate() {
+            let relays = listeners.iter().find(|it| it.http.is_none() && it.cluster == index);
+            let Some(relays) = relays else { continue };
+            let http = listeners.iter().any(|it| has_http_to(it, index));
+            for (key, span) in http_keys(written.get_ref()) {
+                if http && key != "tls" {
+                    continue;
+                }
+                self.refuse(
+                    &span,
+                    &format!(
+                        "{key} is set, and listener {:?}, whose protocol is \"tcp\", relays to this \
+                         upstream",
+                        relays.name
+                    ),
+                    "an upstream of HTTP listeners, for bytes are relayed as they are",
+                    "set `protocol = \"http\"` in the listener, remove the key, or add an \
+                     [[upstream]] of its own",
+                );
+            }
+        }
     }
 
     fn targets(&mut self, written: &Spanned<model::Upstream>) -> Vec<Target> {
@@ -81,4 +138,27 @@ impl Resolver<'_> {
         }
         targets
     }
+}
+
+/// Whether requests of a listener go to the cluster at `index`.
+fn has_http_to(listener: &Listener, index: usize) -> bool {
+    let Some(http) = &listener.http else { return false };
+    listener.cluster == index || http.routes.routes().iter().any(|route| route.cluster == index)
+}
+
+/// The keys that only HTTP uses, as far as they are written, and where. Those of TLS are refused
+/// without `tls`, which stands for them.
+fn http_keys(upstream: &model::Upstream) -> Vec<(&'static str, Range<usize>)> {
+    let number = |key, number: &Option<model::Number>| Some((key, number.as_ref()?.span()));
+    let protocol = upstream.protocol.as_ref().map(|it| ("protocol", it.span()));
+    let tls = upstream.tls.as_ref().filter(|it| *it.get_ref()).map(|it| ("tls", it.span()));
+    let keys = [
+        protocol,
+        tls,
+        number("idle_connections_max", &upstream.idle_connections_max),
+        number("idle_timeout_ms", &upstream.idle_timeout_ms),
+        number("requests_max", &upstream.requests_max),
+        number("connection_age_max_ms", &upstream.connection_age_max_ms),
+    ];
+    keys.into_iter().flatten().collect()
 }

@@ -107,19 +107,25 @@ impl Handshake {
     }
 
     /// Takes the keys over once the handshake is complete. Returns what was agreed on, the
-    /// established session, and where the bytes begin that rustls has not seen.
-    pub(super) fn finish(self) -> Result<(Agreed, Established, usize), SessionError> {
+    /// established session, and where the bytes begin that rustls has not seen. All certificates of
+    /// the peer are copied only where `keeps_chain` says so.
+    pub(super) fn finish(
+        self,
+        keeps_chain: bool,
+    ) -> Result<(Agreed, Established, usize), SessionError> {
         let unknown = || SessionError::Protocol("rustls agreed on a suite that is unknown here");
         let connection = self.connection;
+        let presented = connection.peer_certificates().unwrap_or_default();
+        let owned = |it: &CertificateDer<'_>| it.clone().into_owned();
+        let kept = if keeps_chain { presented } else { &[] };
         let agreed = Agreed {
             version: connection.protocol_version().ok_or_else(unknown)?,
             suite: connection.negotiated_cipher_suite().ok_or_else(unknown)?,
             group: connection.negotiated_key_exchange_group().map(|group| group.name()),
             resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
             alpn: connection.alpn_protocol().map(Box::from),
-            peer_certificate: connection
-                .peer_certificates()
-                .and_then(|chain| chain.first().cloned().map(CertificateDer::into_owned)),
+            peer_certificate: presented.first().map(owned),
+            peer_chain: kept.iter().map(owned).collect(),
         };
         let (secrets, updates) = match connection {
             Connection::Server(connection) => connection

@@ -57,7 +57,7 @@ fn files_that_do_not_hold_what_they_should() {
         key("other.key"),
         "r.toml:12:7: key = \"other.key\" is not the key of the first certificate of \
          \"server.pem\"; expected the private key of that certificate; fix: name the key that \
-         belongs to it; the server's own certificate comes first in the chain"
+         belongs to it; that certificate comes first in the chain"
     );
     let roots = |file: &str| refusal(&but("clients.pem", file));
     assert!(roots("empty.pem").starts_with("r.toml:8:13: client_ca = \"empty.pem\" is empty;"));

@@ -1,0 +1,151 @@
+//! Answers that ringfort makes by itself.
+//!
+//! Invariant: a client learns no more than the status, unless the listener says that it may.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::fault::{Fault, Late, SideFault};
+use crate::error::CloseKind;
+use crate::http1::error::{BodyError, HeadError};
+use crate::policy::Denial;
+use crate::proxy::upstream::Unreachable;
+use crate::route::path::PathError;
+use crate::route::rate::retry_after_s;
+
+/// An answer in place of an upstream's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// The stable code: a log field, and what the client is told where it may be.
+    pub(super) code: &'static str,
+    /// What only the log says.
+    pub(super) detail: Option<Box<str>>,
+    /// When it may be worth to ask again.
+    pub(super) retry_after: Option<Duration>,
+    /// Whether nothing that follows on the connection can be trusted.
+    pub(super) closes: bool,
+}
+
+impl Answer {
+    const fn new(status: u16, code: &'static str) -> Self {
+        Self { status, code, detail: None, retry_after: None, closes: false }
+    }
+
+    const fn closing(status: u16, code: &'static str) -> Self {
+        Self { status, code, detail: None, retry_after: None, closes: true }
+    }
+
+    /// The host that is asked for is none.
+    pub(super) const BAD_HOST: Self = Self::new(400, "host");
+    /// The host belongs to another trust scope than the connection (RFC 9110, 15.5.20).
+    pub(super) const MISDIRECTED: Self = Self::new(421, "misdirected");
+    /// No route matches.
+    pub(super) const NO_ROUTE: Self = Self::new(404, "no_route");
+    /// The body is larger than the route allows.
+    pub(super) const BODY_TOO_LARGE: Self = Self::new(413, "body_too_large");
+    /// The head is larger than the route allows.
+    pub(super) const HEAD_TOO_LARGE: Self = Self::new(431, "head_too_large");
+    /// The head did not come in time.
+    pub(super) const HEAD_LATE: Self = Self::closing(408, "head_timeout");
+
+    /// What came is no request.
+    pub(super) const fn bad_head(error: HeadError) -> Self {
+        Self::closing(error.status(), error.as_str())
+    }
+
+    fn bad_body(error: BodyError) -> Self {
+        Self::closing(400, error.as_str())
+    }
+
+    pub(super) const fn bad_path(error: PathError) -> Self {
+        Self::new(400, error.as_str())
+    }
+
+    pub(super) fn denied(denial: &Denial<'_>) -> Self {
+        let detail = Some(crate::log::bounded_detail(denial));
+        Self { detail, ..Self::new(403, denial.as_str()) }
+    }
+
+    pub(super) fn too_many(code: &'static str, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..Self::new(429, code) }
+    }
+
+    /// There is no connection to the upstream.
+    pub(super) fn unreachable(failed: Unreachable) -> Self {
+        let status = match failed.reason.kind {
+            CloseKind::NoEndpoint => 503,
+            CloseKind::ConnectTimeout => 504,
+            _ => 502,
+        };
+        let code = failed.reason.kind.as_str();
+        Self { detail: failed.detail, ..Self::new(status, code) }
+    }
+
+    /// What a fault is answered by, where no response has begun; `None` where nobody is there to be
+    /// answered.
+    pub(super) fn to(fault: &Fault) -> Option<Self> {
+        Some(match fault {
+            Fault::Client(SideFault::Body(error)) => Self::bad_body(*error),
+            Fault::Client(_) => return None,
+            Fault::BodyTooLarge => Self { closes: true, ..Self::BODY_TOO_LARGE },
+            Fault::Upstream(SideFault::Head(error)) => {
+                let detail = Some(crate::log::bounded_detail(error));
+                Self { detail, ..Self::new(502, "bad_response") }
+            }
+            Fault::Upstream(SideFault::Body(_)) => Self::new(502, "bad_response"),
+            Fault::Upstream(SideFault::Transport(_) | SideFault::Ended) => {
+                Self::new(502, "upstream_closed")
+            }
+            Fault::Late(Late::RequestBody) => Self::closing(408, "body_timeout"),
+            Fault::Late(Late::FirstByte | Late::ResponseBody) => {
+                Self::new(504, "first_byte_timeout")
+            }
+            Fault::Late(Late::Total) => Self::new(504, "total_timeout"),
+        })
+    }
+
+    /// The media type and the content that go with it.
+    pub(super) fn content(&self, has_details: bool) -> (&'static str, String) {
+        let title = reason_phrase(self.status);
+        if has_details {
+            let problem = json!({
+                "type": "about:blank",
+                "title": title,
+                "status": self.status,
+                "code": self.code,
+            });
+            ("application/problem+json", format!("{problem}\n"))
+        } else {
+            ("text/plain", format!("{} {title}\n", self.status))
+        }
+    }
+
+    /// Seconds for Retry-After (RFC 9110, 10.2.3), rounded up.
+    pub(super) fn retry_after_s(&self) -> Option<u64> {
+        self.retry_after.map(retry_after_s)
+    }
+}
+
+/// The reason phrase of a status that ringfort answers by (RFC 9110, 15).
+pub(super) const fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        421 => "Misdirected Request",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "Error",
+    }
+}

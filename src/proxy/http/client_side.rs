@@ -1,0 +1,147 @@
+//! The client's side of an exchange, whichever version of HTTP it speaks.
+
+use std::task::{Context, Poll};
+
+use super::answer::Answer;
+use super::fault::SideFault;
+use super::http1_client::Http1Client;
+use crate::http1::body::Framing;
+use crate::http1::request::{RequestHead, Version};
+use crate::http1::response::ResponseHead;
+use crate::http1::write::ResponseChange;
+use crate::rt::core::Core;
+use crate::tls::transport::Chunk;
+
+/// See the module's description.
+#[derive(Debug)]
+pub(super) enum ClientSide<'a> {
+    /// A connection, which has one exchange at a time.
+    Http1(&'a mut Http1Client),
+}
+
+impl ClientSide<'_> {
+    /// Makes a run of data of the request's body ready: true, or false where it is complete.
+    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, SideFault>> {
+        match self {
+            Self::Http1(client) => client.poll_body(cx),
+        }
+    }
+
+    /// The data that is ready.
+    pub(super) fn take_data(&mut self, core: &Core) -> Chunk {
+        match self {
+            Self::Http1(client) => client.reader().take_data(core),
+        }
+    }
+
+    /// The trailer section of the request: whole field lines.
+    pub(super) fn take_trailers(&mut self) -> Option<Box<[u8]>> {
+        match self {
+            Self::Http1(client) => client.reader().take_trailers(),
+        }
+    }
+
+    /// Ready while there is room for more of the response.
+    pub(super) fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SideFault>> {
+        match self {
+            Self::Http1(client) => client.poll_writable(cx),
+        }
+    }
+
+    /// Ready when the client is gone: nobody waits for the response any more.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<SideFault> {
+        match self {
+            Self::Http1(client) => client.poll_gone(cx),
+        }
+    }
+
+    /// What is spoken, as ALPN calls it.
+    pub(super) fn protocol(&self, head: &RequestHead) -> &'static str {
+        match (self, head.version) {
+            (Self::Http1(_), Version::Http10) => "http/1.0",
+            (Self::Http1(_), _) => "http/1.1",
+        }
+    }
+
+    /// Whether the client may be sent interim responses (RFC 9110, 15.2).
+    pub(super) fn takes_interim(&self) -> bool {
+        match self {
+            Self::Http1(client) => client.takes_interim(),
+        }
+    }
+
+    /// How a body goes out that came so.
+    pub(super) fn framing_of(&mut self, head: &ResponseHead) -> Framing {
+        match self {
+            Self::Http1(client) => client.framing_of(head),
+        }
+    }
+
+    /// Writes the head of a response. `ends` says that nothing follows.
+    pub(super) fn send_head(
+        &mut self,
+        bytes: &[u8],
+        head: &ResponseHead,
+        change: ResponseChange<'_>,
+        ends: bool,
+    ) -> Result<(), SideFault> {
+        match self {
+            Self::Http1(client) => {
+                let _ = ends;
+                client.send_head(bytes, head, change);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes an answer of ringfort's own, which is the whole response. `is_head` says that its
+    /// content is left out.
+    pub(super) fn send_answer(
+        &mut self,
+        answer: &Answer,
+        is_head: bool,
+        has_details: bool,
+    ) -> Result<(), SideFault> {
+        match self {
+            Self::Http1(client) => {
+                client.send_answer(answer, is_head, has_details);
+                Ok(())
+            }
+        }
+    }
+
+    /// The connection ends with this exchange.
+    pub(super) fn close_after(&mut self) {
+        match self {
+            Self::Http1(client) => client.close_after(),
+        }
+    }
+
+    /// Writes a piece of the body.
+    pub(super) fn send_data(&mut self, data: &[u8]) -> Result<(), SideFault> {
+        match self {
+            Self::Http1(client) => client.send_data(data),
+        }
+    }
+
+    /// The response is complete.
+    pub(super) fn finish(&mut self, trailers: Option<&[u8]>) -> Result<(), SideFault> {
+        match self {
+            Self::Http1(client) => client.finish(trailers),
+        }
+    }
+
+    /// Both directions are bytes from now on (101).
+    pub(super) fn tunnel(&mut self) {
+        match self {
+            Self::Http1(client) => client.tunnel(),
+        }
+    }
+
+    /// Sends what was written.
+    pub(super) fn flush(&mut self) -> Result<(), SideFault> {
+        match self {
+            Self::Http1(client) => client.flush(),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Why an exchange went wrong, and whose doing it was.
+
+use crate::error::{CloseKind, CloseReason};
+use crate::http1::error::{BodyError, HeadError};
+use crate::rt::stream::Errno;
+use crate::tls::transport::TransportError;
+
+/// What one side of an exchange did.
+#[derive(Debug)]
+pub(super) enum SideFault {
+    /// Its connection failed.
+    Transport(TransportError),
+    /// The head that it sent is no message.
+    Head(HeadError),
+    /// The body that it sent is none.
+    Body(BodyError),
+    /// Its connection ended before the message did.
+    Ended,
+}
+
+impl From<TransportError> for SideFault {
+    fn from(error: TransportError) -> Self {
+        Self::Transport(error)
+    }
+}
+
+impl From<HeadError> for SideFault {
+    fn from(error: HeadError) -> Self {
+        Self::Head(error)
+    }
+}
+
+impl From<BodyError> for SideFault {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Incomplete => Self::Ended,
+            other => Self::Body(other),
+        }
+    }
+}
+
+/// Which deadline of an exchange came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Late {
+    /// The client's body made no progress.
+    RequestBody,
+    /// The upstream did not begin to answer.
+    FirstByte,
+    /// The response's body made no progress: the upstream sent none, or the client took none.
+    ResponseBody,
+    /// The exchange as a whole.
+    Total,
+}
+
+/// Why an exchange went wrong.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The client's doing.
+    Client(SideFault),
+    /// The upstream's doing.
+    Upstream(SideFault),
+    /// A deadline came.
+    Late(Late),
+    /// The body of the request is larger than the route allows.
+    BodyTooLarge,
+}
+
+impl Fault {
+    /// Why the client's connection ends, where it does because of this.
+    pub(super) fn reason(&self) -> CloseReason {
+        match self {
+            Self::Client(fault) => CloseReason::downstream(fault.kind(CloseKind::BadRequest)),
+            Self::Upstream(fault) => CloseReason::upstream(fault.kind(CloseKind::BadResponse)),
+            Self::Late(Late::RequestBody) => CloseReason::downstream(CloseKind::RequestTimeout),
+            Self::Late(_) => CloseReason::upstream(CloseKind::ResponseTimeout),
+            Self::BodyTooLarge => CloseReason::downstream(CloseKind::BadRequest),
+        }
+    }
+}
+
+impl SideFault {
+    fn kind(&self, malformed: CloseKind) -> CloseKind {
+        match self {
+            Self::Transport(TransportError::Io(errno)) => kind_of(*errno),
+            Self::Transport(TransportError::Tls(error)) => match error.alert_received() {
+                Some(_) => CloseKind::AlertReceived,
+                None => CloseKind::TlsFailed,
+            },
+            Self::Transport(TransportError::Truncated) | Self::Ended => CloseKind::Truncated,
+            Self::Head(_) | Self::Body(_) => malformed,
+        }
+    }
+}
+
+fn kind_of(errno: Errno) -> CloseKind {
+    match errno.0 {
+        libc::ECONNRESET | libc::EPIPE => CloseKind::Reset,
+        other => CloseKind::Io(other),
+    }
+}

@@ -1,0 +1,171 @@
+//! An HTTP/1.1 connection of a client: one exchange after the other.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use super::answer::Answer;
+use super::client_side::ClientSide;
+use super::exchange::{Outcome, Request, exchange, send_answer};
+use super::fault::{Fault, Late, SideFault};
+use super::http1_client::Http1Client;
+use super::visitor::Visitor;
+use super::watch::Watch;
+use crate::error::{CloseKind, CloseReason};
+use crate::http1::request::RequestHead;
+use crate::limits::DISCARD_BYTES_MAX;
+use crate::time::Instant;
+use crate::tls::transport::Chunk;
+
+/// Serves requests until the connection is over. `until` is when it has its age.
+pub(super) async fn serve(
+    visitor: &Visitor,
+    client: &mut Http1Client,
+    until: Option<Instant>,
+) -> CloseReason {
+    let core = visitor.worker.core();
+    let mut watch = Watch::new(core, core.now() + visitor.options().keep_alive_timeout);
+    let mut served: u64 = 0;
+    loop {
+        let next = next_request(visitor, client, &mut watch, until).await;
+        let request = match next {
+            Next::Request(request) => request,
+            Next::Over(reason) => return reason,
+            Next::Bad(answer, reason) => {
+                refuse(visitor, client, answer, &mut watch).await;
+                return reason;
+            }
+        };
+        served += 1;
+        if visitor.options().requests_max.is_some_and(|max| served >= max) {
+            client.close_after();
+        }
+        // Boxed: its state is large, and is gone when the connection idles.
+        let mut side = ClientSide::Http1(client);
+        match Box::pin(exchange(visitor, &mut side, request, &mut watch)).await {
+            Outcome::Done => {}
+            Outcome::Over(reason) => return reason,
+        }
+        if client.closes() {
+            return CloseReason::downstream(CloseKind::Finished);
+        }
+        if !client.reader().is_complete()
+            && let Err(reason) = discard(visitor, client, &mut watch).await
+        {
+            return reason;
+        }
+    }
+}
+
+enum Next {
+    Request(Request),
+    /// The connection is over.
+    Over(CloseReason),
+    /// What came is no request: it is answered, and then the connection is over.
+    Bad(Answer, CloseReason),
+}
+
+async fn next_request(
+    visitor: &Visitor,
+    client: &mut Http1Client,
+    watch: &mut Watch,
+    until: Option<Instant>,
+) -> Next {
+    let worker = &visitor.worker;
+    let core = worker.core();
+    let options = visitor.options();
+    let idle_until = core.now() + options.keep_alive_timeout;
+    // A request that was sent behind the last one is there already.
+    let mut began = client.has_begun().then(|| core.now());
+    let limits = options.head;
+    let head = poll_fn(|cx| {
+        if let Poll::Ready(found) = client.poll_head(limits, cx) {
+            return Poll::Ready(Some(found));
+        }
+        if began.is_none() && client.has_begun() {
+            began = Some(core.now());
+        }
+        watch.set(match began {
+            Some(began) => began + options.head_timeout,
+            None => until.map_or(idle_until, |until| until.min(idle_until)),
+        });
+        if began.is_none() && worker.is_draining() {
+            return Poll::Ready(None);
+        }
+        watch.poll(cx).map(|()| None)
+    })
+    .await;
+    let is_aged = || until.is_some_and(|until| core.now() >= until);
+    match head {
+        Some(Ok(Some((head, bytes)))) => {
+            if is_aged() {
+                client.close_after();
+            }
+            Next::Request(Request { head, bytes, began: began.unwrap_or(core.now()) })
+        }
+        Some(Ok(None)) => Next::Over(CloseReason::downstream(CloseKind::Finished)),
+        Some(Err(SideFault::Head(error))) => {
+            Next::Bad(Answer::bad_head(error), CloseReason::downstream(CloseKind::BadRequest))
+        }
+        Some(Err(fault)) => Next::Over(Fault::Client(fault).reason()),
+        None if began.is_some() => {
+            Next::Bad(Answer::HEAD_LATE, CloseReason::downstream(CloseKind::RequestTimeout))
+        }
+        None if worker.is_draining() => Next::Over(CloseReason::internal(CloseKind::Drained)),
+        None if is_aged() => Next::Over(CloseReason::internal(CloseKind::AgeMax)),
+        None => Next::Over(CloseReason::internal(CloseKind::IdleTimeout)),
+    }
+}
+
+/// Answers what is no request.
+async fn refuse(visitor: &Visitor, client: &mut Http1Client, answer: Answer, watch: &mut Watch) {
+    let core = visitor.worker.core();
+    core.counters().requests.increment();
+    client.close_after();
+    let mut side = ClientSide::Http1(client);
+    let bytes = Chunk::none();
+    let request = Request { head: RequestHead::none(), bytes, began: core.now() };
+    let mut record = visitor.worker.logs_requests().then(|| visitor.record(&side, &request));
+    let (head, bytes) = (&request.head, &request.bytes);
+    // Whatever it comes to, the connection is over.
+    send_answer(visitor, &mut side, head, bytes, answer, watch, &mut record).await;
+    if let Some(mut record) = record {
+        record.ended = core.clock();
+        visitor.worker.log_request(record);
+    }
+}
+
+/// Throws away what is left of a request's body whose response was complete before it, so that the
+/// connection can go on.
+///
+/// # Errors
+/// It is too much, or comes too slowly: the connection is over.
+async fn discard(
+    visitor: &Visitor,
+    client: &mut Http1Client,
+    watch: &mut Watch,
+) -> Result<(), CloseReason> {
+    let core = visitor.worker.core();
+    let mut left = DISCARD_BYTES_MAX;
+    if client.reader().remaining().is_some_and(|bytes| bytes > left) {
+        return Err(CloseReason::downstream(CloseKind::Finished));
+    }
+    watch.set(core.now() + visitor.options().head_timeout);
+    loop {
+        let taken = poll_fn(|cx| match client.poll_body(cx) {
+            Poll::Pending => watch.poll(cx).map(|()| None),
+            ready => ready.map(Some),
+        });
+        match taken.await {
+            Some(Ok(true)) => {
+                left = left.saturating_sub(client.reader().data().len() as u64);
+                client.reader().use_data(core);
+                if left == 0 {
+                    return Err(CloseReason::downstream(CloseKind::Finished));
+                }
+            }
+            Some(Ok(false)) => return Ok(()),
+            Some(Err(fault)) => return Err(Fault::Client(fault).reason()),
+            None => return Err(Fault::Late(Late::RequestBody).reason()),
+        }
+    }
+}

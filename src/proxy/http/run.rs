@@ -1,0 +1,269 @@
+//! The two directions of an exchange at once: the request's body up, the response down.
+//!
+//! Back-pressure: nothing is taken from one side while the other is not writable. A response may
+//! begin, and end, before the request has ended.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::client_side::ClientSide;
+use super::exchange::Request;
+use super::fault::{Fault, Late};
+use super::request::Plan;
+use super::upstream_side::UpstreamSide;
+use super::visitor::Visitor;
+use super::watch::Watch;
+use crate::http1::body::Framing;
+use crate::http1::response::ResponseHead;
+use crate::http1::write::ResponseChange;
+use crate::rt::core::Core;
+use crate::time::Instant;
+use crate::tls::transport::recycle;
+
+/// How far the response has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Head,
+    Body,
+    Done,
+}
+
+/// What was seen of an exchange.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    /// Of the response; 0 = none was sent.
+    pub(super) status: u16,
+    /// When the head of the response was there.
+    pub(super) head_at: Option<Instant>,
+    /// Whether the client was sent the head of a final response.
+    pub(super) has_answered: bool,
+    /// Whether an interim response came.
+    pub(super) has_interim: bool,
+    /// Whether any of the request's body was taken from the client.
+    pub(super) took_body: bool,
+    /// Whether all of the request was given to the upstream.
+    pub(super) sent_all: bool,
+    pub(super) bytes_up: u64,
+    pub(super) bytes_down: u64,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub(super) struct Run<'a, 'c> {
+    core: &'a Core,
+    visitor: &'a Visitor,
+    client: &'a mut ClientSide<'c>,
+    upstream: &'a mut UpstreamSide,
+    plan: &'a Plan,
+    watch: &'a mut Watch,
+    stage: Stage,
+    /// The upstream takes no more of the request; what it says about that comes down.
+    refuses: bool,
+    is_tunnel: bool,
+    seen: Seen,
+    began: Instant,
+    progress: Instant,
+}
+
+impl<'a, 'c> Run<'a, 'c> {
+    pub(super) fn new(
+        visitor: &'a Visitor,
+        client: &'a mut ClientSide<'c>,
+        upstream: &'a mut UpstreamSide,
+        request: &Request,
+        plan: &'a Plan,
+        watch: &'a mut Watch,
+    ) -> Self {
+        let core = visitor.worker.core();
+        let sent_all = request.head.framing == Framing::None;
+        Self {
+            core,
+            visitor,
+            client,
+            upstream,
+            plan,
+            watch,
+            stage: Stage::Head,
+            refuses: false,
+            is_tunnel: false,
+            seen: Seen { sent_all, ..Seen::default() },
+            began: request.began,
+            progress: core.now(),
+        }
+    }
+
+    pub(super) fn seen(&self) -> Seen {
+        self.seen
+    }
+
+    /// Relays as much as can be; ready when the client has the response, or something went wrong.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        let before = (self.seen.bytes_up, self.seen.bytes_down, self.stage, self.seen.sent_all);
+        // What the client did wrong can make its side look as if it had ended in order.
+        let polled = self.poll_up(cx).and_then(|()| self.poll_down(cx));
+        self.upstream.flush();
+        let flushed = self.client.flush().map_err(Fault::Client);
+        if (self.seen.bytes_up, self.seen.bytes_down, self.stage, self.seen.sent_all) != before {
+            self.progress = self.core.now();
+            let counters = self.core.counters();
+            counters.bytes_up.add(self.seen.bytes_up - before.0);
+            counters.bytes_down.add(self.seen.bytes_down - before.1);
+        }
+        if let Err(fault) = polled.and(flushed) {
+            return Poll::Ready(Err(fault));
+        }
+        if self.stage == Stage::Done && (self.seen.sent_all || !self.is_tunnel) {
+            return Poll::Ready(Ok(()));
+        }
+        self.watch.set(self.due());
+        self.watch.poll(cx).map(|()| Err(Fault::Late(self.late())))
+    }
+
+    fn due(&self) -> Instant {
+        let timeouts = &self.plan.route().timeouts;
+        let wait: Duration = match self.stage {
+            _ if self.is_tunnel => self.visitor.idle_timeout(),
+            Stage::Head if self.seen.sent_all => timeouts.first_byte,
+            _ => timeouts.body,
+        };
+        let due = self.progress + wait;
+        // A tunnel is another protocol, in which no request has an end.
+        let total = timeouts.total.filter(|_| !self.is_tunnel);
+        total.map_or(due, |total| due.min(self.began + total))
+    }
+
+    fn late(&self) -> Late {
+        let total = self.plan.route().timeouts.total.filter(|_| !self.is_tunnel);
+        if total.is_some_and(|total| self.core.now() >= self.began + total) {
+            return Late::Total;
+        }
+        match self.stage {
+            Stage::Head if self.seen.sent_all => Late::FirstByte,
+            Stage::Head => Late::RequestBody,
+            Stage::Body | Stage::Done => Late::ResponseBody,
+        }
+    }
+
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        while !self.seen.sent_all && !self.refuses {
+            match self.upstream.poll_writable(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => {
+                    self.refuses = true;
+                    break;
+                }
+                Poll::Pending => break,
+            }
+            match self.client.poll_body(cx) {
+                Poll::Ready(Ok(true)) => self.pass_up()?,
+                Poll::Ready(Ok(false)) => {
+                    let trailers = self.client.take_trailers();
+                    self.refuses |= self.upstream.finish(trailers.as_deref()).is_err();
+                    self.seen.sent_all = true;
+                }
+                Poll::Ready(Err(fault)) => return Err(Fault::Client(fault)),
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn pass_up(&mut self) -> Result<(), Fault> {
+        let chunk = self.client.take_data(self.core);
+        self.seen.took_body = true;
+        self.seen.bytes_up += chunk.len() as u64;
+        let max = self.plan.route().request_body_bytes_max.filter(|_| !self.is_tunnel);
+        if max.is_some_and(|max| self.seen.bytes_up > max) {
+            recycle(self.core, chunk);
+            return Err(Fault::BodyTooLarge);
+        }
+        self.refuses |= self.upstream.send_chunk(chunk).is_err();
+        Ok(())
+    }
+
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        while self.stage != Stage::Done {
+            match self.client.poll_writable(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(fault)) => return Err(Fault::Client(fault)),
+                Poll::Pending => break,
+            }
+            if self.stage == Stage::Head {
+                match self.upstream.poll_head(self.plan.options().head, cx) {
+                    Poll::Ready(Ok((head, bytes))) => {
+                        let begun = self.begin(&head, &bytes);
+                        recycle(self.core, bytes);
+                        begun?;
+                    }
+                    Poll::Ready(Err(fault)) => return Err(Fault::Upstream(fault)),
+                    Poll::Pending => return self.poll_gone(cx),
+                }
+                continue;
+            }
+            match self.upstream.poll_body(cx) {
+                Poll::Ready(Ok(true)) => {
+                    let data = self.upstream.data();
+                    self.seen.bytes_down += data.len() as u64;
+                    self.client.send_data(data).map_err(Fault::Client)?;
+                    self.upstream.use_data(self.core);
+                }
+                Poll::Ready(Ok(false)) => {
+                    let trailers = self.upstream.take_trailers();
+                    self.client.finish(trailers.as_deref()).map_err(Fault::Client)?;
+                    self.stage = Stage::Done;
+                }
+                Poll::Ready(Err(fault)) => return Err(Fault::Upstream(fault)),
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether somebody still waits for the response, which may be long in coming.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        match self.client.poll_gone(cx) {
+            Poll::Ready(fault) if self.seen.sent_all => Err(Fault::Client(fault)),
+            // While there is a body to be read, reading tells.
+            _ => Ok(()),
+        }
+    }
+
+    /// Passes the head of a response on.
+    fn begin(&mut self, head: &ResponseHead, bytes: &[u8]) -> Result<(), Fault> {
+        let is_interim = head.status < 200 && head.status != 101;
+        if is_interim {
+            self.seen.has_interim = true;
+            if !self.client.takes_interim() {
+                return Ok(());
+            }
+        } else {
+            self.seen.status = head.status;
+            self.seen.head_at = Some(self.core.clock());
+            self.seen.has_answered = true;
+            self.stage = Stage::Body;
+            if self.visitor.worker.is_draining() {
+                self.client.close_after();
+            }
+        }
+        let framing = if is_interim { Framing::None } else { self.client.framing_of(head) };
+        let ends = framing == Framing::None && head.status != 101;
+        let via: &[u8] = if self.plan.options().via { b"Via: 1.1 ringfort\r\n" } else { b"" };
+        let changes = &self.plan.route().response_fields;
+        let change = ResponseChange {
+            framing,
+            close: false,
+            keep_alive: false,
+            upgrade: head.status == 101,
+            keep: &|_, name| is_interim || !changes.removes(name),
+            lines: if is_interim { &[] } else { &[via, &changes.lines] },
+        };
+        self.client.send_head(bytes, head, change, ends).map_err(Fault::Client)?;
+        if head.status == 101 {
+            self.is_tunnel = true;
+            self.client.tunnel();
+            self.upstream.tunnel();
+            self.seen.sent_all = false;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,149 @@
+//! The upstream's side of an exchange, whichever version of HTTP it speaks.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::fault::SideFault;
+use super::http1_upstream::Http1Upstream;
+use crate::http1::request::{HeadLimits, RequestHead};
+use crate::http1::response::ResponseHead;
+use crate::http1::write::RequestChange;
+use crate::proxy::pool::Pool;
+use crate::rt::core::Core;
+use crate::tls::transport::Chunk;
+
+/// See the module's description.
+#[derive(Debug)]
+pub(super) enum UpstreamSide {
+    /// A connection that it has to itself.
+    Http1(Box<Http1Upstream>),
+}
+
+impl UpstreamSide {
+    /// The endpoint's label.
+    pub(super) fn endpoint(&self) -> &Arc<str> {
+        match self {
+            Self::Http1(upstream) => upstream.connection().lease.endpoint(),
+        }
+    }
+
+    /// Its index in the cluster.
+    pub(super) fn endpoint_index(&self) -> Option<usize> {
+        match self {
+            Self::Http1(upstream) => Some(upstream.connection().endpoint()),
+        }
+    }
+
+    /// Whether the connection has carried requests before: then it may be that the upstream has
+    /// closed it meanwhile.
+    pub(super) fn is_reused(&self) -> bool {
+        match self {
+            Self::Http1(upstream) => upstream.connection().requests > 1,
+        }
+    }
+
+    /// Writes the head of the request. `ends` says that no body follows.
+    pub(super) fn send_head(
+        &mut self,
+        bytes: &[u8],
+        head: &RequestHead,
+        change: &RequestChange<'_>,
+        ends: bool,
+    ) -> Result<(), SideFault> {
+        match self {
+            Self::Http1(upstream) => {
+                let _ = ends;
+                upstream.send_head(bytes, head, change)
+            }
+        }
+    }
+
+    /// Ready while there is room for more of the request.
+    pub(super) fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SideFault>> {
+        match self {
+            Self::Http1(upstream) => upstream.poll_writable(cx),
+        }
+    }
+
+    /// Writes a piece of the body.
+    pub(super) fn send_chunk(&mut self, chunk: Chunk) -> Result<(), SideFault> {
+        match self {
+            Self::Http1(upstream) => upstream.send_chunk(chunk),
+        }
+    }
+
+    /// The request is complete.
+    pub(super) fn finish(&mut self, trailers: Option<&[u8]>) -> Result<(), SideFault> {
+        match self {
+            Self::Http1(upstream) => upstream.finish(trailers),
+        }
+    }
+
+    /// Sends what was written.
+    pub(super) fn flush(&mut self) {
+        match self {
+            Self::Http1(upstream) => upstream.flush(),
+        }
+    }
+
+    /// The next head, interim ones too, and its bytes.
+    pub(super) fn poll_head(
+        &mut self,
+        limits: HeadLimits,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(ResponseHead, Chunk), SideFault>> {
+        match self {
+            Self::Http1(upstream) => upstream.poll_head(limits, cx),
+        }
+    }
+
+    /// Whether anything of a response has come.
+    pub(super) fn has_begun(&self) -> bool {
+        match self {
+            Self::Http1(upstream) => upstream.has_begun(),
+        }
+    }
+
+    /// Makes a run of data of the response's body ready: true, or false where it is complete.
+    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, SideFault>> {
+        match self {
+            Self::Http1(upstream) => upstream.poll_body(cx),
+        }
+    }
+
+    /// The data that is ready.
+    pub(super) fn data(&mut self) -> &[u8] {
+        match self {
+            Self::Http1(upstream) => upstream.reader().data(),
+        }
+    }
+
+    /// Lets go of the data that was looked at.
+    pub(super) fn use_data(&mut self, core: &Core) {
+        match self {
+            Self::Http1(upstream) => upstream.reader().use_data(core),
+        }
+    }
+
+    /// The trailer section of the response: whole field lines.
+    pub(super) fn take_trailers(&mut self) -> Option<Box<[u8]>> {
+        match self {
+            Self::Http1(upstream) => upstream.reader().take_trailers(),
+        }
+    }
+
+    /// Both directions are bytes from now on (101).
+    pub(super) fn tunnel(&mut self) {
+        match self {
+            Self::Http1(upstream) => upstream.tunnel(),
+        }
+    }
+
+    /// The exchange is over; the connection may be used again where both messages are complete.
+    pub(super) fn release(self, pool: &Rc<Pool>, sent_all: bool) {
+        match self {
+            Self::Http1(upstream) => upstream.release(pool, sent_all),
+        }
+    }
+}

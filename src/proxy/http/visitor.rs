@@ -1,0 +1,189 @@
+//! Who asks: what all exchanges of one connection have in common.
+
+use std::cell::{Cell, OnceCell, Ref, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use super::client_side::ClientSide;
+use super::exchange::Request;
+use crate::attest::{Telling, Told};
+use crate::config::snapshot::{HttpOptions, Listener, Snapshot};
+use crate::http1::fields::Span;
+use crate::identity::Identity;
+use crate::limits::LOGGED_TEXT_BYTES_MAX;
+use crate::log::RequestRecord;
+use crate::proxy::worker::Worker;
+
+/// See the module's description.
+#[derive(Debug)]
+pub(super) struct Visitor {
+    pub(super) worker: Rc<Worker>,
+    /// Index of the listener.
+    pub(super) listener: usize,
+    /// The connection's number.
+    pub(super) connection: u64,
+    pub(super) peer: Option<SocketAddr>,
+    /// The name that the client asked for in its ClientHello.
+    pub(super) server_name: Option<Box<str>>,
+    pub(super) identity: Option<Arc<Identity>>,
+    told: RefCell<Told>,
+    identity_key: OnceCell<[u8; 32]>,
+    /// Plaintext bytes of its requests and responses, bodies only.
+    pub(super) bytes: Cell<(u64, u64)>,
+}
+
+/// The options of a listener, of the configuration that was in force at some moment. Its count is
+/// the worker's own: that of the configuration would be fought over by all workers.
+#[derive(Clone, Debug)]
+pub(super) struct InForce {
+    pub(super) snapshot: Rc<Arc<Snapshot>>,
+    listener: usize,
+}
+
+impl InForce {
+    pub(super) fn listener(&self) -> &Listener {
+        &self.snapshot.listeners[self.listener]
+    }
+}
+
+impl Deref for InForce {
+    type Target = HttpOptions;
+
+    fn deref(&self) -> &HttpOptions {
+        // invariant: a reload keeps the protocol of a listener.
+        self.listener().http.as_ref().expect("a listener that speaks HTTP")
+    }
+}
+
+impl Visitor {
+    pub(super) fn new(
+        worker: &Rc<Worker>,
+        listener: usize,
+        record: &crate::log::ConnectionRecord,
+        told: Told,
+    ) -> Self {
+        Self {
+            worker: Rc::clone(worker),
+            listener,
+            connection: record.id,
+            peer: record.peer,
+            server_name: record.server_name.clone(),
+            identity: record.identity.clone(),
+            told: RefCell::new(told),
+            identity_key: OnceCell::new(),
+            bytes: Cell::default(),
+        }
+    }
+
+    /// What upstreams are told of the client.
+    pub(super) fn told(&self) -> Ref<'_, Told> {
+        self.told.borrow()
+    }
+
+    /// So many bytes of bodies were relayed.
+    pub(super) fn count(&self, up: u64, down: u64) {
+        let (up_before, down_before) = self.bytes.get();
+        self.bytes.set((up_before + up, down_before + down));
+    }
+
+    /// The options of the listener that are in force.
+    pub(super) fn options(&self) -> InForce {
+        InForce { snapshot: self.worker.published(), listener: self.listener }
+    }
+
+    /// How long a connection may be silent that is no longer HTTP.
+    pub(super) fn idle_timeout(&self) -> Duration {
+        self.worker.published().listeners[self.listener].idle_timeout
+    }
+
+    /// What is known of a request when its head is there.
+    pub(super) fn record(&self, client: &ClientSide<'_>, request: &Request) -> Box<RequestRecord> {
+        let text = |span: Span| {
+            let bytes = span.of(&request.bytes);
+            let shown = &bytes[..bytes.len().min(LOGGED_TEXT_BYTES_MAX)];
+            String::from_utf8_lossy(shown).into_owned().into_boxed_str()
+        };
+        let head = &request.head;
+        let path = text(head.path);
+        Box::new(RequestRecord {
+            began: request.began,
+            ended: request.began,
+            connection: self.connection,
+            listener: Arc::clone(&self.worker.published().listeners[self.listener].name),
+            peer: self.peer,
+            identity: self.identity.clone(),
+            protocol: client.protocol(head),
+            method: text(head.method),
+            authority: text(head.authority),
+            // A query may hold secrets.
+            path: path.split_once('?').map_or(path.clone(), |(path, _)| path.into()),
+            status: 0,
+            route: None,
+            upstream: None,
+            upstream_time: None,
+            retries: 0,
+            bytes_up: 0,
+            bytes_down: 0,
+            answered: None,
+            failure: None,
+            detail: None,
+        })
+    }
+
+    /// The line with the signed identity, where there is to be one.
+    pub(super) fn token_line(
+        &self,
+        telling: &Telling,
+        route: &Arc<str>,
+        upstream: &Arc<str>,
+    ) -> Option<Arc<[u8]>> {
+        telling.token.as_ref()?;
+        let now_unix_s = self.worker.unix_s(self.listener);
+        let identity = self.identity.as_deref();
+        self.told.borrow_mut().token_line(
+            telling,
+            identity,
+            route,
+            upstream,
+            self.connection,
+            now_unix_s,
+        )
+    }
+
+    /// By what its requests are counted: who it is, or where it comes from. A certificate that was
+    /// renewed is the same client.
+    pub(super) fn identity_key(&self) -> [u8; 32] {
+        let Some(identity) = &self.identity else { return self.source_key() };
+        let of_label = || {
+            let hash = digest(&SHA256, identity.label().as_bytes());
+            // invariant: SHA-256 has 32 bytes.
+            hash.as_ref().try_into().expect("32 bytes")
+        };
+        *self.identity_key.get_or_init(of_label)
+    }
+
+    /// By what the requests of its source are counted: the address, of IPv6 the network of 64 bits
+    /// that one site has at least.
+    pub(super) fn source_key(&self) -> [u8; 32] {
+        let mut key = [0; 32];
+        match self.peer.map(|peer| peer.ip().to_canonical()) {
+            Some(IpAddr::V4(ip)) => key[..4].copy_from_slice(&ip.octets()),
+            Some(IpAddr::V6(ip)) => {
+                key[..8].copy_from_slice(&ip.octets()[..8]);
+                key[31] = 6;
+            }
+            None => {}
+        }
+        key
+    }
+
+    /// The host of a request that names none (HTTP/1.0).
+    pub(super) fn fallback_host(&self) -> &[u8] {
+        self.server_name.as_deref().map_or(b"localhost", str::as_bytes)
+    }
+}

@@ -1,0 +1,209 @@
+//! The connections of one worker to its upstreams that wait for their next request.
+//!
+//! Invariant: a connection is handed out only where nothing has come on it since its last response
+//! was complete: neither an end nor bytes that nobody asked for. The one that was used last is used
+//! first, so that those that are not needed run out.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use super::upstream::{Lease, Place};
+use crate::config::snapshot::Cluster;
+use crate::rt::core::Core;
+use crate::time::Instant;
+use crate::tls::transport::Transport;
+
+/// A connection to an endpoint that carries one request after the other.
+#[derive(Debug)]
+pub struct Connection {
+    /// The bytes.
+    pub transport: Transport,
+    /// Counts it to its endpoint while it is in use.
+    pub lease: Lease,
+    /// Requests that it has carried, the present one included.
+    pub requests: u64,
+    cluster: Arc<Cluster>,
+    endpoint: usize,
+    opened: Instant,
+}
+
+impl Connection {
+    /// A connection that was just made, for its first request.
+    pub(super) fn new(
+        transport: Transport,
+        lease: Lease,
+        cluster: &Arc<Cluster>,
+        endpoint: usize,
+        opened: Instant,
+    ) -> Self {
+        let cluster = Arc::clone(cluster);
+        Self { transport, lease, requests: 1, cluster, endpoint, opened }
+    }
+
+    /// Which endpoint of its cluster it leads to.
+    pub(super) fn endpoint(&self) -> usize {
+        self.endpoint
+    }
+}
+
+#[derive(Debug)]
+struct Idle {
+    transport: Transport,
+    place: Place,
+    requests: u64,
+    cluster: Arc<Cluster>,
+    opened: Instant,
+    /// When it is closed, if nothing needs it before.
+    until: Instant,
+}
+
+/// By address of the cluster, which the entries keep alive, and index of the endpoint. A cluster
+/// that was configured anew is another one.
+type Key = (usize, usize);
+
+/// See the module's description.
+#[derive(Debug, Default)]
+pub struct Pool {
+    idle: RefCell<HashMap<Key, VecDeque<Idle>>>,
+    /// Of the task that looks after them, where there is one.
+    keeper: RefCell<Option<Waker>>,
+    is_kept: Cell<bool>,
+    /// Nothing is kept any more.
+    is_closing: Cell<bool>,
+}
+
+fn key(cluster: &Arc<Cluster>, endpoint: usize) -> Key {
+    (Arc::as_ptr(cluster).addr(), endpoint)
+}
+
+impl Pool {
+    /// A connection to this endpoint that waits, and is still good.
+    pub fn take(&self, core: &Core, cluster: &Arc<Cluster>, endpoint: usize) -> Option<Connection> {
+        let mut idle = self.idle.borrow_mut();
+        let queue = idle.get_mut(&key(cluster, endpoint))?;
+        let now = core.now();
+        while let Some(found) = queue.pop_back() {
+            let Idle { transport, place, requests, cluster, opened, until } = found;
+            if now >= until || transport.is_stale() {
+                transport.close();
+                continue;
+            }
+            let (lease, requests) = (place.lease(), requests + 1);
+            return Some(Connection { transport, lease, requests, cluster, endpoint, opened });
+        }
+        None
+    }
+
+    /// Keeps a connection whose last response is complete, or closes it.
+    pub fn put(self: &Rc<Self>, core: &Core, connection: Connection) {
+        let Connection { mut transport, lease, requests, cluster, endpoint, opened } = connection;
+        let (options, now) = (&cluster.http, core.now());
+        let until = now + options.idle_timeout;
+        let until = options.age_max.map_or(until, |age| until.min(opened + age));
+        let is_worn = options.requests_max.is_some_and(|max| requests >= max) || now >= until;
+        if self.is_closing.get() || is_worn || options.idle_max == 0 {
+            return transport.close();
+        }
+        // From now on the keeper hears of what comes.
+        if let Some(keeper) = &*self.keeper.borrow()
+            && transport.poll_read(core, &mut Context::from_waker(keeper)).is_ready()
+        {
+            return transport.close();
+        }
+        let mut idle = self.idle.borrow_mut();
+        let queue = idle.entry(key(&cluster, endpoint)).or_default();
+        if queue.len() >= options.idle_max
+            && let Some(oldest) = queue.pop_front()
+        {
+            oldest.transport.close();
+        }
+        let place = lease.pause();
+        queue.push_back(Idle { transport, place, requests, cluster, opened, until });
+        drop(idle);
+        if !self.is_kept.replace(true) {
+            core.spawn(keep(core.clone(), Rc::clone(self)));
+        }
+    }
+
+    /// Closes what leads to clusters that are not among `clusters`.
+    pub fn retain(&self, clusters: &[Arc<Cluster>]) {
+        self.close_where(|idle| !clusters.iter().any(|it| Arc::ptr_eq(it, &idle.cluster)));
+    }
+
+    /// Closes all, and keeps nothing from now on.
+    pub fn close(&self) {
+        self.is_closing.set(true);
+        self.close_where(|_| true);
+        if let Some(keeper) = self.keeper.borrow_mut().take() {
+            keeper.wake();
+        }
+    }
+
+    /// Connections that wait.
+    pub fn len(&self) -> usize {
+        self.idle.borrow().values().map(VecDeque::len).sum()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn close_where(&self, is_over: impl Fn(&Idle) -> bool) {
+        let mut idle = self.idle.borrow_mut();
+        for queue in idle.values_mut() {
+            for index in (0..queue.len()).rev() {
+                if is_over(&queue[index])
+                    && let Some(over) = queue.remove(index)
+                {
+                    over.transport.close();
+                }
+            }
+        }
+        idle.retain(|_, queue| !queue.is_empty());
+    }
+
+    /// Closes those that are over. Returns when the next one is.
+    fn sweep(&self, core: &Core, cx: &mut Context<'_>) -> Option<Instant> {
+        let now = core.now();
+        let mut next: Option<Instant> = None;
+        let mut idle = self.idle.borrow_mut();
+        for queue in idle.values_mut() {
+            for _ in 0..queue.len() {
+                let Some(mut found) = queue.pop_front() else { break };
+                if now >= found.until || found.transport.poll_read(core, cx).is_ready() {
+                    found.transport.close();
+                    continue;
+                }
+                next = Some(next.map_or(found.until, |next| next.min(found.until)));
+                queue.push_back(found);
+            }
+        }
+        idle.retain(|_, queue| !queue.is_empty());
+        next
+    }
+}
+
+/// Looks after the connections that wait until there are none.
+async fn keep(core: Core, pool: Rc<Pool>) {
+    let mut timer = core.sleep_until(core.now());
+    poll_fn(|cx| {
+        if !pool.keeper.borrow().as_ref().is_some_and(|keeper| keeper.will_wake(cx.waker())) {
+            *pool.keeper.borrow_mut() = Some(cx.waker().clone());
+        }
+        loop {
+            let Some(next) = pool.sweep(&core, cx) else { return Poll::Ready(()) };
+            timer.reset(next);
+            if timer.poll_expired(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+    pool.is_kept.set(false);
+    *pool.keeper.borrow_mut() = None;
+}
