@@ -189,7 +189,7 @@ impl Client {
         }
     }
 
-    /// Sends one piece, where the socket has room.
+    /// Sends one piece, where the socket has room; with a head the first piece of its body.
     fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -198,10 +198,13 @@ impl Client {
         if self.tls.socket().poll_writable(cx).map_err(failure_of_errno)?.is_pending() {
             return Ok(Poll::Pending);
         }
-        let piece = unsent.next();
-        self.tls.encrypt(piece).map_err(|error| failure_of_session(&error))?;
+        let pieces = 1 + usize::from(!unsent.head.is_empty() && unsent.body > 0);
+        for _ in 0..pieces {
+            let piece = unsent.next();
+            self.tls.encrypt(piece).map_err(|error| failure_of_session(&error))?;
+            self.worker.tally(|tally| tally.bytes_sent += piece.len() as u64);
+        }
         self.tls.socket().flush();
-        self.worker.tally(|tally| tally.bytes_sent += piece.len() as u64);
         Ok(Poll::Ready(()))
     }
 

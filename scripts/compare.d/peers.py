@@ -125,7 +125,7 @@ ALL = [
         http_template="nginx-http.conf",
         command=lambda tools, config, port, origin, floor: ["nginx", "-c", config],
         version=lambda tools: ["nginx", "-V"],
-        says=r"nginx/\S+|OpenSSL \S+",
+        says=r"nginx/\d\S*|OpenSSL \S+",
         note="OpenSSL, epoll",
         sessions={
             "tickets": {"ON_OFF": "on", "TICKETS": "1", "NGINX_CACHE": "none"},
