@@ -14,7 +14,7 @@ from pathlib import Path
 
 from figures import RELAY
 from processes import Failure, Processes, free_port, wait_listening
-from workloads import Workload
+from workloads import ALPN, Workload
 
 HERE = Path(__file__).resolve().parent
 # An authority that has a list has to be known, though clients present it.
@@ -234,6 +234,7 @@ def _configure(
         # hitch refuses to serve as root, and no one else may change users.
         "HITCH_USER": 'user = "_hitch"' if os.geteuid() == 0 else "",
         "RESUMPTION": workload.sessions,
+        "ALPN": f'alpn = ["{ALPN[workload.http]}"]' if workload.http else "",
         "VERDICTS": str(workload.verdicts),
         "LISTS": LISTS.replace("@CERTS@", str(tools.certificates)) if workload.with_lists else "",
     } | peer.sessions.get(workload.sessions, {})

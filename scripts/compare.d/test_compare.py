@@ -289,7 +289,7 @@ class Output(unittest.TestCase):
 
     def test_no_value_of_a_template_is_left_out(self) -> None:
         named = {"PORT", "ORIGIN_PORT", "CERTS", "RUN", "CPU", "GROUPS", "HITCH_USER"}
-        named |= {"RESUMPTION", "VERDICTS", "LISTS", "NGINX_CACHE"}
+        named |= {"RESUMPTION", "VERDICTS", "LISTS", "ALPN", "NGINX_CACHE"}
         tickets = {"NOT_TICKETS", "ON_OFF", "TICKETS", "HAPROXY_TICKETS", "YES_NO", "STUNNEL_TICKETS"}
         for template in [*HERE.glob("*.conf"), *HERE.glob("*.cfg"), *HERE.glob("*.yaml"), *HERE.glob("*.toml")]:
             found = set(re.findall(r"@([A-Z_]+)@", template.read_text()))
