@@ -1,11 +1,11 @@
 //! What the gateway costs: CPU time per full handshake, per round trip, per request of HTTP and per
 //! byte, and memory per idle connection, beside the floors and nginx in the same run.
 //!
-//! `cargo bench --bench gateway` runs it; words behind `--` choose: `http` is all of HTTP. The gateway has one worker on the first CPU; clients and
-//! origin share the last one, so wall-clock figures mean nothing. Cost is the time that the
-//! kernel's scheduler charged to the threads of the serving process (`/proc/PID/task/*/schedstat`).
-//! Rounds of all subjects are interleaved and the median is shown, because the machine's state
-//! drifts.
+//! `cargo bench --bench gateway` runs it; words behind `--` choose: `http` is all of HTTP. The
+//! gateway has one worker on the first CPU; clients and origin share the last one, so wall-clock
+//! figures mean nothing. Cost is the time that the kernel's scheduler charged to the threads of the
+//! serving process (`/proc/PID/task/*/schedstat`). Rounds of all subjects are interleaved and the
+//! median is shown, because the machine's state drifts.
 
 mod kit;
 

@@ -9,6 +9,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod application;
 pub mod cli;
 pub mod client;
 pub mod collected;

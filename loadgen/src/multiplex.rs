@@ -1,9 +1,9 @@
 //! Requests of HTTP/2: many at a time on each connection, by the `h2` crate.
 //!
 //! One task drives the connection, and one each of its lanes: a lane makes one request after the
-//! other. Invariant: a request that the server says it has not processed is made again on the next
-//! connection (RFC 9113, 6.8), with its time still counted from its first start; every other one that is not
-//! answered as it should be is a failure.
+//! other. Invariant: a request that the server says it has not processed (RFC 9113, 6.8) is made
+//! again on the next connection, with its time still counted from its first start; every other one
+//! that is not answered as it should be is a failure.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

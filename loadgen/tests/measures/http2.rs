@@ -182,9 +182,15 @@ fn the_origin_speaks_http1_and_http2_with_prior_knowledge() {
 fn the_origin_answers_pipelined_requests_in_order_and_closes_behind_a_bad_one() {
     let service = origin("http");
     let mut socket = std::net::TcpStream::connect(service.address).expect("it listens");
-    let requests = "POST /echo HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET /bytes/0 HTTP/1.1\r\n\r\n\
-                    HEAD /bytes/9 HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\
-                    \r\n2\r\nab\r\n0\r\n\r\nGET / HTTP/1.1\r\nBad Name: x\r\n\r\nGET / HTTP/1.1\r\n\r\n";
+    let requests = [
+        "POST /echo HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
+        "GET /bytes/0 HTTP/1.1\r\n\r\n",
+        "HEAD /bytes/9 HTTP/1.1\r\n\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+        "GET / HTTP/1.1\r\nBad Name: x\r\n\r\n",
+        "GET / HTTP/1.1\r\n\r\n",
+    ]
+    .concat();
     // In two pieces, cut where a head and a body are.
     let (one, two) = requests.split_at(requests.len() / 2);
     for piece in [one, two] {
