@@ -85,8 +85,8 @@ fn compare_http(loads: &[&Load], origin: &load::Origin, pki: &Pki) {
     for load in loads {
         compare(load, &[&relay, &ringfort, &nginx], origin, pki);
     }
-    relay.stop();
-    println!("ringfort's own counters, of HTTP: {}", ringfort.stop());
+    relay.end();
+    ringfort.end();
 }
 
 fn compare(load: &Load, subjects: &[&dyn Subject], origin: &load::Origin, pki: &Pki) {

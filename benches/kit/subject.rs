@@ -50,17 +50,17 @@ pub struct Ringfort {
 
 impl Ringfort {
     pub fn start(pki: &Pki, origin: &Origin) -> Self {
-        Self::of(pki, origin.address, "log", &[])
+        Self::of(pki, origin.address, &pki.file("log"), &[])
     }
 
-    /// As an HTTP proxy.
+    /// As an HTTP proxy, which writes no line for each request, as nginx writes none.
     pub fn start_http(pki: &Pki, origin: &Origin) -> Self {
-        Self::of(pki, origin.http.address, "http.log", &["--protocol", "http"])
+        Self::of(pki, origin.http.address, "off", &["--protocol", "http"])
     }
 
     /// As a relay of bytes before the origin of HTTP: what the exchange costs without HTTP.
     pub fn start_relay(pki: &Pki, origin: &Origin) -> Self {
-        Self { name: "relay", ..Self::of(pki, origin.http.address, "relay.log", &[]) }
+        Self { name: "relay", ..Self::of(pki, origin.http.address, "off", &[]) }
     }
 
     fn of(pki: &Pki, origin: SocketAddr, log: &str, more: &[&str]) -> Self {
@@ -69,13 +69,18 @@ impl Ringfort {
             .args(["--cpu-list", &first_cpu(), env!("CARGO_BIN_EXE_ringfort"), "run"])
             .args(["--listen", &address.to_string(), "--to", &origin.to_string()])
             .args(["--cert", &pki.file("server.pem"), "--key", &pki.file("server.key")])
-            .args(["--client-ca", &pki.file("root.pem"), "--log", &pki.file(log)])
+            .args(["--client-ca", &pki.file("root.pem"), "--log", log])
             .args(more)
             .stderr(Stdio::null())
             .spawn()
             .expect("the gateway starts");
         wait_for(address);
-        Self { name: "ringfort", child, address, log: pki.file(log) }
+        Self { name: "ringfort", child, address, log: log.to_string() }
+    }
+
+    /// Ends it.
+    pub fn end(mut self) {
+        terminate(&mut self.child);
     }
 
     /// Ends it, and returns its own counters.

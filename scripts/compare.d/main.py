@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/compare", description="ringfort beside its peers")
     parser.add_argument("--check", action="store_true", help="only check what each peer does; measure nothing")
-    parser.add_argument("--quick", action="store_true", help="short runs, three rounds: under 10 minutes")
+    parser.add_argument("--quick", action="store_true", help="short runs, three rounds: 10 minutes, not 50")
     parser.add_argument("--rounds", type=_positive, help="interleaved rounds; 5, and 3 with --quick, by default")
     keys = [workload.key for workload in workloads.ALL]
     parser.add_argument("--only", choices=keys, action="append", help="a workload; may be repeated")
