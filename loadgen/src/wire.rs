@@ -1,7 +1,8 @@
 //! A transport as the `h2` crate reads and writes it, and what is to be told of it: bytes that were
 //! carried, and why it failed.
 //!
-//! It knows nothing of HTTP. Invariant: what was written goes out at the next flush, in few
+//! It is not the gateway's own: what measures shares as little as it can with what is measured, and
+//! takes whatever a server sends. It knows nothing of HTTP. Invariant: what was written goes out at the next flush, in few
 //! records: small pieces are gathered before they are encrypted.
 
 use std::cell::Cell;
