@@ -15,11 +15,13 @@
 //! | `X-Forwarded-Client-Cert*` | Envoy, Istio |
 //! | `X-Forwarded-Tls-Client-Cert*` | Traefik |
 //! | `X-Forwarded-Ssl-Client*` | Apache, HAProxy |
-//! | `SSL-*`, `X-SSL`, `X-SSL-*` (so `SSL-Client-*`, `X-SSL-Client-*`) | nginx, ingress-nginx, HAProxy, OpenShift, Apache, Tomcat, Undertow, Keycloak, F5, Puppet |
+//! | `SSL-*`, `X-SSL-*` (so `SSL-Client-*`, `X-SSL-Client-*`) | nginx, HAProxy, Apache, Tomcat, F5 |
 //! | `SSLClient*` | F5 |
 //! | `TLS-Client-*`, `X-TLS-Client-*` | Caddy, Kong |
 //! | `X-Client-Cert*`, `X-ClientCert*` | Google Cloud, F5, Azure API Management |
-//! | `X-Client-DN*`, `-Verify*`, `-S-DN*`, `-I-DN*`, `-CN*`, `-SAN*`, `-Subject*`, `-Issuer*`, `-Serial*`, `-Fingerprint*` (after `X-Client`) | nginx, Puppet |
+//! | `X-Client-DN*`, `X-Client-S-DN*`, `X-Client-I-DN*`, `X-Client-Verify*` | nginx, Puppet |
+//! | `X-Client-Subject*`, `X-Client-Issuer*`, `X-Client-Serial*` | nginx |
+//! | `X-Client-CN*`, `X-Client-SAN*`, `X-Client-Fingerprint*` | nginx, HAProxy |
 //! | `Cert-Chain*` | Keycloak |
 //! | `X-Amzn-Mtls-*` | AWS ALB |
 //! | `CloudFront-Viewer-Cert-*` | AWS CloudFront |

@@ -48,6 +48,11 @@ impl Connection {
     pub(super) fn endpoint(&self) -> usize {
         self.endpoint
     }
+
+    /// What it is made of, where it is to be shared: its bytes, its count, and where it leads.
+    pub(super) fn into_parts(self) -> (Transport, Lease, Arc<Cluster>, usize) {
+        (self.transport, self.lease, self.cluster, self.endpoint)
+    }
 }
 
 #[derive(Debug)]
@@ -63,7 +68,7 @@ struct Idle {
 
 /// By address of the cluster, which the entries keep alive, and index of the endpoint. A cluster
 /// that was configured anew is another one.
-type Key = (usize, usize);
+pub(super) type Key = (usize, usize);
 
 /// See the module's description.
 #[derive(Debug, Default)]
@@ -76,7 +81,7 @@ pub struct Pool {
     is_closing: Cell<bool>,
 }
 
-fn key(cluster: &Arc<Cluster>, endpoint: usize) -> Key {
+pub(super) fn key(cluster: &Arc<Cluster>, endpoint: usize) -> Key {
     (Arc::as_ptr(cluster).addr(), endpoint)
 }
 

@@ -23,6 +23,7 @@ mod probe_outlives_hostile_servers;
 mod probe_tells_what_a_tls_server_does;
 mod sighup_loads_and_opens_the_log_anew;
 mod sigusr1_writes_what_was_counted;
+mod the_admin_listener_publishes_keys_and_health;
 mod upstreams_that_fail_are_survived;
 mod what_is_not_tls_is_refused;
 mod what_waits_for_a_limit_is_served_later;
