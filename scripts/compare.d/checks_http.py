@@ -23,7 +23,7 @@ BODY_BYTES = 1 << 20
 SMALL_BYTES = 128
 # What curl writes about each answer.
 WRITTEN = "%{http_code} %{size_download} %{http_version}\n"
-VERSIONS = {"1.1": "--http1.1", "2": "--http2"}
+VERSIONS = {"HTTP/1.1": "--http1.1", "HTTP/2": "--http2"}
 
 
 class HttpOrigin(ThreadingHTTPServer):
@@ -90,9 +90,9 @@ def body_bytes(request: BaseHTTPRequestHandler) -> int:
 
 @dataclass
 class HttpTruth:
-    """The verdict on one peer in HTTP; a `why` that is not empty is the reason why it is not measured."""
+    """The verdict on one peer in HTTP: by version, the reason why it is not measured in it."""
 
-    why: str = ""
+    why: dict[str, str] = field(default_factory=dict)
     fields: list[str] = field(default_factory=list)
     origin_connections: int = 0
 
@@ -141,20 +141,22 @@ def check(running: Running, origin: HttpOrigin, certificates: Path) -> HttpTruth
             who = "another authority's certificate" if stranger else "no certificate"
             raise Failure(f"{name} lets a request with {who} through: it must refuse it")
     truth = HttpTruth()
-    for version, option in VERSIONS.items():
-        _check_version(running, origin, certificates, version, option, truth)
+    for version in VERSIONS:
+        try:
+            _check_version(running, origin, certificates, version, truth)
+        except Failure as failure:
+            truth.why[version] = f"{version}: {failure}"
     truth.origin_connections = origin.connections
     return truth
 
 
-def _check_version(
-    running: Running, origin: HttpOrigin, certificates: Path, version: str, option: str, truth: HttpTruth
-) -> None:
-    port, name = running.port, running.peer.name
+def _check_version(running: Running, origin: HttpOrigin, certificates: Path, version: str, truth: HttpTruth) -> None:
+    port, name, option = running.port, running.peer.name, VERSIONS[version]
+    number = version.removeprefix("HTTP/")
     requests, connections = origin.requests, origin.connections
     urls = [word for _ in range(REQUESTS) for word in _url(port, SMALL_BYTES)]
     answers = curl(port, certificates, "client", option, "--header", "X-Check: kept", *urls)
-    judge_answers(name, answers, [Answer(200, SMALL_BYTES, version)] * REQUESTS)
+    judge_answers(name, answers, [Answer(200, SMALL_BYTES, number)] * REQUESTS)
     if origin.requests - requests != REQUESTS:
         raise Failure(f"{name}: the origin saw {origin.requests - requests} requests of {REQUESTS}")
     opened = origin.connections - connections
@@ -170,7 +172,7 @@ def _check_version(
         body.write_bytes(bytes(sent))
         upload = ["--data-binary", f"@{body}", "--header", "Expect:"] if sent else []
         answers = curl(port, certificates, "client", option, *upload, *_url(port, received))
-        judge_answers(name, answers, [Answer(200, received, version)])
+        judge_answers(name, answers, [Answer(200, received, number)])
         if origin.body_bytes - before != sent:
             raise Failure(f"{name}: {origin.body_bytes - before} bytes of a body of {sent} came to the origin")
 
@@ -189,7 +191,6 @@ def judge_answers(name: str, answers: list[Answer], expected: list[Answer]) -> N
 
 def line(name: str, truth: HttpTruth) -> str:
     """One peer's verdict, for a person."""
-    if truth.why:
-        return f"{name:<20} HTTP: {truth.why}"
-    facts = ["HTTP/1.1 and HTTP/2", f"{truth.origin_connections} connections to the origin"]
+    good = [version for version in VERSIONS if version not in truth.why]
+    facts = [*truth.why.values(), *good, f"{truth.origin_connections} connections to the origin"]
     return f"{name:<20} {'; '.join(facts)}; sends {', '.join(truth.fields)}"

@@ -224,7 +224,7 @@ def _http_truth(tools: Tools, processes: Processes, peer: Peer) -> checks_http.H
         processes.end(running.process)
         return truth
     except Failure as failure:
-        return checks_http.HttpTruth(why=str(failure))
+        return checks_http.HttpTruth(why=dict.fromkeys(checks_http.VERSIONS, str(failure)))
     finally:
         origin.close()
 
@@ -240,7 +240,9 @@ def _measure(
             reasons[peer.name] = truth["resumes"]
         if workload.group == workloads.MLKEM and truth["mlkem"]:
             reasons[peer.name] = truth["mlkem"]
-        if workload.http and not peer.is_floor and (why := _http_reason(result["subjects"][peer.name])):
+        if workload.http and not peer.is_floor and (
+            why := _http_reason(result["subjects"][peer.name], workload.http)
+        ):
             reasons[peer.name] = why
     asked = [peer for peer in good if workload.asks(peer.name, peer.floors)]
     able = [peer for peer in asked if peer.name not in reasons]
@@ -255,9 +257,9 @@ def _measure(
     return about | row | figures.summary(row["cells"], floors)
 
 
-def _http_reason(subject: dict[str, Any]) -> str:
-    """Empty where it does in HTTP what is measured; else why not."""
-    return str(subject["http"]["why"]) if "http" in subject else "is no HTTP proxy"
+def _http_reason(subject: dict[str, Any], version: str) -> str:
+    """Empty where it does in that version of HTTP what is measured; else why not."""
+    return str(subject["http"]["why"].get(version, "")) if "http" in subject else "is no HTTP proxy"
 
 
 def _write_docs(result: dict[str, Any]) -> None:

@@ -156,7 +156,7 @@ def _truth(truth: dict[str, Any]) -> str:
 
 def _http(http: dict[str, Any]) -> str:
     """The last cell of who is compared: the fields that it sends to the origin, or why there are none."""
-    return http.get("why") or ", ".join(http.get("fields", [])) or "-"
+    return "; ".join([*http.get("why", {}).values(), ", ".join(http.get("fields", [])) or "-"])
 
 
 PAGE = """\

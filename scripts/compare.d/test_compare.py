@@ -19,6 +19,7 @@ import budgets
 import checks
 import checks_http
 import figures
+import main as compare
 import measure
 import peers
 import plot
@@ -208,6 +209,15 @@ class Http(unittest.TestCase):
         self.assertEqual(with_one, set(workloads.HTTP_PEERS))
         for workload in workloads.ALL:
             self.assertEqual(bool(workload.http), workload.origin == "http", workload.key)
+
+    def test_a_version_that_is_not_spoken_keeps_nobody_from_being_measured_in_the_other(self) -> None:
+        truth = checks_http.HttpTruth({"HTTP/2": "HTTP/2: x answers 0 requests of 8"}, ["host"], 1)
+        subject = {"http": vars(truth)}
+        self.assertEqual(compare._http_reason(subject, "HTTP/1.1"), "")
+        self.assertIn("0 requests of 8", compare._http_reason(subject, "HTTP/2"))
+        self.assertEqual(compare._http_reason({}, "HTTP/2"), "is no HTTP proxy")
+        line = checks_http.line("x", truth)
+        self.assertIn("0 requests of 8; HTTP/1.1; 1 connections", line)
 
     def test_what_curl_writes_is_read_and_no_answer_is_none(self) -> None:
         found = checks_http.parse("200 128 2\n000 0 0\n404 9 1.1\n")

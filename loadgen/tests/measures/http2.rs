@@ -179,6 +179,24 @@ fn the_origin_speaks_http1_and_http2_with_prior_knowledge() {
 }
 
 #[test]
+fn a_gateway_of_http_is_measured_in_both_versions() {
+    let service = origin("http");
+    let front = Front::with(service.address, "protocol = \"http\"\n");
+    for proto in ["h2 --streams 10", "http --alpn http/1.1"] {
+        let args = format!("--proto {proto} --path /bytes/77 --expect 77 --count 300");
+        let done = measure("request", front.address, &args, &credentials());
+        assert_eq!((done.status, done.count("requests")), (0, 300), "{proto}: {done:?}");
+        for direction in ["down", "up", "both"] {
+            let args = format!(
+                "--proto {proto} --direction {direction} --size 300KiB --count 30 --connections 3"
+            );
+            let done = measure("bulk", front.address, &args, &credentials());
+            assert_eq!((done.status, done.count("operations")), (0, 30), "{proto}: {done:?}");
+        }
+    }
+}
+
+#[test]
 fn the_origin_answers_pipelined_requests_in_order_and_closes_behind_a_bad_one() {
     let service = origin("http");
     let mut socket = std::net::TcpStream::connect(service.address).expect("it listens");
