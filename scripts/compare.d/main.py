@@ -60,8 +60,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="only check what each peer does; measure nothing")
     parser.add_argument("--quick", action="store_true", help="short runs, three rounds: 10 minutes, not 50")
     parser.add_argument("--rounds", type=_positive, help="interleaved rounds; 5, and 3 with --quick, by default")
-    keys = [workload.key for workload in workloads.ALL]
-    parser.add_argument("--only", choices=keys, action="append", help="a workload; may be repeated")
+    parser.add_argument("--only", choices=[*workloads.GROUPS, *workloads.BY_KEY], action="append", metavar="WORKLOAD",
+                        help=f"may be repeated: {', '.join([*workloads.GROUPS, *workloads.BY_KEY])}")  # fmt: skip
     parser.add_argument("--peers", type=_peers, help="names with commas between; ringfort is always there")
     parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md and .svg")
     parser.add_argument("--redraw", action="store_true", help="write the pages from the last result, measure nothing")
@@ -108,7 +108,7 @@ def _compare(options: argparse.Namespace, arguments: list[str], run: Path, proce
     if options.check:
         return 1 if failed else 0
     plan = _plan(options)
-    asked = [workload for workload in workloads.ALL if not options.only or workload.key in options.only]
+    asked = workloads.chosen(options.only or [])
     seconds = sum(plan.seconds(each, [peer for peer in good if each.asks(peer.name, peer.floors)]) for each in asked)
     print(f"the measurements take about {seconds / 60:.0f} minutes", file=sys.stderr)
     result |= {"rounds": plan.rounds, "idle_rounds": plan.idle_rounds}

@@ -219,6 +219,13 @@ class Http(unittest.TestCase):
         line = checks_http.line("x", truth)
         self.assertIn("0 requests of 8; HTTP/1.1; 1 connections", line)
 
+    def test_workloads_are_chosen_by_key_and_by_group_in_their_order(self) -> None:
+        self.assertEqual(workloads.chosen([]), workloads.ALL)
+        keys = [each.key for each in workloads.chosen(["h2-1", "full", "h2-1"])]
+        self.assertEqual(keys, ["full", "h2-1"])
+        self.assertEqual(workloads.chosen(["tcp", "http"]), workloads.ALL)
+        self.assertTrue(all(each.http for each in workloads.chosen(["http"])))
+
     def test_what_curl_writes_is_read_and_no_answer_is_none(self) -> None:
         found = checks_http.parse("200 128 2\n000 0 0\n404 9 1.1\n")
         self.assertEqual(found, [checks_http.Answer(200, 128, "2"), checks_http.Answer(404, 9, "1.1")])

@@ -131,3 +131,14 @@ ALL = [
 ]  # fmt: skip
 
 BY_KEY = {workload.key: workload for workload in ALL}
+# Names for many of them.
+GROUPS = {
+    "tcp": [workload for workload in ALL if not workload.http],
+    "http": [workload for workload in ALL if workload.http],
+}
+
+
+def chosen(names: list[str]) -> list[Workload]:
+    """Those of these keys and groups, in their order; without any, all."""
+    wanted = {each.key for name in names for each in GROUPS.get(name, [BY_KEY[name]] if name in BY_KEY else [])}
+    return [workload for workload in ALL if not names or workload.key in wanted]
