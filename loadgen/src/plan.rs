@@ -46,7 +46,7 @@ pub enum Work {
     /// Requests of HTTP/1.1; a response that is not 2xx is a failure.
     Http(Request),
     /// Requests of HTTP/2, several at a time; the same holds.
-    Http2(Streams),
+    Http2(Box<Streams>),
     /// Bytes that come back.
     Echo {
         /// How many.
@@ -331,7 +331,8 @@ impl<'a> Http<'a> {
 
     fn work(self, asked: &Asked<'_>) -> Result<Work, BadArgument> {
         let work = if self.proto == Protocol::H2 {
-            Request2::new(asked).map(|request| Work::Http2(Streams { request, lanes: self.lanes }))
+            let lanes = self.lanes;
+            Request2::new(asked).map(|request| Work::Http2(Box::new(Streams { request, lanes })))
         } else {
             Request::new(asked).map(Work::Http)
         };

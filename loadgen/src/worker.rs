@@ -30,7 +30,7 @@ use crate::cli::Direction;
 use crate::client::{Answer, Client};
 use crate::http::response::Response;
 use crate::limits::{GRACE_MS, OPENING_MAX, REPORT_MS, RETRY_MS};
-use crate::multiplex;
+use crate::multiplex::{self, Streams};
 use crate::outcome::Negotiated;
 use crate::pace::{Pace, Share};
 use crate::plan::{Plan, Work};
@@ -379,7 +379,7 @@ async fn connection(worker: Rc<Worker>, work: usize) {
             }
         }
         Work::Idle => hold(&worker).await,
-        Work::Http2(streams) => multiplex::keep(&worker, &Rc::new(streams.clone())).await,
+        Work::Http2(streams) => multiplex::keep(&worker, &Rc::new(Streams::clone(streams))).await,
         kept => keep(&worker, kept).await,
     }
     worker.live.set(worker.live.get() - 1);
