@@ -2,8 +2,8 @@
 //! carried, and why it failed.
 //!
 //! It is not the gateway's own: what measures shares as little as it can with what is measured, and
-//! takes whatever a server sends. It knows nothing of HTTP. Invariant: what was written goes out at the next flush, in few
-//! records: small pieces are gathered before they are encrypted.
+//! takes whatever a server sends. It knows nothing of HTTP. Invariant: what was written goes out at
+//! the next flush, in few records: small pieces are gathered before they are encrypted.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
