@@ -95,6 +95,7 @@ fn answers_of_the_gateway_are_errors_that_grpc_understands() {
     gateway.terminate().assert_nothing_left();
     let site = Site::ok();
     let gateway = Setup::http(site.address())
+        .without_upstream()
         .route("name = \"no\"\nupstream = \"app\"\ndeny = [\"dns:client.test\"]")
         .start();
     assert_eq!(client(&gateway, "code").trim(), "PERMISSION_DENIED", "403");
