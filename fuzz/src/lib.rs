@@ -12,6 +12,7 @@ mod crl;
 mod der;
 mod hello;
 mod http1;
+mod http2;
 mod identity;
 mod ops;
 mod patterns;
@@ -29,6 +30,7 @@ pub use config::config;
 pub use crl::crl;
 pub use hello::hello;
 pub use http1::{http1_body, http1_request, http1_response};
+pub use http2::{http2_frames, http2_head};
 pub use identity::identity;
 pub use ops::ops;
 pub use patterns::patterns;
@@ -43,7 +45,7 @@ macro_rules! for_each_harness {
     ($callback:ident) => {
         $callback! {
             hello session config identity attest crl patterns timer ops bufring tickets
-            http1_request http1_response http1_body routes
+            http1_request http1_response http1_body routes http2_frames http2_head
         }
     };
 }

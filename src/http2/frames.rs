@@ -371,6 +371,7 @@ mod tests {
     #[test]
     fn who_is_sent_data_may_open_windows_and_send_pings_for_it() {
         let mut watch = watch();
+        watch.sent(&[0; PREFACE_BYTES]);
         for _ in 0..10_000 {
             watch.sent(&frame(DATA, 0, 1, b"data"));
             for stream in [0, 1] {

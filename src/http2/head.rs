@@ -420,3 +420,152 @@ pub fn trailer_map(lines: &[u8]) -> Result<HeaderMap, Unsayable> {
     }
     Ok(trailers)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::write;
+
+    const LIMITS: HeadLimits = HeadLimits { bytes_max: 16 * 1024, fields_max: 100 };
+
+    fn parts(request: http::request::Builder) -> http::request::Parts {
+        request.body(()).expect("a request").into_parts().0
+    }
+
+    fn post() -> http::request::Builder {
+        Request::post("https://api.example/a?b=c")
+    }
+
+    fn refused(request: http::request::Builder) -> Refused {
+        super::request(&parts(request), true, LIMITS).expect_err("it is refused")
+    }
+
+    #[test]
+    fn a_request_becomes_the_head_that_means_the_same() {
+        let request = post().header("x-a", "1").header("cookie", "a=1").header("cookie", "b=2");
+        let Rendered { head, bytes } =
+            super::request(&parts(request), false, LIMITS).expect("good");
+        assert_eq!(head.method.of(&bytes), b"POST");
+        assert_eq!(head.authority.of(&bytes), b"api.example");
+        assert_eq!(head.path.of(&bytes), b"/a?b=c");
+        assert_eq!((head.version, head.framing), (Version::Http2, Framing::Chunked));
+        assert_eq!(values(&head.fields, &bytes, b"cookie").collect::<Vec<_>>(), [b"a=1; b=2"]);
+        assert_eq!(head.bytes, bytes.len());
+    }
+
+    #[test]
+    fn a_body_is_delimited_by_what_is_known_of_it() {
+        let framing = |request, is_end| {
+            super::request(&parts(request), is_end, LIMITS).map(|it| it.head.framing)
+        };
+        assert_eq!(framing(post(), true), Ok(Framing::None));
+        assert_eq!(framing(post(), false), Ok(Framing::Chunked));
+        assert_eq!(framing(post().header("content-length", "7"), false), Ok(Framing::Length(7)));
+        let same = post().header("content-length", "7").header("content-length", "7");
+        assert_eq!(framing(same, false), Ok(Framing::Length(7)));
+        for wrong in ["+7", "", "7,7", "18446744073709551616", "0x7"] {
+            let request = post().header("content-length", wrong);
+            assert_eq!(framing(request, false), Err(Refused::Length), "{wrong:?}");
+        }
+        let differ = post().header("content-length", "7").header("content-length", "8");
+        assert_eq!(framing(differ, false), Err(Refused::Length));
+    }
+
+    #[test]
+    fn what_has_two_meanings_or_none_is_refused() {
+        assert_eq!(refused(Request::connect("api.example:443")), Refused::Connect);
+        assert_eq!(refused(Request::get("ftp://api.example/")), Refused::Scheme);
+        assert_eq!(refused(Request::get("https://user@api.example/")), Refused::Authority);
+        assert_eq!(refused(Request::get("/")), Refused::Authority);
+        assert_eq!(refused(Request::get("https://api.example").uri("*")), Refused::Path);
+        assert_eq!(refused(post().header("host", "other")), Refused::AuthorityConflict);
+        let twice = post().header("host", "api.example").header("host", "api.example");
+        assert_eq!(refused(twice), Refused::AuthorityConflict);
+        for (name, value) in [("connection", "x"), ("transfer-encoding", "chunked"), ("te", "gzip")]
+        {
+            assert_eq!(refused(post().header(name, value)), Refused::ConnectionSpecific, "{name}");
+        }
+        assert_eq!(refused(post().header("x", " a")), Refused::Value);
+        assert_eq!(refused(post().header("x", "a\t")), Refused::Value);
+        assert_eq!(refused(post().header("x", "a".repeat(17_000))).status(), 431);
+        assert_eq!(refused(Request::connect("api.example:443")).status(), 501);
+    }
+
+    #[test]
+    fn host_stands_for_an_authority_that_is_not_there() {
+        let request = Request::get("/").header("host", "api.example");
+        let rendered = super::request(&parts(request), true, LIMITS).expect("good");
+        assert_eq!(rendered.head.authority.of(&rendered.bytes), b"api.example");
+        let same = post().header("host", "API.example");
+        assert!(super::request(&parts(same), true, LIMITS).is_ok(), "case does not matter");
+    }
+
+    #[test]
+    fn it_goes_on_to_either_version_without_what_is_not_the_clients_to_say() {
+        let request = post()
+            .header("te", "trailers")
+            .header("x-forwarded-client-cert", "By=me")
+            .header("x-a", "1");
+        let Rendered { head, bytes } =
+            super::request(&parts(request), false, LIMITS).expect("good");
+        let change = RequestChange {
+            target: b"/new",
+            host: b"inner.example",
+            framing: head.framing,
+            keep: &|_, name| name != b"x-a",
+            upgrade: false,
+            lines: &[b"Via: 2 ringfort\r\n"],
+        };
+        let mut text = Vec::new();
+        write::request(&mut text, &bytes, &head, &change);
+        let text = String::from_utf8(text).expect("text");
+        assert!(text.starts_with("POST /new HTTP/1.1\r\nHost: inner.example\r\n"), "{text}");
+        assert!(!text.contains("By=me") && !text.contains("x-a"), "{text}");
+        let sent = upstream_request(&bytes, &head, &change, Scheme::HTTPS).expect("sayable");
+        assert_eq!(sent.uri(), "https://inner.example/new");
+        assert_eq!(sent.headers().len(), 2, "{:?}", sent.headers());
+        assert_eq!(sent.headers()["te"], "trailers");
+        assert_eq!(sent.headers()["via"], "2 ringfort");
+        let change = RequestChange { host: b"in valid", ..change };
+        upstream_request(&bytes, &head, &change, Scheme::HTTPS).expect_err("no host of a URI");
+    }
+
+    fn response_of(status: u16, fields: &[(&str, &str)], is_end: bool, to: AnswerTo) -> Framing {
+        let mut response = Response::builder().status(status);
+        for (name, value) in fields {
+            response = response.header(*name, *value);
+        }
+        let parts = response.body(()).expect("a response").into_parts().0;
+        super::response(&parts, is_end, LIMITS, to).expect("good").head.framing
+    }
+
+    #[test]
+    fn the_body_of_a_response_ends_where_its_stream_says() {
+        let length = [("content-length", "5")];
+        assert_eq!(response_of(200, &[], false, AnswerTo::Other), Framing::Chunked);
+        assert_eq!(response_of(200, &[], true, AnswerTo::Other), Framing::Length(0));
+        assert_eq!(response_of(200, &length, false, AnswerTo::Other), Framing::Length(5));
+        assert_eq!(response_of(200, &length, true, AnswerTo::Head), Framing::None);
+        assert_eq!(response_of(304, &length, true, AnswerTo::Other), Framing::None);
+        assert_eq!(response_of(204, &[], true, AnswerTo::Other), Framing::None);
+        assert_eq!(response_of(103, &[("link", "</a>")], false, AnswerTo::Other), Framing::None);
+        let switching = Response::builder().status(101).body(()).expect("one").into_parts().0;
+        let refused = super::response(&switching, true, LIMITS, AnswerTo::Other);
+        assert_eq!(refused.expect_err("HTTP/2 has no 101"), Refused::Status);
+    }
+
+    #[test]
+    fn trailers_go_on_as_far_as_they_may() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        trailers.insert("content-length", HeaderValue::from_static("7"));
+        trailers.insert("x-forwarded-client-cert", HeaderValue::from_static("By=me"));
+        let lines = trailer_lines(&trailers).expect("one goes on");
+        assert_eq!(&*lines, b"grpc-status: 0\r\n");
+        let back = trailer_map(&lines).expect("lines");
+        assert_eq!((back.len(), &back["grpc-status"]), (1, &HeaderValue::from_static("0")));
+        assert_eq!(trailer_map(b"Host: a\r\nX: b\r\n").expect("lines").len(), 1);
+        assert_eq!(trailer_map(b"no colon\r\n"), Err(Unsayable));
+        assert_eq!(trailer_lines(&HeaderMap::new()), None);
+    }
+}

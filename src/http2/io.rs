@@ -58,6 +58,8 @@ struct Inner {
     is_deaf: bool,
     /// Whether more was to be written than there was room for.
     is_blocked: bool,
+    /// Whether h2's own end is not that of the transport: its owner ends it otherwise.
+    is_held: bool,
     received_at: Instant,
     received_bytes: u64,
     sent_bytes: u64,
@@ -76,6 +78,7 @@ impl Wire {
             fault: None,
             is_deaf: false,
             is_blocked: false,
+            is_held: false,
             received_at: now,
             received_bytes: 0,
             sent_bytes: 0,
@@ -147,6 +150,12 @@ impl Wire {
     /// The last stream that the peer deals with, once it has sent GOAWAY.
     pub fn goaway(&self) -> Option<u32> {
         self.inner.borrow().watch.goaway()
+    }
+
+    /// From now on h2 does not end the transport: an alert is to go out, and there is none after
+    /// close_notify.
+    pub fn hold(&self) {
+        self.inner.borrow_mut().is_held = true;
     }
 
     /// Ends the connection in order. Dropping the last handle resets it.
@@ -335,7 +344,9 @@ impl AsyncWrite for Http2Io {
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut inner = self.wire.inner.borrow_mut();
         inner.flush();
-        if let Some(transport) = &mut inner.transport {
+        if !inner.is_held
+            && let Some(transport) = &mut inner.transport
+        {
             transport.shut_write();
         }
         Poll::Ready(Ok(()))

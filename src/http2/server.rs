@@ -26,7 +26,7 @@ use crate::limits::{
 };
 use crate::rt::core::{Core, Timer};
 use crate::time::Instant;
-use crate::tls::transport::Transport;
+use crate::tls::transport::{Transport, TransportError};
 
 /// What answers a stream.
 pub type SendResponse = h2::server::SendResponse<Payload>;
@@ -168,6 +168,7 @@ impl Server {
     /// Ends the connection at once, for a reason that is not the client's doing: GOAWAY, and then
     /// what [`Wire::close_for`] does.
     pub fn cut_off(&mut self, reason: CloseKind) {
+        self.wire.hold();
         if let State::Open(connection) = &mut self.state {
             connection.abrupt_shutdown(Reason::NO_ERROR);
             // Nobody waits for it: what it can write at once is all.
@@ -207,6 +208,12 @@ impl Server {
                 (None, Err(error)) => End::of(&error, &self.wire),
                 // h2 takes an end in the middle for one in order where it has nothing to say.
                 (None, Ok(())) => self.wire.take_fault().map_or(End::Finished, End::from),
+            };
+            let is_idle = self.idle_since.is_some();
+            let end = match end {
+                // Without a stream nothing can be cut short, be it without close_notify.
+                End::Transport(TransportError::Truncated) if is_idle => End::Finished,
+                end => end,
             };
             return Poll::Ready(Next::End(end));
         }

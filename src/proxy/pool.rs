@@ -87,13 +87,23 @@ pub(super) fn key(cluster: &Arc<Cluster>, endpoint: usize) -> Key {
 
 impl Pool {
     /// A connection to this endpoint that waits, and is still good.
-    pub fn take(&self, core: &Core, cluster: &Arc<Cluster>, endpoint: usize) -> Option<Connection> {
+    ///
+    /// `be_sure` asks the kernel whether an end is there that the loop has not heard of, for a
+    /// request that could not be sent again.
+    pub fn take(
+        &self,
+        core: &Core,
+        cluster: &Arc<Cluster>,
+        endpoint: usize,
+        be_sure: bool,
+    ) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         let queue = idle.get_mut(&key(cluster, endpoint))?;
         let now = core.now();
         while let Some(found) = queue.pop_back() {
             let Idle { transport, place, requests, cluster, opened, until } = found;
-            if now >= until || transport.is_stale() {
+            let is_over = now >= until || transport.is_stale();
+            if is_over || be_sure && transport.socket().has_news() {
                 transport.close();
                 continue;
             }

@@ -148,9 +148,15 @@ impl Upstreams {
         }
     }
 
-    /// A connection to endpoint `first` that waits for a request.
-    pub fn reuse(&self, core: &Core, cluster: &Arc<Cluster>, first: usize) -> Option<Connection> {
-        let connection = self.pool.take(core, cluster, first)?;
+    /// A connection to endpoint `first` that waits for a request; see [`Pool::take`].
+    pub fn reuse(
+        &self,
+        core: &Core,
+        cluster: &Arc<Cluster>,
+        first: usize,
+        be_sure: bool,
+    ) -> Option<Connection> {
+        let connection = self.pool.take(core, cluster, first, be_sure)?;
         core.counters().upstream_reuses.increment();
         Some(connection)
     }

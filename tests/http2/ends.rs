@@ -137,13 +137,15 @@ fn a_drained_connection_ends_when_its_streams_do() {
 }
 
 #[test]
-fn who_is_cut_off_is_told_goaway() {
+fn who_is_cut_off_is_not_left_to_take_it_for_an_orderly_end() {
     let world = World::new();
     let (stream, socket) = world.connected();
     let peer = thread::spawn(move || {
         let mut peer = Peer::client(socket, &[]);
         peer.send(&frame(HEADERS, END_HEADERS, 1, &request("/echo")));
-        obey(&mut peer)
+        obey(&mut peer);
+        // Without TLS the difference is RST in place of FIN.
+        std::io::Read::read(&mut peer.stream, &mut [0]).map_err(|error| error.kind())
     });
     let core = world.core.clone();
     world.complete(async move {
@@ -151,9 +153,13 @@ fn who_is_cut_off_is_told_goaway() {
         let mut server = Server::new(&core, Transport::Plain(stream), &options, LIFETIME);
         let next = server.next().await;
         assert!(matches!(next, Next::Stream(..)));
+        let before = server.wire().bytes().1;
         server.cut_off(CloseKind::NoLongerAllowed);
+        assert_eq!(server.wire().bytes().1, before + 17, "GOAWAY is said where it can be");
     });
-    assert_eq!(join(&world, peer), [0]);
+    // The first read has taken the error where there was one; then it is an end.
+    let end = join(&world, peer);
+    assert!(matches!(end, Ok(0) | Err(std::io::ErrorKind::ConnectionReset)), "{end:?}");
     world.settle();
 }
 

@@ -283,7 +283,10 @@ async fn connect(
     let found = match (attempts.fresh, cluster.http.http2) {
         (true, _) => None,
         (false, true) => upstreams.shared().take(core, cluster, endpoint).map(of_shared),
-        (false, false) => upstreams.reuse(core, cluster, endpoint).map(of_own),
+        (false, false) => {
+            let be_sure = !attempts.is_idempotent;
+            upstreams.reuse(core, cluster, endpoint, be_sure).map(of_own)
+        }
     };
     if let Some(found) = found {
         return Ok(found);

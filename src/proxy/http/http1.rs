@@ -14,7 +14,7 @@ use crate::error::{CloseKind, CloseReason};
 use crate::http1::request::RequestHead;
 use crate::limits::DISCARD_BYTES_MAX;
 use crate::time::Instant;
-use crate::tls::transport::Chunk;
+use crate::tls::transport::{Chunk, TransportError};
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +113,10 @@ async fn next_request(
             Next::Request(Request { head, bytes, began: began.unwrap_or(core.now()) })
         }
         Some(Ok(None)) => in_order(CloseReason::downstream(CloseKind::Finished)),
+        // Between two requests nothing can be cut short (RFC 9112, 9.5).
+        Some(Err(SideFault::Transport(TransportError::Truncated))) if began.is_none() => {
+            in_order(CloseReason::downstream(CloseKind::Finished))
+        }
         Some(Err(SideFault::Head(error))) => {
             Next::Bad(Answer::bad_head(error), CloseReason::downstream(CloseKind::BadRequest))
         }

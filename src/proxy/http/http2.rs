@@ -23,7 +23,7 @@ use crate::http2::end::End;
 use crate::http2::head;
 use crate::http2::server::{Next, SendResponse, Server};
 use crate::rt::buffer::RecvBuf;
-use crate::tls::transport::Chunk;
+use crate::tls::transport::{Chunk, TransportError};
 
 /// The tasks of a connection's streams.
 #[derive(Debug, Default)]
@@ -39,6 +39,11 @@ impl Streams {
         for (_, waker) in &*self.wakers.borrow() {
             waker.wake_by_ref();
         }
+    }
+
+    /// Whether none is under way.
+    fn is_empty(&self) -> bool {
+        self.wakers.borrow().is_empty()
     }
 
     /// Runs `stream` until the connection has ended.
@@ -86,6 +91,10 @@ pub(super) async fn serve(
             }
             Next::End(End::Finished) if is_drained => {
                 return (CloseReason::internal(CloseKind::Drained), None);
+            }
+            // Between two requests nothing can be cut short.
+            Next::End(End::Transport(TransportError::Truncated)) if streams.is_empty() => {
+                return (CloseReason::downstream(CloseKind::Finished), None);
             }
             Next::End(end) => {
                 let kind = end.close_kind();

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::answer::Answer;
-use super::visitor::{InForce, Visitor};
+use super::visitor::{FORWARDED_FOR, InForce, Visitor};
 use crate::config::snapshot::{Cluster, Forwarding, HttpOptions, Listener};
 use crate::http1::body::Framing;
 use crate::http1::fields::{self, Class};
@@ -133,19 +133,15 @@ fn own_lines(
         lines.extend_from_slice(format!("Via: {version} ringfort\r\n").as_bytes());
     }
     let peer = visitor.peer.map(|peer| peer.ip());
-    if matches!(options.x_forwarded, Forwarding::Set | Forwarding::Append) {
+    if options.x_forwarded == Forwarding::Append {
         lines.extend_from_slice(b"X-Forwarded-For: ");
-        if options.x_forwarded == Forwarding::Append {
-            for value in fields::values(&head.fields, bytes, b"x-forwarded-for") {
-                lines.extend_from_slice(value);
-                lines.extend_from_slice(b", ");
-            }
+        for value in fields::values(&head.fields, bytes, b"x-forwarded-for") {
+            lines.extend_from_slice(value);
+            lines.extend_from_slice(b", ");
         }
-        match peer {
-            Some(ip) => lines.extend_from_slice(ip.to_canonical().to_string().as_bytes()),
-            None => lines.extend_from_slice(b"unknown"),
-        }
-        lines.extend_from_slice(b"\r\nX-Forwarded-Proto: https\r\n");
+        // The rest of the line is the connection's own.
+        let own = visitor.forwarded_for().iter().skip(FORWARDED_FOR.len());
+        lines.extend(own);
     }
     if matches!(options.forwarded, Forwarding::Set | Forwarding::Append) {
         lines.extend_from_slice(b"Forwarded: for=");
@@ -199,7 +195,11 @@ impl Plan {
             _ => !route.request_fields.removes(name),
         };
         let token = self.token.as_deref().unwrap_or_default();
-        let lines = [&self.lines[..], &told.lines, token, &route.request_fields.lines];
+        let own = match options.x_forwarded {
+            Forwarding::Set => visitor.forwarded_for(),
+            Forwarding::Off | Forwarding::Append | Forwarding::Pass => &[],
+        };
+        let lines = [&self.lines[..], own, &told.lines, token, &route.request_fields.lines];
         send(&RequestChange {
             target: self.target.as_deref().unwrap_or_else(|| head.path.of(bytes)),
             host: authority(visitor, head, bytes),
@@ -209,6 +209,12 @@ impl Plan {
             lines: &lines,
         })
     }
+}
+
+/// Whether a field has this name for a server that takes `_` for `-`, as CGI does (RFC 3875, 4.1.18).
+fn is_called(name: &[u8], lower: &[u8]) -> bool {
+    let folded = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    name.len() == lower.len() && name.iter().zip(lower).all(|(byte, with)| folded(*byte) == *with)
 }
 
 /// Whether a field that tells where the request came from stays as the client sent it.
@@ -223,8 +229,7 @@ fn keeps_forwarding(options: &HttpOptions, name: &[u8]) -> bool {
         Forwarding::Pass => true,
         // What is said of host, port and the like by hops before stays; addresses are joined.
         Forwarding::Append => {
-            !name.eq_ignore_ascii_case(b"x-forwarded-for")
-                && !name.eq_ignore_ascii_case(b"x-forwarded-proto")
+            !is_called(name, b"x-forwarded-for") && !is_called(name, b"x-forwarded-proto")
         }
         Forwarding::Off | Forwarding::Set => false,
     }

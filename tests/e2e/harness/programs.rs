@@ -264,11 +264,20 @@ pub(crate) struct Nginx {
 
 impl Nginx {
     pub(crate) fn start() -> Self {
-        Self::with("")
+        Self::speaking("", "")
     }
 
-    /// The same, with these directives of its server.
+    /// HTTP/2 with prior knowledge.
+    pub(crate) fn start_http2() -> Self {
+        Self::speaking("http2", "")
+    }
+
+    /// The same as [`Nginx::start`], with these directives of its server.
     pub(crate) fn with(directives: &str) -> Self {
+        Self::speaking("", directives)
+    }
+
+    fn speaking(protocol: &str, directives: &str) -> Self {
         let prefix = temp_dir();
         let root = prefix.join("root");
         std::fs::create_dir(&root).expect("a temporary folder");
@@ -280,7 +289,7 @@ impl Nginx {
         let text = format!(
             "daemon off;\nmaster_process off;\npid {0}/pid;\nerror_log {0}/error.log;\n\
              events {{}}\nhttp {{\naccess_log {0}/access.log;\n{temp_paths}\
-             server {{ listen {address}; root {0}/root; {directives} }}\n}}\n",
+             server {{ listen {address} {protocol}; root {0}/root; {directives} }}\n}}\n",
             prefix.display()
         );
         let file = prefix.join("nginx.conf");
