@@ -2,8 +2,10 @@
 //! directions, metadata, errors in trailers, deadlines and cancellation, whether the upstream
 //! speaks HTTP/2 with prior knowledge or over TLS.
 
+use std::time::{Duration, Instant};
+
 use crate::harness::programs::{Server, as_client, content, python_command};
-use crate::harness::{Gateway, Setup, Site, pki};
+use crate::harness::{Credentials, Gateway, Setup, Site, pki};
 
 /// A gateway before a gRPC server, over TLS or not.
 fn start(server: &Server, over_tls: bool) -> Gateway {
@@ -31,8 +33,13 @@ fn both(over_tls: bool) -> (Server, Gateway) {
 
 #[track_caller]
 fn client(gateway: &Gateway, what: &str) -> String {
+    client_with(gateway, &pki().client, what)
+}
+
+#[track_caller]
+fn client_with(gateway: &Gateway, credentials: &Credentials, what: &str) -> String {
     let mut command = python_command("grpc_client.py");
-    as_client(&mut command, gateway.address(), &pki().client);
+    as_client(&mut command, gateway.address(), credentials);
     content(command.arg(what))
 }
 
@@ -82,6 +89,20 @@ fn deadlines_are_kept_and_told() {
 #[test]
 fn a_cancelled_call_is_cancelled_at_the_server() {
     works("cancel");
+}
+
+#[test]
+fn a_client_whose_certificate_expires_is_cut_off_in_the_middle_of_a_stream() {
+    let (_server, mut gateway) = both(false);
+    let began = Instant::now();
+    let said = client_with(&gateway, &pki().client_valid(-600, 6), "endure");
+    assert_eq!(said.trim(), "UNAVAILABLE");
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
+    let record = gateway.wait_for_record(|record| record["close_reason"] == "certificate_expired");
+    assert_eq!(record["alpn"], "h2", "{record}");
+    // The upstream hears of it, and so does nobody else.
+    client(&gateway, "was_cancelled");
+    gateway.terminate().assert_nothing_left();
 }
 
 #[test]

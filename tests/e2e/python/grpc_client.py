@@ -105,9 +105,22 @@ def cancel():
     assert unary(b"was cancelled", timeout=PATIENCE_S) == b"True"
 
 
+def endure():
+    """Takes messages until the call ends by itself, and says how."""
+    seen = []
+    error = code_of(lambda: seen.extend(endless(b"", timeout=PATIENCE_S)))
+    assert seen, error
+    print(error.code().name)
+
+
+def was_cancelled():
+    assert unary(b"was cancelled", timeout=PATIENCE_S) == b"True"
+
+
 def code():
     print(code_of(lambda: unary(b"hello", timeout=PATIENCE_S)).code().name)
 
 
-{f.__name__: f for f in (calls, metadata, errors, streams, deadlines, cancel, code)}[what]()
+tasks = (calls, metadata, errors, streams, deadlines, cancel, endure, was_cancelled, code)
+{task.__name__: task for task in tasks}[what]()
 channel.close()
