@@ -208,7 +208,8 @@ fn without_a_last_resort_there_is_404() {
 fn fields_are_set_added_and_removed_on_both_ways() {
     let site = Site::new(|_| {
         Reply::raw(
-            "HTTP/1.1 200 OK\r\nServer: origin\r\nX-Set: theirs\r\nX-Gone: 1\r\nContent-Length: 0\r\n\
+            "HTTP/1.1 200 OK\r\nServer: origin\r\nX-Set: theirs\r\nX-Gone: 1\r\n\
+             Content-Length: 0\r\n\
              \r\n",
         )
     });
@@ -241,9 +242,13 @@ fn a_prefix_is_rewritten_and_the_query_stays() {
     let site = Site::new(|seen| Reply::ok(seen.request.target()));
     let gateway = Setup::http(site.address())
         .route(
-            "name = \"one\"\nupstream = \"app\"\npath_prefix = \"/old\"\nprefix_rewrite = \"/new/v2\"",
+            "name = \"one\"\nupstream = \"app\"\npath_prefix = \"/old\"\n\
+             prefix_rewrite = \"/new/v2\"",
         )
-        .route("name = \"two\"\nupstream = \"app\"\npath_prefix = \"/root\"\nprefix_rewrite = \"/\"")
+        .route(
+            "name = \"two\"\nupstream = \"app\"\npath_prefix = \"/root\"\n\
+             prefix_rewrite = \"/\"",
+        )
         .start();
     let mut client = HttpClient::connect(gateway.address());
     for (target, expected) in [

@@ -12,15 +12,18 @@ const HEADS: &[(&str, &str)] = &[
     // RFC 9112, 6.1 and 6.3: both, in either order; lists and repeats of lengths.
     (
         "CL.TE",
-        "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nX",
+        "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 6\r\n\
+         Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nX",
     ),
     (
         "TE.CL",
-        "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n8\r\nSMUGGLED\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: chunked\r\n\
+         Content-Length: 3\r\n\r\n8\r\nSMUGGLED\r\n0\r\n\r\n",
     ),
     (
         "two lengths",
-        "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 3\r\nContent-Length: 30\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 3\r\nContent-Length: 30\r\n\
+         \r\nabc",
     ),
     (
         "a list of lengths",
@@ -44,15 +47,18 @@ const HEADS: &[(&str, &str)] = &[
     // RFC 9112, 6.1: chunked last, once, and in HTTP/1.1.
     (
         "chunked twice",
-        "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: chunked, chunked\r\n\r\n\
+         0\r\n\r\n",
     ),
     (
         "two Transfer-Encoding",
-        "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: chunked\r\n\
+         Transfer-Encoding: identity\r\n\r\n0\r\n\r\n",
     ),
     (
         "chunked not last",
-        "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\
+         \r\n",
     ),
     (
         "quoted chunked",
@@ -270,7 +276,8 @@ fn what_other_versions_say_gets_their_status() {
         (
             "an unknown coding",
             &[501],
-            "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: gzip, chunked\r\n\r\n\
+             0\r\n\r\n",
         ),
         ("TLS inside TLS", &[400], "\x16\x03\x01\x02\0\x01\0\x01\r\n\r\n"),
     ] {
@@ -287,7 +294,8 @@ fn ambiguous_responses_never_reach_a_client() {
     let responses = [
         (
             "both",
-            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n\
+             abc\r\n0\r\n\r\n",
         ),
         ("two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"),
         ("a bad length", "HTTP/1.1 200 OK\r\nContent-Length: 3a\r\n\r\nabc"),

@@ -109,7 +109,8 @@ fn start(site: &Site) -> Gateway {
 fn fields_for_one_hop_end_at_the_gateway() {
     let site = Site::new(|_| {
         Reply::raw(
-            "HTTP/1.1 200 OK\r\nConnection: X-Hop, keep-alive\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n\
+            "HTTP/1.1 200 OK\r\nConnection: X-Hop, keep-alive\r\nX-Hop: 1\r\n\
+             Keep-Alive: timeout=5\r\n\
              Proxy-Connection: keep-alive\r\nX-End: 1\r\nContent-Length: 2\r\n\r\nok",
         )
     });

@@ -2,8 +2,11 @@
 //! directions, metadata, errors in trailers, deadlines and cancellation, whether the upstream
 //! speaks HTTP/2 with prior knowledge or over TLS.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::harness::gateway::read_text;
 use crate::harness::programs::{Server, as_client, content, python_command};
 use crate::harness::{Credentials, Gateway, Setup, Site, pki};
 
@@ -96,13 +99,33 @@ fn a_client_whose_certificate_expires_is_cut_off_in_the_middle_of_a_stream() {
     let (_server, mut gateway) = both(false);
     let began = Instant::now();
     let said = client_with(&gateway, &pki().client_valid(-600, 6), "endure");
-    assert_eq!(said.trim(), "UNAVAILABLE");
+    assert_eq!(said, "begun\nUNAVAILABLE\n");
     assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
     let record = gateway.wait_for_record(|record| record["close_reason"] == "certificate_expired");
     assert_eq!(record["alpn"], "h2", "{record}");
     // The upstream hears of it, and so does nobody else.
     client(&gateway, "was_cancelled");
     gateway.terminate().assert_nothing_left();
+}
+
+#[test]
+fn a_server_that_dies_in_the_middle_of_a_stream_is_told_from_an_end() {
+    for over_tls in [false, true] {
+        let (server, mut gateway) = both(over_tls);
+        let mut command = python_command("grpc_client.py");
+        as_client(&mut command, gateway.address(), &pki().client);
+        let mut child = command.arg("endure").stdout(Stdio::piped()).spawn().expect("timeout");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("text");
+        assert_eq!(line, "begun\n");
+        drop(server);
+        assert_eq!(read_text(stdout), "UNAVAILABLE\n");
+        assert!(child.wait().expect("our child").success());
+        let line = gateway.wait_for("a request", |line| line["event"] == "request");
+        assert_eq!((&line["status"], &line["failure_source"]), (&200.into(), &"upstream".into()));
+        gateway.terminate().assert_nothing_left();
+    }
 }
 
 #[test]

@@ -56,12 +56,14 @@ fn alpn_chooses_the_version() {
 fn curl_gets_puts_and_sees_heads_over_http_2() {
     let site = Site::new(|seen| match seen.request.target() {
         "/chunked" => Reply::raw(
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nchu\r\n3\r\nnks\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nchu\r\n3\r\nnks\r\n0\r\n\
+             \r\n",
         ),
         "/close" => Reply::raw("HTTP/1.1 200 OK\r\n\r\nuntil close").then(Then::Close),
         "/204" => Reply::raw("HTTP/1.1 204 No Content\r\n\r\n"),
         "/hop" => Reply::raw(
-            "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\nX-Hop: 1\r\n\
+            "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\n\
+             X-Hop: 1\r\n\
              Content-Length: 2\r\n\r\nok",
         ),
         target => Reply::ok(&format!("{} {target} {}", seen.request.method(), seen.request.text())),
@@ -220,9 +222,15 @@ fn each_refusal_has_its_status_and_the_connection_goes_on() {
         .http_keys("problem_details = true")
         .route("name = \"no\"\npath = \"/403\"\nupstream = \"app\"\ndeny = [\"dns:client.test\"]")
         .route("name = \"small\"\npath = \"/413\"\nupstream = \"app\"\nrequest_body_bytes_max = 10")
-        .route("name = \"rare\"\npath = \"/429\"\nupstream = \"app\"\nrate_per_identity = \"1/m burst 1\"")
+        .route(
+            "name = \"rare\"\npath = \"/429\"\nupstream = \"app\"\n\
+             rate_per_identity = \"1/m burst 1\"",
+        )
         .route("name = \"down\"\npath = \"/502\"\nupstream = \"refusing\"")
-        .route("name = \"late\"\npath = \"/504\"\nupstream = \"silent\"\nfirst_byte_timeout_ms = 300")
+        .route(
+            "name = \"late\"\npath = \"/504\"\nupstream = \"silent\"\n\
+             first_byte_timeout_ms = 300",
+        )
         .route("name = \"ok\"\npath = \"/ok\"\nupstream = \"app\"")
         .more(&upstreams)
         .start();

@@ -7,7 +7,8 @@ use crate::harness::programs::Nginx;
 use crate::harness::{Credentials, HttpClient, Setup, pki};
 
 const SAYS: &str = "location / { return 200 \
-                    \"$ssl_protocol $ssl_server_name $ssl_client_verify $ssl_client_s_dn $request_uri\"; }";
+                    \"$ssl_protocol $ssl_server_name $ssl_client_verify $ssl_client_s_dn \
+                    $request_uri\"; }";
 
 fn trusting(nginx: &Nginx, name: &str) -> Setup {
     let roots = &pki().root_file;

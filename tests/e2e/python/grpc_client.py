@@ -43,7 +43,8 @@ def calls():
 
 
 def metadata():
-    response, call = unary.with_call(b"metadata", metadata=(("x-asked", "yes"),), timeout=PATIENCE_S)
+    asked = (("x-asked", "yes"),)
+    response, call = unary.with_call(b"metadata", metadata=asked, timeout=PATIENCE_S)
     assert response == b"yes"
     initial, trailing = dict(call.initial_metadata()), dict(call.trailing_metadata())
     assert initial["x-initial"] == "1", initial
@@ -107,10 +108,13 @@ def cancel():
 
 def endure():
     """Takes messages until the call ends by itself, and says how."""
-    seen = []
-    error = code_of(lambda: seen.extend(endless(b"", timeout=PATIENCE_S)))
-    assert seen, error
-    print(error.code().name)
+
+    def take():
+        for number, _ in enumerate(endless(b"", timeout=PATIENCE_S)):
+            if number == 0:
+                print("begun", flush=True)
+
+    print(code_of(take).code().name)
 
 
 def was_cancelled():

@@ -1,4 +1,4 @@
-"""A WebSocket server on a free port, whose number it prints: echoes messages and does as it is told."""
+"""A WebSocket server on a free port, whose number it prints: echoes, and does as it is told."""
 
 import asyncio
 
