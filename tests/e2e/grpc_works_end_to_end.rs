@@ -99,7 +99,8 @@ fn a_client_whose_certificate_expires_is_cut_off_in_the_middle_of_a_stream() {
     let (_server, mut gateway) = both(false);
     let began = Instant::now();
     let said = client_with(&gateway, &pki().client_valid(-600, 6), "endure");
-    assert_eq!(said, "begun\nUNAVAILABLE\n");
+    // By what grpcio makes of a connection that was cut.
+    assert!(["begun\nUNAVAILABLE\n", "begun\nUNKNOWN\n"].contains(&&*said), "{said}");
     assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
     let record = gateway.wait_for_record(|record| record["close_reason"] == "certificate_expired");
     assert_eq!(record["alpn"], "h2", "{record}");
@@ -120,7 +121,8 @@ fn a_server_that_dies_in_the_middle_of_a_stream_is_told_from_an_end() {
         stdout.read_line(&mut line).expect("text");
         assert_eq!(line, "begun\n");
         drop(server);
-        assert_eq!(read_text(stdout), "UNAVAILABLE\n");
+        // RST_STREAM with INTERNAL_ERROR, by gRPC's table of codes.
+        assert_eq!(read_text(stdout), "INTERNAL\n");
         assert!(child.wait().expect("our child").success());
         let line = gateway.wait_for("a request", |line| line["event"] == "request");
         assert_eq!((&line["status"], &line["failure_source"]), (&200.into(), &"upstream".into()));

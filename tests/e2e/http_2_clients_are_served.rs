@@ -7,7 +7,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::programs::{Nginx, Server, bounded, content, curl, url};
+use crate::harness::programs::{
+    Nginx, Server, as_client, bounded, content, curl, python_command, url,
+};
 use crate::harness::{Gateway, HttpClient, Reply, Setup, Site, Then, chaos, pki, wait_until};
 
 #[track_caller]
@@ -231,6 +233,7 @@ fn each_refusal_has_its_status_and_the_connection_goes_on() {
             "name = \"late\"\npath = \"/504\"\nupstream = \"silent\"\n\
              first_byte_timeout_ms = 300",
         )
+        .route("name = \"good\"\npath = \"/good\"\nupstream = \"app\"")
         .route("name = \"ok\"\npath = \"/ok\"\nupstream = \"app\"")
         .more(&upstreams)
         .start();
@@ -245,24 +248,30 @@ fn each_refusal_has_its_status_and_the_connection_goes_on() {
     let paths = ["/403", "/404", "/429", "/429", "/502", "/504", "/400/../ok", "/ok"];
     let path_as_is = ["--path-as-is"];
     assert_eq!(statuses(&path_as_is, &paths), "403 404 200 429 502 504 400 200 ");
-    let body = "x".repeat(11);
-    assert_eq!(statuses(&["--data", &body], &["/413", "/ok"]), "413 200 ");
     let said = curled(&gateway, &["--include"], &["/429"]).to_lowercase();
     assert!(said.contains("\r\nretry-after: "), "{said}");
     assert!(said.contains("application/problem+json"), "{said}");
     assert!(said.contains("\"code\":\"rate_of_identity\""), "{said}");
+    // By curl this would be a question of time: it fails where the answer comes before the body.
+    hostile(&gateway, "early");
     let stopped = gateway.terminate();
     assert_eq!(stopped.counter("accepted"), 3, "one connection each");
     stopped.assert_clean();
+}
+
+/// Runs a part of the client that speaks HTTP/2 as it likes.
+#[track_caller]
+fn hostile(gateway: &Gateway, what: &str) {
+    let mut command = python_command("h2_client.py");
+    as_client(&mut command, gateway.address(), &pki().client);
+    content(command.arg(what));
 }
 
 #[test]
 fn fields_that_belong_to_http_1_are_no_request() {
     let site = Site::ok();
     let gateway = Setup::http(site.address()).start();
-    let mut command = crate::harness::programs::python_command("h2_client.py");
-    crate::harness::programs::as_client(&mut command, gateway.address(), &pki().client);
-    content(&mut command);
+    hostile(&gateway, "malformed");
     for seen in site.seen() {
         assert_eq!(seen.request.target(), "/good", "{seen:?}");
     }

@@ -45,7 +45,8 @@ fn one_connection_in_tls_carries_many_requests() {
 fn the_gateway_presents_its_own_certificate_and_not_the_clients() {
     let ours = pki().client_named("ringfort.test");
     let verify = format!(
-        "ssl_verify_client on; ssl_verify_depth 3; ssl_client_certificate {}; {SAYS}",
+        "ssl_protocols TLSv1.3; ssl_verify_client on; ssl_verify_depth 3; \
+         ssl_client_certificate {}; {SAYS}",
         pki().root_file.display()
     );
     let nginx = Nginx::over_tls("", &pki().server, &verify);
