@@ -497,3 +497,80 @@ pub const UPSTREAM_SESSIONS_MAX: usize = 16;
 pub const UPSTREAM_SESSION_AGE_MAX_S: u64 = 3600;
 const _: () = assert!(UPSTREAM_IDLE_DEFAULT <= UPSTREAM_IDLE_MAX);
 const _: () = assert!(UPSTREAM_IDLE_TIMEOUT_MS_DEFAULT <= TIMEOUT_MS_MAX);
+/// Parts of a table of rates, each with a lock of its own.
+pub const RATE_SHARDS: usize = 64;
+/// Keys that one rate limit remembers, at most; some 100 bytes each.
+pub const RATE_KEYS_MAX: usize = 65_536;
+/// Keys that all rate limits of a configuration share, as long as each keeps
+/// [`RATE_KEYS_MIN`].
+pub const RATE_KEYS_OF_ALL_MAX: usize = 1 << 20;
+/// Keys that one rate limit remembers, at least.
+pub const RATE_KEYS_MIN: usize = 1024;
+/// Requests in a second or a minute, and in a burst, that a rate limit may grant.
+pub const RATE_COUNT_MAX: u32 = 1_000_000;
+/// Retries a second that there may be to a cluster, of each worker, however few requests there are.
+pub const RETRIES_PER_S_MIN: u64 = 3;
+/// Requests whose part of the retry budget is saved up, at most.
+pub const RETRY_BUDGET_REQUESTS_MAX: u64 = 10_000;
+/// Milliseconds after which half of what was saved up is gone.
+pub const RETRY_BUDGET_WINDOW_MS: u64 = 10_000;
+
+/// Bytes of the head of a request or response, by default; nginx takes 32 KiB, Node 16 KiB.
+pub const HEAD_BYTES_MAX_DEFAULT: usize = 16 * 1024;
+/// Bytes of a head, at least what may be set: a target and the fields that browsers send.
+pub const HEAD_BYTES_MIN: usize = 1024;
+/// Bytes of a head, at most.
+pub const HEAD_BYTES_MAX: usize = RECV_BUFFER_BYTES;
+/// Field lines of a head, by default.
+pub const HEAD_FIELDS_MAX_DEFAULT: usize = 100;
+/// Field lines of a head, at most.
+pub const HEAD_FIELDS_MAX: usize = 512;
+/// Milliseconds from the first byte of a head to its last, by default.
+pub const HEAD_TIMEOUT_MS_DEFAULT: u64 = 10_000;
+/// Milliseconds between two requests of a connection, by default: more than an upstream's, for a
+/// new connection of a client costs a handshake.
+pub const KEEP_ALIVE_TIMEOUT_MS_DEFAULT: u64 = 60_000;
+/// Requests of one connection, at most what may be set.
+pub const REQUESTS_MAX: u64 = 1 << 40;
+/// Streams of an HTTP/2 connection at a time, by default: RFC 9113, 6.5.2 recommends no less.
+pub const STREAMS_MAX_DEFAULT: u32 = 100;
+/// Streams of an HTTP/2 connection at a time, at most.
+pub const STREAMS_MAX: u32 = 1000;
+/// Bytes of a request's fields in HTTP/2, by default; each field counts 32 more than its text.
+pub const HEADER_LIST_BYTES_DEFAULT: u32 = 32 * 1024;
+/// Bytes of the window of a stream, by default, and at least those of a connection (RFC 9113,
+/// 6.9.2).
+pub const WINDOW_BYTES_DEFAULT: u32 = 65_535;
+/// Bytes of the window of a stream, at least: one frame.
+pub const STREAM_WINDOW_BYTES_MIN: u32 = 16 * 1024;
+/// Bytes of the window of a stream, at most.
+pub const STREAM_WINDOW_BYTES_MAX: u32 = 16 * 1024 * 1024;
+/// Bytes of the window of a connection, by default.
+pub const CONNECTION_WINDOW_BYTES_DEFAULT: u32 = 256 * 1024;
+/// Bytes of the window of a connection, at most.
+pub const CONNECTION_WINDOW_BYTES_MAX: u32 = 16 * 1024 * 1024;
+/// Streams that a client may reset within ten seconds, by default: users that leave a page do so.
+pub const RESETS_MAX_DEFAULT: u32 = 200;
+/// Frames without effect that a client may send within ten seconds, by default.
+pub const IDLE_FRAMES_MAX_DEFAULT: u32 = 1000;
+/// The most that may be set for either.
+pub const HTTP2_NUISANCES_MAX: u32 = 100_000;
+/// Milliseconds from the end of a request to the first byte of its response, by default.
+pub const FIRST_BYTE_TIMEOUT_MS_DEFAULT: u64 = 60_000;
+/// Milliseconds without progress of a body, by default.
+pub const BODY_TIMEOUT_MS_DEFAULT: u64 = 60_000;
+/// Attempts beyond the first, by default.
+pub const RETRIES_DEFAULT: u32 = 1;
+/// Attempts beyond the first, at most.
+pub const RETRIES_MAX: u32 = 10;
+/// Retries in hundredths of the requests, by default.
+pub const RETRY_BUDGET_PERCENT_DEFAULT: u32 = 20;
+
+const _: () = assert!(RATE_KEYS_MIN >= RATE_SHARDS && RATE_KEYS_MIN <= RATE_KEYS_MAX);
+const _: () = assert!(HEAD_BYTES_MIN <= HEAD_BYTES_MAX_DEFAULT);
+const _: () = assert!(HEAD_BYTES_MAX_DEFAULT <= HEAD_BYTES_MAX);
+const _: () = assert!(HEAD_FIELDS_MAX_DEFAULT <= HEAD_FIELDS_MAX);
+const _: () = assert!(HEAD_TIMEOUT_MS_DEFAULT <= SETUP_TIMEOUT_MS_MAX);
+const _: () = assert!(UPSTREAM_IDLE_TIMEOUT_MS_DEFAULT < KEEP_ALIVE_TIMEOUT_MS_DEFAULT);
+const _: () = assert!(STREAM_WINDOW_BYTES_MIN <= WINDOW_BYTES_DEFAULT);
+const _: () = assert!(WINDOW_BYTES_DEFAULT <= CONNECTION_WINDOW_BYTES_DEFAULT);

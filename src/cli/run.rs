@@ -32,7 +32,7 @@ pub struct RunArgs {
         value_name = "FILE",
         required_unless_present_all = ["listen", "to", "cert", "key"],
         conflicts_with_all = [
-            "listen", "to", "cert", "key", "client_ca", "client_auth", "allow", "deny", "crl",
+            "listen", "protocol", "to", "cert", "key", "client_ca", "client_auth", "allow", "deny", "crl",
             "resumption", "ticket_secret", "crypto",
             "workers", "cpus", "log",
         ]
@@ -46,6 +46,10 @@ pub struct RunArgs {
         help = r#"Address to listen on: ":8443", "127.0.0.1:8443", "[::1]:8443""#
     )]
     pub listen: Option<String>,
+
+    /// What is spoken inside TLS: tcp, or http for HTTP/1.1 and HTTP/2 [default: tcp]
+    #[arg(long, value_name = "PROTOCOL")]
+    pub protocol: Option<String>,
 
     /// Where to relay to: "127.0.0.1:9000", "app.internal:9000", "unix:/run/app.sock"; repeatable
     #[arg(long, value_name = "ENDPOINT")]
@@ -219,6 +223,7 @@ impl RunArgs {
         let listener = Listener {
             name: Some(Spanned::new(source.flag("--listen"), QUICK_START_NAME.to_string())),
             address: text(&mut source, "--listen", self.listen.as_ref()),
+            protocol: text(&mut source, "--protocol", self.protocol.as_ref()),
             upstream: Some(Spanned::new(source.flag("--to"), QUICK_START_NAME.to_string())),
             client_auth: text(&mut source, "--client-auth", self.client_auth.as_ref()),
             client_ca: texts(&mut source, "--client-ca", &self.client_ca)
@@ -300,6 +305,7 @@ mod tests {
     fn a_file_and_flags_conflict() {
         for flag in [
             "--listen :1",
+            "--protocol http",
             "--to a:1",
             "--cert c",
             "--key k",
@@ -323,7 +329,7 @@ mod tests {
     #[test]
     fn each_flag_reaches_the_model() {
         let model = parsed(
-            "--listen :8443 --to 127.0.0.1:9000 --to b:1 --cert c.pem --key k.pem \
+            "--listen :8443 --protocol http --to 127.0.0.1:9000 --to b:1 --cert c.pem --key k.pem \
              --client-ca ca1.pem --client-ca ca2.pem --client-auth optional --allow any \
              --allow dns:a.test --deny dns:b.test --deny email:*@c --crypto ring --workers 3 \
              --crl a.crl --crl b --resumption tickets --ticket-secret t \
@@ -340,6 +346,7 @@ mod tests {
         let upstream = model.upstream[0].get_ref();
         let certificate = listener.certificate[0].get_ref();
         assert_eq!(plain(&listener.address).as_deref(), Some(":8443"));
+        assert_eq!(plain(&listener.protocol).as_deref(), Some("http"));
         assert_eq!(plain(&listener.upstream), plain(&upstream.name));
         assert_eq!(plain(&listener.client_auth).as_deref(), Some("optional"));
         assert_eq!(list(&listener.allow), ["any", "dns:a.test"]);
@@ -362,11 +369,20 @@ mod tests {
     #[test]
     fn a_refusal_names_the_flag() {
         let line = "--listen localhost:1 --to a --cert /none/c --key /none/k --workers 0";
-        let args = parsed(&format!("{line} --crypto aes")).expect("the shape is right");
+        let args =
+            parsed(&format!("{line} --crypto aes --protocol htp")).expect("the shape is right");
         let errors = args.load().expect_err("the values are wrong");
         let places: Vec<String> = errors.iter().map(|error| error.place.to_string()).collect();
-        for flag in ["--listen", "--to", "--cert", "--key", "--workers", "--crypto", "command line"]
-        {
+        for flag in [
+            "--listen",
+            "--protocol",
+            "--to",
+            "--cert",
+            "--key",
+            "--workers",
+            "--crypto",
+            "command line",
+        ] {
             assert!(places.iter().any(|place| place == flag), "{flag} is not in {places:?}");
         }
     }

@@ -10,12 +10,13 @@ use crate::tls::provider::{BACKENDS, GROUPS, SUITES, group_by_name};
 const DOCUMENT: &str = include_str!("../../docs/configuration.md");
 
 /// The heading of each table and how a text gets into it.
-const TABLES: [(&str, &str); 6] = [
+const TABLES: [(&str, &str); 7] = [
     ("## Top level\n", ""),
     ("## `[log]`\n", "[log]\n"),
     ("## `[limits]`\n", "[limits]\n"),
     ("## `[ring]`\n", "[ring]\n"),
     ("## `[[listener]]`\n", "[[listener]]\n"),
+    ("## `[listener.http]`\n", "[[listener]]\n[listener.http]\n"),
     ("## `[[upstream]]`\n", "[[upstream]]\n"),
 ];
 

@@ -12,7 +12,10 @@ use serde::Deserialize;
 use serde::de::{SeqAccess, Visitor, value::StrDeserializer};
 use toml::Spanned;
 
+pub use self::http::Http;
 use super::error::{ConfigError, Place, Source, SourceFile, nearest};
+
+mod http;
 
 /// An integer and where it was written. Bounds are `resolve`'s.
 pub type Number = Spanned<i64>;
@@ -225,6 +228,8 @@ with_client_keys! {
         pub protocol: Option<Text>,
         /// The name of the upstream.
         pub upstream: Option<Text>,
+        /// The table `[listener.http]`.
+        pub http: Option<Spanned<Http>>,
         /// `"cache"`, `"tickets"` or `"off"`.
         pub resumption: Option<Text>,
         /// Seconds for which a session may be resumed, from its full handshake.

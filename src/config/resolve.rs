@@ -12,6 +12,7 @@ mod client;
 mod crypto;
 mod errors;
 mod files;
+mod http;
 mod listener;
 mod pem;
 mod revocation;

@@ -13,10 +13,13 @@ use socket2::SockAddr;
 use super::pool::{Connection, Pool};
 use crate::config::snapshot::{Address, Balance, Cluster, Endpoint};
 use crate::error::{CloseKind, CloseReason};
+use crate::log::bounded_detail;
 use crate::route::budget::RetryBudget;
 use crate::rt::core::Core;
 use crate::rt::stream::{Errno, Stream};
-use crate::tls::transport::Transport;
+use crate::time::Instant;
+use crate::tls::client::UpstreamTls;
+use crate::tls::transport::{self, Transport};
 
 /// The endpoints as one worker sees them.
 #[derive(Debug, Default)]
@@ -29,7 +32,7 @@ pub struct Upstreams {
 #[derive(Debug, Default)]
 struct Balancer {
     next: usize,
-    budget: RetryBudget,
+    budget: Option<RetryBudget>,
     live: HashMap<Arc<str>, Rc<Cell<u32>>>,
 }
 
@@ -81,6 +84,40 @@ impl Drop for Lease {
     }
 }
 
+/// Why there is no connection for a request.
+#[derive(Debug)]
+pub struct Unreachable {
+    /// The reason, as of a connection that ends.
+    pub reason: CloseReason,
+    /// What there is to say beyond that.
+    pub detail: Option<Box<str>>,
+}
+
+impl From<CloseReason> for Unreachable {
+    fn from(reason: CloseReason) -> Self {
+        Self { reason, detail: reason.kind.errno().map(|errno| bounded_detail(Errno(errno))) }
+    }
+}
+
+/// TLS on a connection to an upstream.
+async fn secure(
+    core: &Core,
+    stream: Stream,
+    tls: &UpstreamTls,
+    deadline: Instant,
+) -> Result<Transport, Unreachable> {
+    let failed = match core.timeout_at(deadline, transport::connect(stream, tls)).await {
+        Ok(Ok((transport, _))) => return Ok(transport),
+        Ok(Err(error)) => Unreachable {
+            reason: CloseReason::upstream(error.kind()),
+            detail: Some(bounded_detail(&error)),
+        },
+        Err(_) => CloseReason::upstream(CloseKind::ConnectTimeout).into(),
+    };
+    core.counters().upstream_connect_failures.increment();
+    Err(failed)
+}
+
 impl Upstreams {
     /// Connects to an endpoint of `cluster`; where that fails, to another one, once.
     ///
@@ -119,16 +156,16 @@ impl Upstreams {
     /// A new connection for requests, to endpoint `first`; where that fails, to another one, once.
     ///
     /// # Errors
-    /// The reason of the last failure.
+    /// Why the last attempt failed.
     pub async fn open_for_requests(
         &self,
         core: &Core,
         cluster: &Arc<Cluster>,
         first: usize,
-    ) -> Result<Connection, CloseReason> {
+    ) -> Result<Connection, Unreachable> {
         let failed = match self.open(core, cluster, first).await {
             Ok(connection) => return Ok(connection),
-            Err(reason) => reason,
+            Err(failed) => failed,
         };
         match self.choose(cluster, Some(first)) {
             Some(second) => self.open(core, cluster, second).await,
@@ -141,9 +178,13 @@ impl Upstreams {
         core: &Core,
         cluster: &Arc<Cluster>,
         index: usize,
-    ) -> Result<Connection, CloseReason> {
+    ) -> Result<Connection, Unreachable> {
+        let deadline = core.now() + cluster.connect_timeout;
         let Connected { stream, lease } = self.attempt(core, cluster, index).await?;
-        let transport = Transport::Plain(stream);
+        let transport = match &cluster.http.tls {
+            None => Transport::Plain(stream),
+            Some(tls) => secure(core, stream, tls, deadline).await?,
+        };
         Ok(Connection::new(transport, lease, cluster, index, core.now()))
     }
 
@@ -152,13 +193,14 @@ impl Upstreams {
     }
 
     /// How many requests to a cluster may be sent again.
-    pub fn budget(&self, cluster: &Cluster) -> RefMut<'_, RetryBudget> {
+    pub fn budget(&self, cluster: &Cluster, now: Instant) -> RefMut<'_, RetryBudget> {
         RefMut::map(self.clusters.borrow_mut(), |clusters| {
             if !clusters.contains_key(&cluster.name) {
                 clusters.insert(Arc::clone(&cluster.name), Balancer::default());
             }
             // invariant: it was put there.
-            &mut clusters.get_mut(&cluster.name).expect("a balancer").budget
+            let balancer = clusters.get_mut(&cluster.name).expect("a balancer");
+            balancer.budget.get_or_insert_with(|| RetryBudget::new(now))
         })
     }
 

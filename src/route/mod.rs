@@ -6,6 +6,8 @@
 //! path (`path.rs`).
 
 pub mod budget;
+pub mod conditions;
+pub mod host;
 pub mod path;
 pub mod rate;
 pub mod table;

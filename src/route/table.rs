@@ -1,9 +1,13 @@
 //! The table of routes: the first that matches is chosen.
+//!
+//! PURE. It must not know why a route exists or what is done with it. Invariant: what is chosen is
+//! what a walk along all routes in the order of the configuration would choose.
 
-use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::conditions::Conditions;
 use super::rate::RateLimiter;
 use crate::http1::fields::Field;
 use crate::identity::Identity;
@@ -13,6 +17,14 @@ use crate::policy::Rules;
 #[derive(Clone, Debug)]
 pub struct Table {
     routes: Vec<Arc<Route>>,
+    conditions: Vec<Conditions>,
+    /// Which routes may be asked for a host, each list ascending: a table of a thousand hosts is
+    /// no walk along a thousand routes.
+    by_host: HashMap<Box<[u8]>, Vec<usize>>,
+    /// The same by what follows the first label, for `*.example.org`.
+    by_parent: HashMap<Box<[u8]>, Vec<usize>>,
+    /// Those that ask for no host.
+    of_any_host: Vec<usize>,
 }
 
 /// What of a request chooses its route.
@@ -106,33 +118,85 @@ impl FieldChanges {
     }
 }
 
-impl Rewrite {
-    /// The target, path and query, with the prefix replaced; `normal` is the path as it was
-    /// matched.
-    pub fn target(&self, normal: &[u8], target: &[u8]) -> Vec<u8> {
-        let _ = (normal, target);
-        unimplemented!()
-    }
-}
-
-/// The host of an authority as routes see it: without port, in lower case.
-///
-/// # Errors
-/// It is none.
-pub fn host_of(authority: &[u8]) -> Result<Cow<'_, [u8]>, ()> {
-    let _ = authority;
-    unimplemented!()
-}
-
 impl Table {
-    /// The route of a request.
-    pub fn select(&self, asked: &Asked<'_>) -> Option<usize> {
-        let _ = asked;
-        unimplemented!()
+    /// A table of these routes; the first whose conditions hold is chosen.
+    pub fn new(routes: Vec<(Conditions, Arc<Route>)>) -> Self {
+        let (conditions, routes): (Vec<_>, Vec<_>) = routes.into_iter().unzip();
+        let mut table = Self {
+            routes,
+            conditions: Vec::new(),
+            by_host: HashMap::new(),
+            by_parent: HashMap::new(),
+            of_any_host: Vec::new(),
+        };
+        for (index, conditions) in conditions.iter().enumerate() {
+            if conditions.hosts.is_empty() {
+                table.of_any_host.push(index);
+            }
+            for host in &conditions.hosts {
+                let (map, name) = match host.strip_prefix("*.") {
+                    Some(parent) => (&mut table.by_parent, parent),
+                    None => (&mut table.by_host, &**host),
+                };
+                let indices = map.entry(name.as_bytes().into()).or_default();
+                if indices.last() != Some(&index) {
+                    indices.push(index);
+                }
+            }
+        }
+        table.conditions = conditions;
+        table
     }
 
-    /// The route at this place.
+    /// A table of one route that takes every request.
+    pub fn one(route: Route) -> Self {
+        Self::new(vec![(Conditions::default(), Arc::new(route))])
+    }
+
+    /// The routes, in their order.
+    pub fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
+    }
+
+    /// What the routes ask for, in their order.
+    pub fn conditions(&self) -> &[Conditions] {
+        &self.conditions
+    }
+
+    /// The place of a request's route: the first whose conditions hold. `None`: the answer is 404.
+    pub fn select(&self, asked: &Asked<'_>) -> Option<usize> {
+        let dot = asked.host.iter().position(|byte| *byte == b'.').filter(|at| *at > 0);
+        let exact = list(&self.by_host, Some(asked.host));
+        let wildcard = list(&self.by_parent, dot.map(|at| &asked.host[at + 1..]));
+        let any = self.of_any_host.as_slice();
+        merged(exact, wildcard, any).find(|it| self.conditions[*it].hold(asked))
+    }
+
+    /// The route at a place that [`Table::select`] returned.
     pub fn route(&self, index: usize) -> &Arc<Route> {
         &self.routes[index]
     }
+}
+
+fn list<'a>(map: &'a HashMap<Box<[u8]>, Vec<usize>>, name: Option<&[u8]>) -> &'a [usize] {
+    name.and_then(|name| map.get(name)).map_or(&[], Vec::as_slice)
+}
+
+/// Three ascending lists as one.
+fn merged<'a>(
+    mut one: &'a [usize],
+    mut two: &'a [usize],
+    mut three: &'a [usize],
+) -> impl Iterator<Item = usize> + 'a {
+    std::iter::from_fn(move || {
+        let first = |list: &[usize]| list.first().copied().unwrap_or(usize::MAX);
+        let least = first(one).min(first(two)).min(first(three));
+        for list in [&mut one, &mut two, &mut three] {
+            if first(list) == least {
+                // A route may stand in two of them: by its own name and by a wildcard.
+                *list = list.get(1..).unwrap_or_default();
+            }
+        }
+        (least != usize::MAX).then_some(least)
+    })
 }

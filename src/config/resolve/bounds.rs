@@ -90,6 +90,31 @@ bounds! {
     RECV_BUFFER_BYTES: "listener" "recv_buffer_bytes"
         None, limits::SOCKET_BUFFER_BYTES_MIN, limits::SOCKET_BUFFER_BYTES_MAX;
     BACKLOG: "listener" "backlog" Some(limits::BACKLOG_DEFAULT as i64), 1, limits::BACKLOG_MAX;
+    HEAD_BYTES_MAX: "listener.http" "head_bytes_max"
+        Some(limits::HEAD_BYTES_MAX_DEFAULT as i64),
+        limits::HEAD_BYTES_MIN, limits::HEAD_BYTES_MAX;
+    HEAD_FIELDS_MAX: "listener.http" "head_fields_max"
+        Some(limits::HEAD_FIELDS_MAX_DEFAULT as i64), 1, limits::HEAD_FIELDS_MAX;
+    HEAD_TIMEOUT_MS: "listener.http" "head_timeout_ms"
+        Some(limits::HEAD_TIMEOUT_MS_DEFAULT as i64), 1, limits::SETUP_TIMEOUT_MS_MAX;
+    KEEP_ALIVE_TIMEOUT_MS: "listener.http" "keep_alive_timeout_ms"
+        Some(limits::KEEP_ALIVE_TIMEOUT_MS_DEFAULT as i64), 1, limits::TIMEOUT_MS_MAX;
+    REQUESTS_MAX: "listener.http" "requests_max" Some(0), 0, limits::REQUESTS_MAX;
+    HTTP2_STREAMS_MAX: "listener.http" "http2_streams_max"
+        Some(limits::STREAMS_MAX_DEFAULT as i64), 1, limits::STREAMS_MAX;
+    HTTP2_HEADER_LIST_BYTES_MAX: "listener.http" "http2_header_list_bytes_max"
+        Some(limits::HEADER_LIST_BYTES_DEFAULT as i64),
+        limits::HEAD_BYTES_MIN, limits::HEAD_BYTES_MAX;
+    HTTP2_STREAM_WINDOW_BYTES: "listener.http" "http2_stream_window_bytes"
+        Some(limits::WINDOW_BYTES_DEFAULT as i64),
+        limits::STREAM_WINDOW_BYTES_MIN, limits::STREAM_WINDOW_BYTES_MAX;
+    HTTP2_CONNECTION_WINDOW_BYTES: "listener.http" "http2_connection_window_bytes"
+        Some(limits::CONNECTION_WINDOW_BYTES_DEFAULT as i64),
+        limits::WINDOW_BYTES_DEFAULT, limits::CONNECTION_WINDOW_BYTES_MAX;
+    HTTP2_RESETS_MAX: "listener.http" "http2_resets_max"
+        Some(limits::RESETS_MAX_DEFAULT as i64), 1, limits::HTTP2_NUISANCES_MAX;
+    HTTP2_IDLE_FRAMES_MAX: "listener.http" "http2_idle_frames_max"
+        Some(limits::IDLE_FRAMES_MAX_DEFAULT as i64), 1, limits::HTTP2_NUISANCES_MAX;
     CONNECT_TIMEOUT_MS: "upstream" "connect_timeout_ms"
         Some(limits::CONNECT_TIMEOUT_MS_DEFAULT as i64), 1, limits::SETUP_TIMEOUT_MS_MAX;
     RESOLVE_INTERVAL_MS: "upstream" "resolve_interval_ms"

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustls::crypto::CryptoProvider;
 use toml::Spanned;
 
+use super::http::{PROTOCOLS, Protocol};
 use super::{Complaint, Resolver, address, bounds};
 use crate::config::model::{self, Text};
 use crate::config::snapshot::{Listener, SocketOptions};
@@ -16,9 +17,6 @@ use crate::limits::{
     NAME_BYTES_MAX, NAMES_SHOWN_MAX,
 };
 use crate::tls::server::{Certificate, ListenerTls, ListenerTlsOptions};
-
-/// What `protocol` may be.
-const PROTOCOLS: &[(&str, ())] = &[("tcp", ())];
 
 impl Resolver<'_> {
     pub(super) fn listeners(&mut self) -> Vec<Arc<Listener>> {
@@ -56,8 +54,10 @@ impl Resolver<'_> {
         let listener = written.get_ref();
         let name = self.name(listener.name.as_ref(), written.span(), "[[listener]]");
         let (address, dual_stack) = self.listen_address(written, taken);
-        self.choice(listener.protocol.as_ref(), "protocol", PROTOCOLS, ());
+        let protocol =
+            self.choice(listener.protocol.as_ref(), "protocol", PROTOCOLS, Protocol::Tcp);
         let cluster = self.cluster_index(written);
+        let http = self.http(written, protocol, cluster);
         let (crypto, provider) = self.crypto(listener)?;
         let provider = Arc::new(provider);
         let versions = self.versions(listener, crypto, &provider);
@@ -65,7 +65,10 @@ impl Resolver<'_> {
         let scopes = self.scopes(written, &name, &provider);
         let sessions = self.sessions(listener);
         let lapse_drain = self.lapse_drain(listener.lapsed_connections.as_ref());
-        let alpn = self.alpn(listener);
+        let mut alpn = self.alpn(listener);
+        if protocol == Protocol::Http {
+            alpn = self.http_alpn(listener.alpn.as_ref(), alpn);
+        }
         let key_log = listener.key_log.as_ref().and_then(|text| self.key_log(text));
         let handshake_timeout =
             self.millis(listener.handshake_timeout_ms.as_ref(), &bounds::HANDSHAKE_TIMEOUT_MS);
@@ -89,7 +92,7 @@ impl Resolver<'_> {
             handshake_timeout,
             idle_timeout,
             connection_age_max,
-            http: None,
+            http,
         })
     }
 

@@ -13,6 +13,7 @@ use crate::tls::server::Hooks;
 use crate::trust::verify::ClientAuth;
 
 mod folder;
+mod http;
 mod revocation;
 mod tls;
 mod upstream;
@@ -182,6 +183,9 @@ fn every_number_is_refused_outside_its_bounds_and_taken_at_them() {
             match bound.table {
                 "" => line + RIGHT,
                 "listener" => but("#\n", &line),
+                "listener.http" => {
+                    but("#\n", "protocol = \"http\"\n") + "[listener.http]\n" + &line
+                }
                 "upstream" => but("[[listener]]\n", &(line + "[[listener]]\n")),
                 table => format!("{RIGHT}[{table}]\n{line}"),
             }
@@ -325,10 +329,6 @@ fn unknown_words_list_the_known_ones() {
         refusal_with("client_auth = \"required\""),
         "r.toml:9:15: client_auth = \"required\"; expected one of require, optional, off; \
          fix: write \"require\""
-    );
-    assert_eq!(
-        refusal_with("protocol = \"http\""),
-        "r.toml:9:12: protocol = \"http\"; expected one of tcp; fix: write \"tcp\""
     );
     assert!(refusal_with("client_key_types = [\"dsa\"]").contains("one of ecdsa_p256, "));
     let balance = refusal(&but("[[listener]]\n", "balance = \"random\"\n[[listener]]\n"));

@@ -7,10 +7,12 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::fault::{Fault, Late, SideFault};
-use crate::error::{CloseKind, CloseReason};
+use crate::error::CloseKind;
 use crate::http1::error::{BodyError, HeadError};
 use crate::policy::Denial;
+use crate::proxy::upstream::Unreachable;
 use crate::route::path::PathError;
+use crate::route::rate::retry_after_s;
 
 /// An answer in place of an upstream's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,18 +73,14 @@ impl Answer {
     }
 
     /// There is no connection to the upstream.
-    pub(super) fn unreachable(reason: CloseReason) -> Self {
-        let code = reason.kind.as_str();
-        let detail = reason
-            .kind
-            .errno()
-            .map(|errno| crate::log::bounded_detail(crate::rt::stream::Errno(errno)));
-        let status = match reason.kind {
+    pub(super) fn unreachable(failed: Unreachable) -> Self {
+        let status = match failed.reason.kind {
             CloseKind::NoEndpoint => 503,
             CloseKind::ConnectTimeout => 504,
             _ => 502,
         };
-        Self { detail, ..Self::new(status, code) }
+        let code = failed.reason.kind.as_str();
+        Self { detail: failed.detail, ..Self::new(status, code) }
     }
 
     /// What a fault is answered by, where no response has begun; `None` where nobody is there to be
@@ -126,7 +124,7 @@ impl Answer {
 
     /// Seconds for Retry-After (RFC 9110, 10.2.3), rounded up.
     pub(super) fn retry_after_s(&self) -> Option<u64> {
-        self.retry_after.map(|wait| wait.as_millis().div_ceil(1000) as u64)
+        self.retry_after.map(retry_after_s)
     }
 }
 

@@ -22,6 +22,7 @@ use crate::http1::body::Framing;
 use crate::http1::request::RequestHead;
 use crate::log::RequestRecord;
 use crate::proxy::pool::Connection;
+use crate::proxy::upstream::Unreachable;
 use crate::time::Instant;
 use crate::tls::transport::{Chunk, recycle};
 
@@ -100,7 +101,12 @@ async fn forward(
                     }
                     continue;
                 }
-                Attempt::Unreachable(reason) => (Some(Answer::unreachable(reason)), None),
+                Attempt::Unreachable(failed) => {
+                    if let Some(record) = record {
+                        record.failure = Some(failed.reason);
+                    }
+                    (Some(Answer::unreachable(failed)), None)
+                }
                 Attempt::Failed(fault) => (Answer::to(&fault), Some(fault)),
                 Attempt::Aborted(fault) => (None, Some(fault)),
             };
@@ -137,7 +143,8 @@ struct Attempts {
 impl Attempts {
     fn new(visitor: &Visitor, request: &Request, plan: &Plan) -> Self {
         let method = request.head.method.of(&request.bytes);
-        visitor.worker.upstreams().budget(plan.cluster()).deposit(visitor.worker.core().now());
+        let (now, percent) = (visitor.worker.core().now(), plan.route().retries.budget_percent);
+        visitor.worker.upstreams().budget(plan.cluster(), now).deposit(percent, now);
         Self {
             made: 0,
             retries_left: plan.route().retries.max,
@@ -161,10 +168,8 @@ impl Attempts {
         if self.retries_left == 0 {
             return false;
         }
-        let upstreams = visitor.worker.upstreams();
-        let percent = plan.route().retries.budget_percent;
-        let mut budget = upstreams.budget(plan.cluster());
-        if !budget.withdraw(percent, visitor.worker.core().now()) {
+        let now = visitor.worker.core().now();
+        if !visitor.worker.upstreams().budget(plan.cluster(), now).withdraw(now) {
             return false;
         }
         self.retries_left -= 1;
@@ -185,7 +190,7 @@ enum Attempt {
     /// It failed, and is made once more.
     Again,
     /// There is no connection to the upstream.
-    Unreachable(CloseReason),
+    Unreachable(Unreachable),
     /// It failed before a response began.
     Failed(Fault),
     /// It failed in the middle of a response.
@@ -258,8 +263,9 @@ async fn connect(
     began: Instant,
 ) -> Result<Connection, Attempt> {
     let (core, upstreams) = (visitor.worker.core(), visitor.worker.upstreams());
-    let endpoint =
-        upstreams.endpoint(plan.cluster(), attempts.but).map_err(Attempt::Unreachable)?;
+    let endpoint = upstreams
+        .endpoint(plan.cluster(), attempts.but)
+        .map_err(|reason| Attempt::Unreachable(reason.into()))?;
     if !attempts.fresh
         && let Some(connection) = upstreams.reuse(core, plan.cluster(), endpoint)
     {

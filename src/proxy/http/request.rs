@@ -13,8 +13,9 @@ use crate::http1::fields::{self, Class};
 use crate::http1::request::RequestHead;
 use crate::http1::write::RequestChange;
 use crate::policy::{Decision, decide};
+use crate::route::host::host_of;
 use crate::route::path;
-use crate::route::table::{Asked, Route, host_of};
+use crate::route::table::{Asked, Route};
 use crate::time::Instant;
 
 /// A request that goes to an upstream.
@@ -42,7 +43,7 @@ pub(super) fn plan(
     now: Instant,
 ) -> Result<Plan, (Answer, Option<Arc<str>>)> {
     let options = visitor.options();
-    let host = host_of(head.authority.of(bytes)).map_err(|_| (Answer::BAD_HOST, None))?;
+    let host = host_of(head.authority.of(bytes)).ok_or((Answer::BAD_HOST, None))?;
     if is_misdirected(visitor, options.listener(), &host) {
         return Err((Answer::MISDIRECTED, None));
     }
@@ -65,7 +66,8 @@ pub(super) fn plan(
     }
     check_bounds(route, head).map_err(refused)?;
     check_rates(visitor, route, now).map_err(refused)?;
-    let target = route.rewrite.as_ref().map(|rewrite| rewrite.target(&path, head.path.of(bytes)));
+    let of_rewrite = |rewrite| path::rewritten(rewrite, &path, head.path.of(bytes));
+    let target = route.rewrite.as_ref().map(of_rewrite);
     let lines = own_lines(visitor, &options, head, bytes);
     let token = visitor.token_line(
         &options.telling,

@@ -1,0 +1,188 @@
+//! The keys of a listener that speaks HTTP -> [`HttpOptions`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::{Resolver, bounds};
+use crate::attest::Telling;
+use crate::config::model::{self, Text, Texts};
+use crate::config::snapshot::{Forwarding, Http2Options, HttpOptions};
+use crate::http1::request::HeadLimits;
+use crate::limits::{
+    BODY_TIMEOUT_MS_DEFAULT, FIRST_BYTE_TIMEOUT_MS_DEFAULT, RETRIES_DEFAULT,
+    RETRY_BUDGET_PERCENT_DEFAULT,
+};
+use crate::policy::Rules;
+use crate::route::table::{FieldChanges, Retries, Route, Table, Timeouts};
+
+/// What a listener speaks inside TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Tcp,
+    Http,
+}
+
+/// What `protocol` may be.
+pub(super) const PROTOCOLS: &[(&str, Protocol)] =
+    &[("tcp", Protocol::Tcp), ("http", Protocol::Http)];
+
+/// What a client may choose of an HTTP listener (RFC 9113, 3.1; RFC 7301, 6), most preferred first.
+const HTTP_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// What `x_forwarded` and `forwarded` may be.
+const FORWARDINGS: &[(&str, Forwarding)] = &[
+    ("off", Forwarding::Off),
+    ("set", Forwarding::Set),
+    ("append", Forwarding::Append),
+    ("pass", Forwarding::Pass),
+];
+
+/// The name of the route to the listener's own upstream.
+const DEFAULT_ROUTE: &str = "default";
+
+/// What `identity_headers` may list.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IdentityHeader {
+    ClientCert,
+    ClientCertChain,
+    Xfcc,
+}
+
+const IDENTITY_HEADERS: &[(&str, IdentityHeader)] = &[
+    ("client-cert", IdentityHeader::ClientCert),
+    ("client-cert-chain", IdentityHeader::ClientCertChain),
+    ("xfcc", IdentityHeader::Xfcc),
+];
+
+impl Resolver<'_> {
+    /// How the listener speaks HTTP, where it does; `cluster` is where its requests go.
+    pub(super) fn http(
+        &mut self,
+        written: &Spanned<model::Listener>,
+        protocol: Protocol,
+        cluster: usize,
+    ) -> Option<Arc<HttpOptions>> {
+        let listener = written.get_ref();
+        if protocol == Protocol::Tcp {
+            self.refuse_http_keys(listener);
+            return None;
+        }
+        let silent = model::Http::default();
+        let keys = listener.http.as_ref().map_or(&silent, Spanned::get_ref);
+        let head = HeadLimits {
+            bytes_max: self.count(keys.head_bytes_max.as_ref(), &bounds::HEAD_BYTES_MAX) as usize,
+            fields_max: self.count(keys.head_fields_max.as_ref(), &bounds::HEAD_FIELDS_MAX)
+                as usize,
+        };
+        let requests_max = self.number(keys.requests_max.as_ref(), &bounds::REQUESTS_MAX);
+        Some(Arc::new(HttpOptions {
+            routes: Table::one(default_route(cluster, head)),
+            head,
+            head_timeout: self.millis(keys.head_timeout_ms.as_ref(), &bounds::HEAD_TIMEOUT_MS),
+            keep_alive_timeout: self
+                .millis(keys.keep_alive_timeout_ms.as_ref(), &bounds::KEEP_ALIVE_TIMEOUT_MS),
+            requests_max: Some(requests_max.unsigned_abs()).filter(|it| *it > 0),
+            via: keys.via.unwrap_or(false),
+            x_forwarded: self.forwarding("x_forwarded", keys.x_forwarded.as_ref(), Forwarding::Set),
+            forwarded: self.forwarding("forwarded", keys.forwarded.as_ref(), Forwarding::Off),
+            telling: self.telling(keys.identity_headers.as_ref()),
+            problem_details: keys.problem_details.unwrap_or(false),
+            http2: self.http2(keys),
+        }))
+    }
+
+    /// What is said about HTTP where bytes are relayed as they are has no effect, and who wrote it
+    /// believes that it has.
+    fn refuse_http_keys(&mut self, listener: &model::Listener) {
+        if let Some(table) = &listener.http {
+            self.refuse(
+                &table.span(),
+                "[listener.http] is set, and the listener's protocol is \"tcp\"",
+                "it only with `protocol = \"http\"`",
+                "set that, or remove the table",
+            );
+        }
+    }
+
+    fn forwarding(&mut self, key: &str, text: Option<&Text>, default: Forwarding) -> Forwarding {
+        self.choice(text, key, FORWARDINGS, default)
+    }
+
+    fn telling(&mut self, written: Option<&Texts>) -> Telling {
+        let names = IDENTITY_HEADERS.iter().map(|(name, _)| *name);
+        let parse = |text: &str| IDENTITY_HEADERS.iter().find(|(name, _)| *name == text).copied();
+        let told = self.known_list(written, "identity_headers", names, parse).unwrap_or_default();
+        let tells = |header| told.contains(&header);
+        Telling {
+            client_cert: tells(IdentityHeader::ClientCert),
+            client_cert_chain: tells(IdentityHeader::ClientCertChain),
+            xfcc: tells(IdentityHeader::Xfcc),
+            token: None,
+        }
+    }
+
+    fn http2(&mut self, keys: &model::Http) -> Http2Options {
+        Http2Options {
+            streams_max: self.count(keys.http2_streams_max.as_ref(), &bounds::HTTP2_STREAMS_MAX),
+            header_list_bytes_max: self.count(
+                keys.http2_header_list_bytes_max.as_ref(),
+                &bounds::HTTP2_HEADER_LIST_BYTES_MAX,
+            ),
+            stream_window_bytes: self
+                .count(keys.http2_stream_window_bytes.as_ref(), &bounds::HTTP2_STREAM_WINDOW_BYTES),
+            connection_window_bytes: self.count(
+                keys.http2_connection_window_bytes.as_ref(),
+                &bounds::HTTP2_CONNECTION_WINDOW_BYTES,
+            ),
+            resets_max: self.count(keys.http2_resets_max.as_ref(), &bounds::HTTP2_RESETS_MAX),
+            idle_frames_max: self
+                .count(keys.http2_idle_frames_max.as_ref(), &bounds::HTTP2_IDLE_FRAMES_MAX),
+        }
+    }
+
+    /// The protocols that an HTTP listener offers: what `alpn` says, and else both.
+    pub(super) fn http_alpn(
+        &mut self,
+        written: Option<&Texts>,
+        alpn: Vec<Vec<u8>>,
+    ) -> Vec<Vec<u8>> {
+        let Some(texts) = written else {
+            return HTTP_PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        };
+        for text in texts.get_ref() {
+            if !HTTP_PROTOCOLS.contains(&text.get_ref().as_bytes()) {
+                self.refuse(
+                    &text.span(),
+                    &format!("alpn lists {:?}, and the listener speaks HTTP", text.get_ref()),
+                    "\"h2\" and \"http/1.1\", or one of them",
+                    "remove it, or remove `alpn` for both",
+                );
+            }
+        }
+        alpn
+    }
+}
+
+/// The route of whatever no other route takes.
+fn default_route(cluster: usize, head: HeadLimits) -> Route {
+    Route {
+        name: DEFAULT_ROUTE.into(),
+        rules: Rules::unrestricted(),
+        cluster,
+        timeouts: Timeouts {
+            first_byte: Duration::from_millis(FIRST_BYTE_TIMEOUT_MS_DEFAULT),
+            body: Duration::from_millis(BODY_TIMEOUT_MS_DEFAULT),
+            total: None,
+        },
+        retries: Retries { max: RETRIES_DEFAULT, budget_percent: RETRY_BUDGET_PERCENT_DEFAULT },
+        rewrite: None,
+        request_fields: FieldChanges::default(),
+        response_fields: FieldChanges::default(),
+        request_body_bytes_max: None,
+        request_head_bytes_max: head.bytes_max,
+        rate_per_identity: None,
+        rate_per_source: None,
+    }
+}
