@@ -153,6 +153,12 @@ impl Pool {
         self.len() == 0
     }
 
+    /// Whether there is a task that looks after them.
+    #[cfg(feature = "sim")]
+    pub fn is_kept(&self) -> bool {
+        self.is_kept.get()
+    }
+
     fn close_where(&self, is_over: impl Fn(&Idle) -> bool) {
         let mut idle = self.idle.borrow_mut();
         for queue in idle.values_mut() {

@@ -94,6 +94,16 @@ impl Ledger {
 
     fn check_bytes(&self, net: &mut Inner, record: &ConnectionRecord, facts: &ClientFacts) {
         let client = &facts.flow;
+        if facts.is_http {
+            // Of bodies only.
+            if record.bytes_up > client.sent {
+                net.violation(format_args!(
+                    "{:?} is logged with {} bytes up, and sent {}",
+                    record.peer, record.bytes_up, client.sent
+                ));
+            }
+            return;
+        }
         let upstream = client.peer.and_then(|peer| self.upstreams.get(&peer));
         let down_max = upstream.map_or(u64::MAX, |upstream| upstream.sent);
         let finished = record.reason.kind == CloseKind::Finished;

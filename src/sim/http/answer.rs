@@ -1,6 +1,7 @@
 //! What a simulated upstream answers: rightly, in every way that HTTP/1.1 has, or wrongly.
 
 use super::book::{ATTEMPT, Answer, Heard, NUMBER, SPOILT, response_body};
+use super::message::Framing;
 use crate::sim::faults::Fault;
 use crate::sim::net::Inner;
 use crate::sim::plan::MS;
@@ -39,6 +40,7 @@ pub struct Answering {
     pub closes: bool,
     /// Whether it is a response at all.
     pub is_sound: bool,
+    framing: Framing,
 }
 
 impl Answering {
@@ -94,7 +96,7 @@ pub fn answer(
 ) -> Answering {
     let (bytes_max, is_unix) = limits;
     let mut answering = whole(random, heard, method, bytes_max);
-    answering.promised.is_vague = is_unix && answering.closes;
+    answering.promised.is_vague = is_unix && answering.framing == Framing::UntilClose;
     let mut before = String::new();
     let interim = |code: &str| format!("HTTP/1.1 {code}\r\n{NUMBER}: {}\r\n\r\n", heard.number);
     if expects {
@@ -122,15 +124,19 @@ fn whole(random: &mut Random, heard: Heard, method: &str, bytes_max: u64) -> Ans
     let bytes = random.range(0..=size);
     let body = response_body(number, 0, bytes);
     let mut closes = random.chance(150);
-    let (lines, body) = match random.below(5) {
-        _ if status == 204 => (String::new(), Vec::new()),
-        0 | 1 => chunked(random, &body),
-        2 => {
-            closes = true;
-            (String::new(), body)
-        }
-        _ => (format!("Content-Length: {bytes}\r\n"), body),
+    let framing = match random.below(5) {
+        _ if status == 204 => Framing::None,
+        0 | 1 => Framing::Chunked,
+        2 => Framing::UntilClose,
+        _ => Framing::Length(bytes),
     };
+    let (lines, body) = match framing {
+        Framing::Chunked => chunked(random, &body),
+        Framing::Length(bytes) => (format!("Content-Length: {bytes}\r\n"), body),
+        Framing::None | Framing::UntilClose => (String::new(), body),
+    };
+    // RFC 9112, 6.3: without a length it is the end of the connection that ends it.
+    closes |= framing == Framing::UntilClose && has_body;
     let connection = match (closes, random.below(4)) {
         (true, 0) => format!("Connection: close, X-Hop\r\nX-Hop: {SPOILT}\r\n"),
         (true, _) => "Connection: close\r\n".into(),
@@ -156,6 +162,7 @@ fn whole(random: &mut Random, heard: Heard, method: &str, bytes_max: u64) -> Ans
         cut: None,
         closes,
         is_sound: true,
+        framing: if has_body { framing } else { Framing::None },
     }
 }
 
@@ -193,21 +200,20 @@ fn spoil(net: &mut Inner, random: &mut Random, answering: &mut Answering, is_uni
         } else {
             // What is no chunk, behind one that is.
             let end = answering.bytes.len();
-            let is_chunked = answering.bytes.windows(5).any(|it| it == b"hunke");
-            let at = if is_chunked { end.saturating_sub(5) } else { 0 };
+            let at = if answering.framing == Framing::Chunked { end - 5 } else { 0 };
             answering.bytes.splice(at.., b"\0spoilt\r\n".iter().copied());
         }
         (answering.is_sound, answering.closes) = (false, true);
     }
-    if net.fault(Fault::ResponseSurplus) {
+    // Behind a body that ends with the connection it would belong to that.
+    if answering.framing != Framing::UntilClose && net.fault(Fault::ResponseSurplus) {
         answering.bytes.extend_from_slice(b"\0spoilt\r\n\r\n");
-        // Behind an end that is that of the connection it belongs to the body.
-        answering.is_sound &= !answering.closes;
     }
     if net.fault(Fault::ResponseCut) {
         let at = random.below(answering.bytes.len() as u64) as usize;
         // The end of a body until the end is told from a cut by a reset only.
-        let resets = answering.closes && !is_unix || random.chance(500);
+        let is_until_close = answering.framing == Framing::UntilClose;
+        let resets = is_until_close && !is_unix || random.chance(500);
         answering.cut = Some((at, resets));
     }
 }

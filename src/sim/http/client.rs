@@ -210,9 +210,9 @@ impl HttpClient {
             Framing::None => Framing::UntilClose,
             framing => framing,
         };
-        if (framing == Framing::UntilClose) == is_http11 && framing == Framing::UntilClose
-            || framing == Framing::Chunked && !is_http11
-        {
+        // RFC 9112, 6.1 and 9.8: chunks are of HTTP/1.1, where no end needs to be taken on trust.
+        let unfit = if is_http11 { Framing::UntilClose } else { Framing::Chunked };
+        if framing == unfit {
             return Err(wrong(format!("its body comes by {framing:?}")));
         }
         let closes = head.values("connection").any(|it| it == "close");
