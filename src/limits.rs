@@ -523,8 +523,6 @@ pub const HEAD_BYTES_MIN: usize = 1024;
 pub const HEAD_BYTES_MAX: usize = RECV_BUFFER_BYTES;
 /// Field lines of a head, by default.
 pub const HEAD_FIELDS_MAX_DEFAULT: usize = 100;
-/// Field lines of a head, at most.
-pub const HEAD_FIELDS_MAX: usize = 512;
 /// Milliseconds from the first byte of a head to its last, by default.
 pub const HEAD_TIMEOUT_MS_DEFAULT: u64 = 10_000;
 /// Milliseconds between two requests of a connection, by default: more than an upstream's, for a
@@ -574,3 +572,23 @@ const _: () = assert!(HEAD_TIMEOUT_MS_DEFAULT <= SETUP_TIMEOUT_MS_MAX);
 const _: () = assert!(UPSTREAM_IDLE_TIMEOUT_MS_DEFAULT < KEEP_ALIVE_TIMEOUT_MS_DEFAULT);
 const _: () = assert!(STREAM_WINDOW_BYTES_MIN <= WINDOW_BYTES_DEFAULT);
 const _: () = assert!(WINDOW_BYTES_DEFAULT <= CONNECTION_WINDOW_BYTES_DEFAULT);
+/// Field lines of a head of HTTP/1.1 at most, whatever is configured: they are found on the stack.
+pub const HEAD_FIELDS_MAX: usize = 256;
+/// Options that the Connection fields of one head may have, empty ones included: each is compared
+/// with each field.
+pub const CONNECTION_OPTIONS_MAX: usize = 32;
+/// Bytes of an authority: a DNS name, a colon and a port.
+pub const AUTHORITY_BYTES_MAX: usize = DNS_NAME_BYTES_MAX + 6;
+/// Hexadecimal digits of the size of a chunk.
+pub const CHUNK_SIZE_DIGITS_MAX: usize = 16;
+/// Bytes of the extensions of one chunk, white space included.
+pub const CHUNK_EXTENSION_BYTES_MAX: usize = 256;
+/// Bytes of the extensions of all chunks of one body.
+pub const CHUNK_EXTENSIONS_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of the trailer section of a body in chunks.
+pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
+/// Field lines of the trailer section of a body in chunks.
+pub const TRAILER_FIELDS_MAX: usize = 64;
+
+const _: () = assert!(CHUNK_EXTENSION_BYTES_MAX <= CHUNK_EXTENSIONS_BYTES_MAX);
+const _: () = assert!(TRAILER_FIELDS_MAX <= HEAD_FIELDS_MAX);

@@ -1,5 +1,10 @@
-//! Bodies: how they are delimited (RFC 9112, 6.3), taken apart and put together.
+//! Bodies: how they are delimited (RFC 9112, 6.3), taken apart and put together. It must not know
+//! whose they are.
+//!
+//! Invariant: the data that comes out is the same however the input is cut, and what follows a
+//! complete body is never taken.
 
+use super::chunk::Chunks;
 use super::error::BodyError;
 
 /// How a body is delimited.
@@ -18,7 +23,18 @@ pub enum Framing {
 /// Takes a body apart as it comes.
 #[derive(Debug)]
 pub struct BodyDecoder {
-    framing: Framing,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Length(u64),
+    Chunked(Chunks),
+    UntilClose {
+        has_ended: bool,
+    },
+    /// An error is final.
+    Failed(BodyError),
 }
 
 /// One step of a [`BodyDecoder`].
@@ -34,41 +50,90 @@ pub struct Decoded<'a> {
 impl BodyDecoder {
     /// For a body that begins.
     pub fn new(framing: Framing) -> Self {
-        Self { framing }
+        let state = match framing {
+            Framing::None => State::Length(0),
+            Framing::Length(length) => State::Length(length),
+            Framing::Chunked => State::Chunked(Chunks::new()),
+            Framing::UntilClose => State::UntilClose { has_ended: false },
+        };
+        Self { state }
     }
 
-    /// Takes as much of `input` as is one run of data with what delimits it.
+    /// Takes as much of `input` as is one run of data with what delimits it, before and behind it.
+    /// Of a complete body it takes nothing.
     ///
     /// # Errors
-    /// [`BodyError`].
+    /// [`BodyError`], from then on always the same. The data before what is wrong may be lost.
     pub fn decode<'a>(&mut self, input: &'a [u8]) -> Result<Decoded<'a>, BodyError> {
-        let _ = (input, self.framing);
-        unimplemented!()
+        match &mut self.state {
+            State::Length(left) => {
+                let taken =
+                    usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
+                *left -= taken as u64;
+                Ok(Decoded { consumed: taken, data: &input[..taken] })
+            }
+            State::Chunked(chunks) => decode_chunks(chunks, input).inspect_err(|&error| {
+                self.state = State::Failed(error);
+            }),
+            State::UntilClose { has_ended: true } => Ok(Decoded { consumed: 0, data: &[] }),
+            State::UntilClose { has_ended: false } => {
+                Ok(Decoded { consumed: input.len(), data: input })
+            }
+            State::Failed(error) => Err(*error),
+        }
     }
 
     /// Whether the whole body was seen. What follows belongs to the next message.
     pub fn is_complete(&self) -> bool {
-        unimplemented!()
+        match &self.state {
+            State::Length(left) => *left == 0,
+            State::Chunked(chunks) => chunks.is_complete(),
+            State::UntilClose { has_ended } => *has_ended,
+            State::Failed(_) => false,
+        }
     }
 
     /// The connection has ended.
     ///
+    /// RFC 9112, 8: "A message body that uses the chunked transfer coding is incomplete if the
+    /// zero-sized chunk that terminates the encoding has not been received. A message that uses a
+    /// valid Content-Length is incomplete if the size of the message body received (in octets) is
+    /// less than the value given by Content-Length."
+    ///
     /// # Errors
     /// [`BodyError::Incomplete`] where the body had not.
     pub fn end(&mut self) -> Result<(), BodyError> {
-        unimplemented!()
+        match &mut self.state {
+            State::UntilClose { has_ended } => *has_ended = true,
+            State::Failed(error) => return Err(*error),
+            State::Length(_) | State::Chunked(_) => {}
+        }
+        if self.is_complete() { Ok(()) } else { Err(BodyError::Incomplete) }
     }
 
     /// The trailer section of a body in chunks that is complete: whole field lines, of those that
     /// may be forwarded. `None` where there are none.
     pub fn take_trailers(&mut self) -> Option<Box<[u8]>> {
-        unimplemented!()
+        match &mut self.state {
+            State::Chunked(chunks) => chunks.take_trailers(),
+            _ => None,
+        }
     }
 
-    /// Bytes of data that are still to come, where that is known.
+    /// Bytes of data that are still to come, where that is known: of a body with a length.
     pub fn remaining(&self) -> Option<u64> {
-        unimplemented!()
+        match self.state {
+            State::Length(left) => Some(left),
+            _ => None,
+        }
     }
+}
+
+fn decode_chunks<'a>(chunks: &mut Chunks, input: &'a [u8]) -> Result<Decoded<'a>, BodyError> {
+    let start = chunks.delimiters(input)?;
+    let end = start + chunks.data(&input[start..]);
+    let consumed = end + chunks.delimiters(&input[end..])?;
+    Ok(Decoded { consumed, data: &input[start..end] })
 }
 
 /// Bytes of what [`write_chunk_size`] writes.
@@ -78,14 +143,24 @@ pub const CHUNK_SIZE_BYTES: usize = 10;
 pub const CHUNK_END: &[u8] = b"\r\n";
 
 /// The size line of a chunk of `bytes`, always as long: it can be written before the size is known,
-/// and be overwritten.
+/// and be overwritten. A size of 0 would end the body: that is [`write_last_chunk`].
 pub fn write_chunk_size(bytes: u32) -> [u8; CHUNK_SIZE_BYTES] {
-    let _ = bytes;
-    unimplemented!()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut line = *b"00000000\r\n";
+    for (at, digit) in line[..8].iter_mut().enumerate() {
+        *digit = DIGITS[(bytes >> (28 - 4 * at) & 0xf) as usize];
+    }
+    line
 }
 
 /// The last chunk and the trailer section: whole field lines, or nothing.
 pub fn write_last_chunk(out: &mut Vec<u8>, trailers: &[u8]) {
-    let _ = (out, trailers);
-    unimplemented!()
+    debug_assert!(trailers.is_empty() || trailers.ends_with(b"\r\n"));
+    out.extend_from_slice(b"0\r\n");
+    out.extend_from_slice(trailers);
+    out.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+#[path = "body_tests.rs"]
+mod tests;

@@ -1,0 +1,80 @@
+//! Trailer sections (RFC 9110, 6.5; RFC 9112, 7.1.2): which of their fields go on. It must not know
+//! how they came.
+
+use super::error::BodyError;
+use super::fields::{Class, classify};
+use crate::limits::TRAILER_FIELDS_MAX;
+
+/// End-to-end fields that no trailer section may have.
+///
+/// RFC 9110, 6.5.1: "A sender MUST NOT generate a trailer field unless the sender knows the
+/// corresponding header field name's definition permits sending fields in trailers. [...] many
+/// fields cannot be processed outside the header section because their evaluation is necessary prior
+/// to receiving the content, such as those that describe message framing, routing, authentication,
+/// request modifiers, response controls, or content format."
+const NOT_IN_TRAILERS: &[&[u8]] = &[
+    // Authentication.
+    b"authentication-info",
+    b"authorization",
+    b"cookie",
+    b"set-cookie",
+    b"www-authenticate",
+    // Modifiers of the request.
+    b"cache-control",
+    b"expect",
+    b"if-match",
+    b"if-modified-since",
+    b"if-none-match",
+    b"if-range",
+    b"if-unmodified-since",
+    b"max-forwards",
+    b"pragma",
+    b"range",
+    // Controls of the response.
+    b"age",
+    b"date",
+    b"expires",
+    b"location",
+    b"retry-after",
+    b"vary",
+    b"warning",
+    // The format of the content.
+    b"content-encoding",
+    b"content-range",
+    b"content-type",
+    b"trailer",
+];
+
+/// Whether a field of this name, in whatever case, is forwarded in a trailer section: it is
+/// end-to-end, and none that RFC 9110, 6.5.1 keeps to the header section.
+pub fn is_forwarded(name: &[u8]) -> bool {
+    classify(name) == Class::EndToEnd
+        && !NOT_IN_TRAILERS.iter().any(|not| name.eq_ignore_ascii_case(not))
+}
+
+/// Of the lines of a trailer section, without its empty line, those that go on.
+///
+/// RFC 9110, 6.5.1: "Trailer fields that are received [...] MUST NOT be merged" aside, a recipient
+/// may discard them; those that may not be there are.
+pub(super) fn forwarded(lines: &[u8]) -> Result<Vec<u8>, BodyError> {
+    if lines.is_empty() {
+        return Ok(Vec::new());
+    }
+    let section = [lines, b"\r\n"].concat();
+    let mut headers = [httparse::EMPTY_HEADER; TRAILER_FIELDS_MAX];
+    let parsed = match httparse::parse_headers(&section, &mut headers) {
+        Ok(httparse::Status::Complete((bytes, parsed))) if bytes == section.len() => parsed,
+        Err(httparse::Error::TooManyHeaders) => return Err(BodyError::TrailerTooLarge),
+        _ => return Err(BodyError::Trailer),
+    };
+    // As many lines as fields: httparse takes a bare LF for the end of one, and the state machine
+    // has refused these.
+    let mut kept = Vec::with_capacity(lines.len());
+    for header in parsed.iter().filter(|header| is_forwarded(header.name.as_bytes())) {
+        kept.extend_from_slice(header.name.as_bytes());
+        kept.extend_from_slice(b": ");
+        kept.extend_from_slice(header.value);
+        kept.extend_from_slice(b"\r\n");
+    }
+    Ok(kept)
+}
