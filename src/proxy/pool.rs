@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::upstream::{Lease, Place};
 use crate::config::snapshot::Cluster;
+use crate::planted::{Bug, planted};
 use crate::rt::core::Core;
 use crate::time::Instant;
 use crate::tls::transport::Transport;
@@ -88,7 +89,7 @@ impl Pool {
         let now = core.now();
         while let Some(found) = queue.pop_back() {
             let Idle { transport, place, requests, cluster, opened, until } = found;
-            if now >= until || transport.is_stale() {
+            if now >= until || transport.is_stale() && !planted(Bug::ReuseStale) {
                 transport.close();
                 continue;
             }
@@ -109,7 +110,8 @@ impl Pool {
             return transport.close();
         }
         // From now on the keeper hears of what comes.
-        if let Some(keeper) = &*self.keeper.borrow()
+        if !planted(Bug::ReuseStale)
+            && let Some(keeper) = &*self.keeper.borrow()
             && transport.poll_read(core, &mut Context::from_waker(keeper)).is_ready()
         {
             return transport.close();
@@ -136,6 +138,9 @@ impl Pool {
 
     /// Closes all, and keeps nothing from now on.
     pub fn close(&self) {
+        if planted(Bug::KeepPool) {
+            return;
+        }
         self.is_closing.set(true);
         self.close_where(|_| true);
         if let Some(keeper) = self.keeper.borrow_mut().take() {
@@ -181,7 +186,9 @@ impl Pool {
         for queue in idle.values_mut() {
             for _ in 0..queue.len() {
                 let Some(mut found) = queue.pop_front() else { break };
-                if now >= found.until || found.transport.poll_read(core, cx).is_ready() {
+                let is_stale = !planted(Bug::ReuseStale)
+                    && found.transport.poll_read(core, cx).is_ready();
+                if now >= found.until || is_stale {
                     found.transport.close();
                     continue;
                 }

@@ -25,7 +25,7 @@ use super::upstream::Upstream;
 use crate::config::snapshot::Snapshot;
 use crate::error::CloseKind;
 use crate::limits::{CLOSE_FLUSH_TIMEOUT_MS, CLOSE_TIMEOUT_MS, EXIT_TIMEOUT_MS};
-use crate::log::{self, LogReceiver};
+use crate::log::{self, LogReceiver, Record};
 use crate::metrics::counter::WorkerCounters;
 use crate::metrics::phases::Phases;
 use crate::proxy::admission::SharedAdmission;
@@ -340,6 +340,13 @@ impl World {
         let slot = &mut self.slots[number];
         let mut net = self.net.borrow();
         while let Some(record) = slot.log.next() {
+            let record = match record {
+                Record::Connection(record) => record,
+                Record::Request(record) => {
+                    self.ledger.check_request_record(&mut net, &record);
+                    continue;
+                }
+            };
             slot.records += 1;
             net.trace.mark(record.reason.kind.as_str());
             self.ledger.check_record(&mut net, &record);

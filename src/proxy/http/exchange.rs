@@ -21,6 +21,7 @@ use crate::error::CloseReason;
 use crate::http1::body::Framing;
 use crate::http1::request::RequestHead;
 use crate::log::RequestRecord;
+use crate::planted::{Bug, planted};
 use crate::proxy::pool::Connection;
 use crate::proxy::upstream::Unreachable;
 use crate::time::Instant;
@@ -157,7 +158,7 @@ impl Attempts {
     /// Whether there is another attempt after one that failed before anything of a response, or of
     /// the request's body, was seen.
     fn may_repeat(&mut self, visitor: &Visitor, plan: &Plan, failed: &UpstreamSide) -> bool {
-        if !self.is_idempotent {
+        if !self.is_idempotent && !planted(Bug::RetryWhatever) {
             return false;
         }
         // The upstream had closed it, most likely before the request came: no attempt at all.
@@ -239,16 +240,21 @@ async fn attempt(
     }
     let fault = match ran {
         Ok(()) => {
-            upstream.release(worker.upstreams().pool(), seen.sent_all);
+            let is_sent = seen.sent_all || planted(Bug::ReuseAmidRequest);
+            upstream.release(worker.upstreams().pool(), is_sent);
             return Attempt::Done;
         }
         Err(fault) => fault,
     };
     if seen.has_answered {
+        if planted(Bug::ReuseAmidResponse) && matches!(fault, Fault::Client(_)) {
+            upstream.release(worker.upstreams().pool(), seen.sent_all);
+        }
         return Attempt::Aborted(fault);
     }
     let is_lost = matches!(fault, Fault::Upstream(SideFault::Transport(_) | SideFault::Ended));
-    let is_untouched = !seen.has_interim && !seen.took_body && !upstream.has_begun();
+    let took_body = seen.took_body && !planted(Bug::RetryWithoutBody);
+    let is_untouched = !seen.has_interim && !took_body && !upstream.has_begun();
     if is_lost && is_untouched && attempts.may_repeat(visitor, plan, &upstream) {
         return Attempt::Again;
     }

@@ -17,6 +17,8 @@ use crate::http1::fields::Span;
 use crate::identity::Identity;
 use crate::limits::LOGGED_TEXT_BYTES_MAX;
 use crate::log::RequestRecord;
+#[cfg(feature = "sim")]
+use crate::planted::{Bug, planted};
 use crate::proxy::worker::Worker;
 
 /// See the module's description.
@@ -35,6 +37,9 @@ pub(super) struct Visitor {
     identity_key: OnceCell<[u8; 32]>,
     /// Plaintext bytes of its requests and responses, bodies only.
     pub(super) bytes: Cell<(u64, u64)>,
+    /// For a deliberate bug.
+    #[cfg(feature = "sim")]
+    start: OnceCell<Rc<Arc<Snapshot>>>,
 }
 
 /// The options of a listener, of the configuration that was in force at some moment. Its count is
@@ -77,6 +82,8 @@ impl Visitor {
             told: RefCell::new(told),
             identity_key: OnceCell::new(),
             bytes: Cell::default(),
+            #[cfg(feature = "sim")]
+            start: OnceCell::new(),
         }
     }
 
@@ -93,7 +100,13 @@ impl Visitor {
 
     /// The options of the listener that are in force.
     pub(super) fn options(&self) -> InForce {
-        InForce { snapshot: self.worker.published(), listener: self.listener }
+        let snapshot = self.worker.published();
+        #[cfg(feature = "sim")]
+        let snapshot = match planted(Bug::RouteOfTheStart) {
+            true => Rc::clone(self.start.get_or_init(|| snapshot)),
+            false => snapshot,
+        };
+        InForce { snapshot, listener: self.listener }
     }
 
     /// How long a connection may be silent that is no longer HTTP.

@@ -26,7 +26,7 @@ impl Head {
     }
 
     /// The value of a field that is there once.
-    pub fn value(&self, name: &str) -> Option<&str> {
+    pub fn value<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         let mut values = self.values(name);
         let first = values.next();
         first.filter(|_| values.next().is_none())

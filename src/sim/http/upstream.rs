@@ -44,7 +44,7 @@ pub struct Connection {
 }
 
 /// What becomes of a connection.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Open,
     Closed,

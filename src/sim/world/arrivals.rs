@@ -49,7 +49,7 @@ impl World {
         let host = self.random.range(1..=u64::from(SOURCES)) as u8;
         let source = format!("{}:{}", source(host), 1024 + actor);
         let is_http = self.plan.http.as_ref().is_some_and(|it| it.listener == listener);
-        let mut net = self.net.borrow();
+        let net = self.net.borrow();
         let leaf = self.pki.client(certificate).and_then(|it| it.chain.into_iter().next());
         let number = self.ledger.add_client(ClientFacts {
             certificate,
