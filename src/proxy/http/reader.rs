@@ -78,6 +78,11 @@ impl Reader {
         Chunk::Decrypted(head)
     }
 
+    /// Whether what is there begins so.
+    pub(super) fn begins_with(&self, bytes: &[u8]) -> bool {
+        self.input.as_ref().is_some_and(|input| input.starts_with(bytes))
+    }
+
     /// A body follows.
     pub(super) fn begin_body(&mut self, framing: Framing) {
         self.body = BodyDecoder::new(framing);
