@@ -79,8 +79,6 @@ pub struct Gateway<'e> {
     /// The worker's clock, which the scenario moves.
     pub now: Instant,
     clocks: ClockPair,
-    /// Storage of the pool for one message in plaintext.
-    pub(super) request: SendBuf,
 }
 
 impl<'e> Gateway<'e> {
@@ -103,7 +101,6 @@ impl<'e> Gateway<'e> {
                 monotonic: now,
                 wall: OffsetDateTime::from_unix_timestamp(NOW_UNIX_S as i64).expect("a date"),
             },
-            request: SendBuf::default(),
         }
     }
 

@@ -19,6 +19,7 @@ use ringfort::route::host::host_of;
 use ringfort::route::path;
 use ringfort::route::table::{Asked, FieldChanges, Retries, Route, Table, Timeouts};
 use ringfort::rt::buffer::RecvBuf;
+use ringfort::sys::ops::SendBuf;
 use ringfort::tls::session::encrypted_bytes_max;
 
 use super::gateway::{Gateway, InFlight};
@@ -81,7 +82,7 @@ impl Gateway<'_> {
     pub fn request_up(&mut self, key: usize, received: &RecvBuf, routes: &Table) -> InFlight {
         let connection = &mut self.connections[key];
         self.ops.complete(connection.receive.user_data(), true);
-        let mut plain = std::mem::take(&mut self.request);
+        let mut plain = SendBuf::default();
         self.pool.reserve(&mut plain, received.len() + connection.session.partial_bytes());
         let read = connection.session.read(received, plain.tail(), connection.to_client.tail());
         read.expect("good records");
@@ -134,7 +135,7 @@ impl Gateway<'_> {
         self.ops.complete(receive.user_data(), true);
         let head = response::parse(bytes, HEAD, AnswerTo::Other);
         let head = head.expect("a response").expect("a whole head");
-        let mut plain = std::mem::take(&mut self.request);
+        let mut plain = SendBuf::default();
         self.pool.reserve(&mut plain, bytes.len() + HEAD_ROOM_BYTES);
         let changes = &routes.route(0).response_fields;
         let change = ResponseChange {

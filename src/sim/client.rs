@@ -306,7 +306,10 @@ impl Client {
                 && count > 0
             {
                 match &mut self.http {
-                    Some(http) => http.received(net, ledger, &plain[..count]),
+                    Some(http) => {
+                        ledger.flow(self.number).received += count as u64;
+                        http.received(net, ledger, &plain[..count]);
+                    }
                     None => ledger.received(net, self.number, &plain[..count]),
                 }
             }

@@ -170,6 +170,7 @@ impl World {
             book.attempts_max = 2 + http.retries_max as usize;
             book.x_forwarded = Some(http.x_forwarded);
             book.tells_certificate = http.client_cert;
+            book.is_slow = !self.plan.shape.is_gentle();
         }
         let (snapshot, in_force) = self.configurations.current();
         self.ledger.in_force.push((0, in_force));

@@ -100,6 +100,8 @@ pub struct Book {
     pub x_forwarded: Option<Forwarding>,
     /// Whether upstreams are told of the certificate.
     pub tells_certificate: bool,
+    /// Whether bytes may be on their way for longer than deadlines last.
+    pub is_slow: bool,
 }
 
 impl Book {
@@ -384,11 +386,13 @@ impl Ledger {
         let has_reason = match status {
             403 => !self.route_allows(facts, since, net.now).1,
             421 => asked.is_elsewhere,
-            408 | 502..=504 if asked.refused_as.is_empty() => {
-                net.faults.break_things() || self.was_nowhere(since.min(facts.since), net.now)
+            _ if (net.faults.break_things() || self.requests.is_slow)
+                && matches!(status, 408 | 502..=504) =>
+            {
+                true
             }
-            408 => net.faults.break_things() || asked.refused_as.contains(&408),
-            400 | 413 if asked.is_cut => true,
+            502..=504 => self.was_nowhere(since.min(facts.since), net.now),
+            400 | 408 | 413 if asked.is_cut => true,
             other => asked.refused_as.contains(&other),
         };
         let asked = || format!("by the gateway, for no reason: {asked:?}");

@@ -56,8 +56,9 @@ pub struct HttpClient {
     goes_on: bool,
     /// No request is answered any more.
     is_over: bool,
+    /// The gateway has said so.
+    is_announced: bool,
     not_before: u64,
-    answered: usize,
     refused: usize,
 }
 
@@ -78,8 +79,8 @@ impl HttpClient {
             response: None,
             goes_on: false,
             is_over: false,
+            is_announced: false,
             not_before: 0,
-            answered: 0,
             refused: 0,
         }
     }
@@ -92,8 +93,7 @@ impl HttpClient {
     /// Whether an upstream has answered all that it asked, or all until the gateway said that this
     /// is the last.
     pub fn is_served(&self) -> bool {
-        let is_done = self.waiting.is_empty() && self.requests.is_empty();
-        self.refused == 0 && self.answered > 0 && (is_done || self.is_over)
+        self.refused == 0 && (self.waiting.is_empty() || self.is_announced)
     }
 
     /// What it can do now.
@@ -117,7 +117,8 @@ impl HttpClient {
         }
         let Some((sending, at)) = &self.current else {
             let is_answered = self.waiting.is_empty() || self.half_closes || self.is_over;
-            return if is_answered && !self.idles { Next::End } else { Next::Wait(None) };
+            let ends = is_answered && !self.idles || self.is_over;
+            return if ends { Next::End } else { Next::Wait(None) };
         };
         match sending.stops {
             Some((stop, how)) if *at == stop => match how {
@@ -197,7 +198,8 @@ impl HttpClient {
         net.note(format_args!("client {}: {} to request {number}", self.client, head.start));
         let wrong = |wrong: String| format!("the response to request {number}: {wrong}: {head:?}");
         if status < 200 {
-            if head.value(NUMBER).is_some_and(|it| it != number.to_string()) || !is_http11 {
+            let is_own = head.value(NUMBER).is_none_or(|it| it == number.to_string());
+            if !is_own || !is_http11 || status == 101 {
                 return Err(wrong("none that it may be sent".into()));
             }
             self.goes_on = true;
@@ -234,14 +236,13 @@ impl HttpClient {
             .answered_all(number, author, bytes)
             .map_err(|wrong| format!("the response to request {number} {wrong}"))?;
         self.waiting.pop_front();
-        match author {
-            Author::Upstream(_) => self.answered += 1,
-            Author::Gateway if ledger.requests.asked(number).refused_as.is_empty() => {
-                self.refused += 1;
-            }
-            Author::Gateway => self.answered += 1,
+        let asked = ledger.requests.asked(number);
+        let is_sound = asked.refused_as.is_empty() && !asked.is_elsewhere;
+        if author == Author::Gateway && is_sound {
+            self.refused += 1;
         }
         self.is_over |= closes;
+        self.is_announced |= closes;
         Ok(())
     }
 

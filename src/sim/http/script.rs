@@ -10,6 +10,9 @@ use crate::sim::random::Random;
 /// Requests of one client, at most.
 const REQUESTS_MAX: u64 = 6;
 
+/// Milliseconds that a client waits before a request, at most.
+const PAUSE_MS_MAX: u64 = 3_000;
+
 /// Fields that claim who the client is, or are for one hop only: none may reach an upstream.
 const FORGERIES: &[&str] = &[
     "X-Forwarded-Client-Cert: By=forged;Hash=00",
@@ -144,9 +147,8 @@ fn any_request(who: Who<'_>, book: &mut Book, random: &mut Random) -> Sending {
         let filler = "f".repeat(random.below(1_000) as usize);
         maker.lines.push(format!("x-filler: {filler}"));
     }
-    if random.chance(300) {
-        let pause_max = if who.dawdles { 3_000 } else { 300 };
-        maker.pause_ns = random.below(pause_max) * MS;
+    if who.dawdles && random.chance(300) {
+        maker.pause_ns = random.below(PAUSE_MS_MAX) * MS;
     }
     maker.finish(book)
 }

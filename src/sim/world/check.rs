@@ -203,7 +203,9 @@ impl World {
             let state = client.state();
             let was_served = state == State::Closed { served: true };
             let facts = &self.ledger.clients[&client.number];
-            let in_time = self.drains_at.is_none_or(|at| facts.since + IN_TIME_NS < at);
+            // Between two requests a connection is ended by a drain, whatever is on its way.
+            let latest = facts.since.max(if facts.is_http { client.closed_at() } else { 0 });
+            let in_time = self.drains_at.is_none_or(|at| latest + IN_TIME_NS < at);
             let is_asked = healthy && in_time && self.plan.has_room() && client.is_good();
             let is_probe = self.probes.contains(actor);
             let is_closed = matches!(state, State::Closed { .. });
