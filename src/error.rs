@@ -255,6 +255,12 @@ pub enum CloseKind {
     IdleTimeout,
     /// The connection reached its maximum age.
     AgeMax,
+    /// The client sent too many frames of HTTP/2 that cost more than they are worth.
+    Http2Flood,
+    /// The rules of HTTP/2 were broken (RFC 9113, 5.4.1).
+    Http2Error,
+    /// The peer did not answer when it was asked whether it is there (RFC 9113, 6.7).
+    PingTimeout,
     /// No endpoint of the upstream has an address.
     NoEndpoint,
     /// The upstream refused the connection.
@@ -335,6 +341,9 @@ impl CloseKind {
             Self::Io(_) => "io_error",
             Self::IdleTimeout => "idle_timeout",
             Self::AgeMax => "age_max",
+            Self::Http2Flood => "http2_flood",
+            Self::Http2Error => "http2_error",
+            Self::PingTimeout => "ping_timeout",
             Self::NoEndpoint => "no_endpoint",
             Self::ConnectRefused => "connect_refused",
             Self::ConnectTimeout => "connect_timeout",

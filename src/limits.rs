@@ -563,7 +563,22 @@ pub const RETRIES_DEFAULT: u32 = 1;
 pub const RETRIES_MAX: u32 = 10;
 /// Retries in hundredths of the requests, by default.
 pub const RETRY_BUDGET_PERCENT_DEFAULT: u32 = 20;
+/// Retries in hundredths of the requests, at most.
+pub const RETRY_BUDGET_PERCENT_MAX: u32 = 100;
+/// Routes of one listener.
+pub const ROUTES_MAX: usize = 1024;
+/// Values of one list of a route: hosts, methods, fields.
+pub const ROUTE_VALUES_MAX: usize = 64;
+/// Patterns of one list of a route.
+pub const ROUTE_PATTERNS_MAX: usize = 1024;
+/// Bytes of a path that a route asks for, or rewrites to.
+pub const ROUTE_PATH_BYTES_MAX: usize = 1024;
+/// Bytes of a field, name and value, that a route asks for or adds.
+pub const ROUTE_FIELD_BYTES_MAX: usize = 4096;
+/// Bytes of the body of a request, at most what may be set: 1 PiB.
+pub const REQUEST_BODY_BYTES_MAX: u64 = 1 << 50;
 
+const _: () = assert!(ROUTE_FIELD_BYTES_MAX < HEAD_BYTES_MAX_DEFAULT);
 const _: () = assert!(RATE_KEYS_MIN >= RATE_SHARDS && RATE_KEYS_MIN <= RATE_KEYS_MAX);
 const _: () = assert!(HEAD_BYTES_MIN <= HEAD_BYTES_MAX_DEFAULT);
 const _: () = assert!(HEAD_BYTES_MAX_DEFAULT <= HEAD_BYTES_MAX);
@@ -572,6 +587,39 @@ const _: () = assert!(HEAD_TIMEOUT_MS_DEFAULT <= SETUP_TIMEOUT_MS_MAX);
 const _: () = assert!(UPSTREAM_IDLE_TIMEOUT_MS_DEFAULT < KEEP_ALIVE_TIMEOUT_MS_DEFAULT);
 const _: () = assert!(STREAM_WINDOW_BYTES_MIN <= WINDOW_BYTES_DEFAULT);
 const _: () = assert!(WINDOW_BYTES_DEFAULT <= CONNECTION_WINDOW_BYTES_DEFAULT);
+
+// HTTP/2.
+
+/// The last identifier of a stream (RFC 9113, 5.1.1).
+pub const HTTP2_STREAM_ID_MAX: u32 = (1 << 31) - 1;
+/// Seconds over which frames without effect and resets are counted.
+pub const HTTP2_COUNT_PERIOD_S: u64 = 10;
+/// PING and WINDOW_UPDATE frames that each frame of ours with fields or data may call forth.
+pub const HTTP2_ECHOES_PER_FRAME: u32 = 3;
+/// How many of them may be saved up.
+pub const HTTP2_ECHOES_MAX: u32 = 16 * 1024;
+/// Streams of one connection that a client may have reset by breaking their rules.
+pub const HTTP2_ERROR_RESETS_MAX: usize = 256;
+/// CONTINUATION frames of one list of fields, at least.
+pub const HTTP2_CONTINUATIONS_MIN: u32 = 4;
+/// The largest payload of a frame that is taken, and the least that may be announced
+/// (RFC 9113, 4.2).
+pub const HTTP2_FRAME_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes of the dynamic table that a peer may compress its fields with (RFC 7541, 4.2).
+pub const HTTP2_HEADER_TABLE_BYTES: u32 = 4 * 1024;
+/// Bytes of DATA of one stream that wait to be sent.
+pub const HTTP2_SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Milliseconds without a byte of the peer, with streams open, after which it is asked by PING.
+pub const HTTP2_PING_INTERVAL_MS: u64 = 30_000;
+/// Milliseconds for the answer.
+pub const HTTP2_PING_TIMEOUT_MS: u64 = 15_000;
+/// Milliseconds that streams have to end on a connection that became too old.
+pub const HTTP2_GRACE_MS: u64 = 30_000;
+/// Milliseconds for the end of a connection to be said, and for what is under way to come.
+pub const HTTP2_CLOSE_TIMEOUT_MS: u64 = 2_000;
+
+// RFC 9113, 6.9.1: a window cannot exceed 2^31 - 1.
+const _: () = assert!(CONNECTION_WINDOW_BYTES_MAX < 1 << 31);
 /// Field lines of a head of HTTP/1.1 at most, whatever is configured: they are found on the stack.
 pub const HEAD_FIELDS_MAX: usize = 256;
 /// Options that the Connection fields of one head may have, empty ones included: each is compared
@@ -592,3 +640,40 @@ pub const TRAILER_FIELDS_MAX: usize = 64;
 
 const _: () = assert!(CHUNK_EXTENSION_BYTES_MAX <= CHUNK_EXTENSIONS_BYTES_MAX);
 const _: () = assert!(TRAILER_FIELDS_MAX <= HEAD_FIELDS_MAX);
+/// Bytes of the name of a client in a signed identity; who has a longer one is named by the
+/// SHA-256 of its certificate.
+pub const TOKEN_NAME_BYTES_MAX: usize = 2 * 1024;
+/// Seconds for which a signed identity is good.
+pub const TOKEN_S: i64 = 60;
+/// Signed identities that a connection keeps, one for each route.
+pub const TOKENS_PER_CONNECTION_MAX: usize = 8;
+/// Seconds for which a public key stays published when nothing signs with it any more.
+pub const PUBLISHED_KEY_S: i64 = 3_600;
+/// Public keys that are published at a time.
+pub const PUBLISHED_KEYS_MAX: usize = 16;
+/// Bytes of the issuer of signed identities.
+pub const ISSUER_BYTES_MAX: usize = 256;
+const _: () = assert!(SPIFFE_ID_BYTES_MAX <= TOKEN_NAME_BYTES_MAX);
+const _: () = assert!(TOKEN_S < PUBLISHED_KEY_S);
+// Names are text in JSON, where a byte may become six, and base64 makes four bytes of three; 1 KiB
+// is for the header, the signature and the other claims.
+const _: () = assert!(
+    (TOKEN_NAME_BYTES_MAX + 6 * (ISSUER_BYTES_MAX + 2 * NAME_BYTES_MAX)) / 3 * 4 + 1024
+        <= TOLD_LINE_BYTES_MAX
+);
+// The admin listener (src/control/admin.rs).
+/// Connections of the admin listener at a time; who comes then waits in the backlog.
+pub const ADMIN_CONNECTIONS_MAX: usize = 16;
+/// Bytes of the head of a request to the admin listener: the least that its server takes.
+pub const ADMIN_HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Field lines of such a request.
+pub const ADMIN_FIELDS_MAX: usize = 64;
+/// Milliseconds from accept to the end of the head of such a request.
+pub const ADMIN_HEAD_TIMEOUT_MS: u64 = 2_000;
+/// Milliseconds from accept to the end of a connection of the admin listener.
+pub const ADMIN_TIMEOUT_MS: u64 = 5_000;
+/// Seconds for which whoever asks may keep the public keys.
+pub const ADMIN_KEYS_AGE_S: u64 = 300;
+const _: () = assert!(ADMIN_HEAD_TIMEOUT_MS <= ADMIN_TIMEOUT_MS);
+const _: () = assert!(2 * ADMIN_CONNECTIONS_MAX as u64 <= FDS_RESERVED);
+const _: () = assert!(ADMIN_KEYS_AGE_S < PUBLISHED_KEY_S.unsigned_abs());

@@ -10,19 +10,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringfort::attest::SigningKey;
 use ringfort::config::error::{ConfigError, Place};
 use ringfort::config::model::{self, Model};
 use ringfort::config::resolve::{Belongs, Context, FileSource, resolve};
-use ringfort::config::snapshot::{Cluster, Listener, Snapshot, Target};
+use ringfort::config::snapshot::{Cluster, HttpOptions, Listener, Snapshot, Target};
 use ringfort::limits::{
     BACKLOG_MAX, CONFIG_BYTES_MAX, CONFIG_ERRORS_MAX, CONNECTIONS_MAX, CPUS_MAX,
     DRAIN_TIMEOUT_MS_MAX, ENDPOINTS_MAX, FDS_PER_CONNECTION, HANDSHAKE_QUEUE_MS_MAX,
-    HANDSHAKES_MAX, LISTENERS_MAX, NAME_BYTES_MAX, NAPI_BUSY_POLL_US_MAX, RECV_BUFFERS_MIN,
-    RESOLVE_INTERVAL_MS_MAX, RESOLVE_INTERVAL_MS_MIN, RING_ENTRIES_MAX, RING_ENTRIES_MIN,
-    SESSION_AGE_MAX_S_MAX, SESSION_TICKETS_MAX, SETUP_TIMEOUT_MS_MAX, SOCKET_BUFFER_BYTES_MAX,
-    SOCKET_BUFFER_BYTES_MIN, SQPOLL_IDLE_MS_MAX, TICKET_SECRET_BYTES_MIN, TIMEOUT_MS_MAX,
-    UNIX_PATH_BYTES_MAX, UPSTREAMS_MAX, WORKERS_MAX, WORKERS_MIN,
+    HANDSHAKES_MAX, HEAD_BYTES_MAX, HEAD_BYTES_MIN, HEAD_FIELDS_MAX, LISTENERS_MAX, NAME_BYTES_MAX,
+    NAPI_BUSY_POLL_US_MAX, RECV_BUFFERS_MIN, RESOLVE_INTERVAL_MS_MAX, RESOLVE_INTERVAL_MS_MIN,
+    RING_ENTRIES_MAX, RING_ENTRIES_MIN, ROUTES_MAX, SESSION_AGE_MAX_S_MAX, SESSION_TICKETS_MAX,
+    SETUP_TIMEOUT_MS_MAX, SOCKET_BUFFER_BYTES_MAX, SOCKET_BUFFER_BYTES_MIN, SQPOLL_IDLE_MS_MAX,
+    TICKET_SECRET_BYTES_MIN, TIMEOUT_MS_MAX, UNIX_PATH_BYTES_MAX, UPSTREAMS_MAX, WORKERS_MAX,
+    WORKERS_MIN,
 };
+use ringfort::route::path::normal;
 use ringfort::tls::server::{Hooks, KeyLogWriter};
 use ringfort::trust::tickets::TicketSecret;
 use rustls::KeyLog;
@@ -70,6 +73,7 @@ fn read(text: &str, files: &Files<'_>) -> Result<Snapshot, Vec<ConfigError>> {
         cpus: 4,
         observer: None,
         ticket_secret: TicketSecret::new(&[0; TICKET_SECRET_BYTES_MIN]).expect("long enough"),
+        signing_key: Arc::new(SigningKey::generate()),
     };
     resolve(&model, &context)
 }
@@ -231,6 +235,9 @@ fn check_listener(listener: &Listener, clusters: usize) {
     check_name(&listener.name);
     assert_ne!(listener.address.port(), 0);
     assert!(listener.cluster < clusters);
+    if let Some(http) = &listener.http {
+        check_http(http, clusters);
+    }
     assert!(within(listener.handshake_timeout, 1, SETUP_TIMEOUT_MS_MAX));
     assert!(within(listener.idle_timeout, 1, TIMEOUT_MS_MAX));
     assert!(listener.connection_age_max.is_none_or(|age| within(age, 1, TIMEOUT_MS_MAX)));
@@ -243,6 +250,42 @@ fn check_listener(listener: &Listener, clusters: usize) {
     assert!(listener.tls.config(0, Hooks::none()).is_ok(), "a certificate");
     assert!((1..=SESSION_AGE_MAX_S_MAX).contains(&listener.sessions.age_max_s));
     assert!(listener.sessions.tickets <= SESSION_TICKETS_MAX as usize);
+}
+
+fn check_http(http: &HttpOptions, clusters: usize) {
+    assert!((HEAD_BYTES_MIN..=HEAD_BYTES_MAX).contains(&http.head.bytes_max));
+    assert!((1..=HEAD_FIELDS_MAX).contains(&http.head.fields_max));
+    assert!(within(http.head_timeout, 1, SETUP_TIMEOUT_MS_MAX));
+    assert!(within(http.keep_alive_timeout, 1, TIMEOUT_MS_MAX));
+    let routes = http.routes.routes();
+    assert!((1..=ROUTES_MAX + 1).contains(&routes.len()));
+    let names: HashSet<_> = routes.iter().map(|route| &route.name).collect();
+    assert_eq!(names.len(), routes.len(), "each its own name");
+    for route in routes {
+        check_name(&route.name);
+        assert!(route.cluster < clusters);
+        assert!((HEAD_BYTES_MIN..=http.head.bytes_max).contains(&route.request_head_bytes_max));
+        assert!(within(route.timeouts.first_byte, 1, TIMEOUT_MS_MAX));
+        assert!(within(route.timeouts.body, 1, TIMEOUT_MS_MAX));
+        for changes in [&route.request_fields, &route.response_fields] {
+            // Whole lines, each a name, a colon and a value, and nothing that ends a line early.
+            let text = std::str::from_utf8(&changes.lines).expect("the configuration is text");
+            let lines = text.split_terminator("\r\n");
+            assert!(text.is_empty() || text.ends_with("\r\n"), "{text:?}");
+            for line in lines {
+                let (name, value) = line.split_once(": ").expect("a colon");
+                assert!(!name.is_empty() && !name.contains(' '), "{line:?}");
+                let is_plain = |byte: u8| !byte.is_ascii_control() || byte == b'\t';
+                assert!(value.bytes().all(is_plain), "{line:?}");
+            }
+        }
+        if let Some(rewrite) = &route.rewrite {
+            let normal = |path: &str| {
+                normal(path.as_bytes()).is_ok_and(|normal| *normal == *path.as_bytes())
+            };
+            assert!(normal(&rewrite.from) && normal(&rewrite.to), "{rewrite:?}");
+        }
+    }
 }
 
 fn check_cluster(cluster: &Cluster) {

@@ -55,13 +55,20 @@ struct Input {
     raw_names: Option<Vec<u8>>,
 }
 
-/// A certificate as it is, where the bytes begin like one; otherwise one that is made of them.
+/// [`check`] of [`certificate_of`].
 pub fn identity(data: &[u8]) {
-    if data.first() == Some(&SEQUENCE) {
-        check(data);
-    } else if let Ok(input) = Unstructured::new(data).arbitrary::<Input>() {
-        check(&input.certificate());
+    if let Some(certificate) = certificate_of(data) {
+        check(&certificate);
     }
+}
+
+/// A certificate as it is, where the bytes begin like one; otherwise one that is made of them.
+pub(crate) fn certificate_of(data: &[u8]) -> Option<Vec<u8>> {
+    if data.first() == Some(&SEQUENCE) {
+        return Some(data.to_vec());
+    }
+    let input = Unstructured::new(data).arbitrary::<Input>().ok()?;
+    Some(input.certificate())
 }
 
 impl Input {

@@ -13,7 +13,13 @@ use crate::identity::Identity;
 mod client_cert;
 #[cfg(test)]
 mod kit;
+mod signer;
+mod token;
 mod xfcc;
+
+pub use signer::{KeyRing, NoSigningKey, Signer, SigningKey};
+
+use token::{Purpose, Tokens};
 
 /// What upstreams of a listener are told.
 #[derive(Clone, Debug, Default)]
@@ -28,10 +34,6 @@ pub struct Telling {
     /// A signed identity.
     pub token: Option<Arc<Signer>>,
 }
-
-/// Signs identities.
-#[derive(Debug)]
-pub struct Signer {}
 
 /// The certificates of a handshake.
 #[derive(Debug, Default)]
@@ -52,6 +54,7 @@ pub struct Told {
     /// Lines that are missing for being longer than
     /// [`TOLD_LINE_BYTES_MAX`](crate::limits::TOLD_LINE_BYTES_MAX).
     pub left_out: u32,
+    tokens: Tokens,
 }
 
 impl Telling {
@@ -88,13 +91,17 @@ impl Telling {
         if self.xfcc {
             count(xfcc::append(identity, by.as_deref(), &mut lines));
         }
-        Told { lines: lines.into_boxed_slice(), left_out }
+        Told { lines: lines.into_boxed_slice(), left_out, tokens: Tokens::default() }
     }
 }
 
 impl Told {
-    /// The line with the signed identity for a request of this route, where there is to be one. It
-    /// is made anew when the last one is about to run out.
+    /// The line `ringfort-identity: ...` for a request of this route to this upstream, where there
+    /// is to be one: whole, with its CR LF. It is made anew at half of its life; the few that were
+    /// used last are kept.
+    ///
+    /// `None` where no identity is signed, where the client has none, and where signing fails: the
+    /// upstream refuses such a request, for it is told of nobody.
     pub fn token_line(
         &mut self,
         telling: &Telling,
@@ -104,8 +111,9 @@ impl Told {
         connection: u64,
         now_unix_s: i64,
     ) -> Option<Arc<[u8]>> {
-        let _ = (telling, identity, route, upstream, connection, now_unix_s);
-        unimplemented!()
+        let (signer, identity) = (telling.token.as_ref()?, identity?);
+        let purpose = Purpose { route, upstream, connection };
+        self.tokens.line(signer, identity, purpose, now_unix_s)
     }
 }
 

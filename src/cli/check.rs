@@ -11,6 +11,7 @@ use clap::Args;
 use super::run::RunArgs;
 use crate::config::error::ConfigError;
 use crate::config::snapshot::Snapshot;
+use crate::control::admin;
 use crate::control::load::{self, Loaded};
 use crate::control::supervisor::preflight;
 
@@ -49,6 +50,7 @@ fn report(args: &CheckArgs, out: &mut impl Write, err: &mut impl Write) -> io::R
     if !args.running {
         let probes = snapshot.listeners.iter();
         errors.extend(probes.filter_map(|listener| load::probe_address(listener).err()));
+        errors.extend(admin::bind(&snapshot).err());
     }
     if !errors.is_empty() {
         return refuse(&errors, err);
@@ -58,6 +60,9 @@ fn report(args: &CheckArgs, out: &mut impl Write, err: &mut impl Write) -> io::R
         return Ok(false);
     }
     writeln!(out, "ok: {}", summary(&snapshot))?;
+    for line in routes(&snapshot) {
+        writeln!(out, "{line}")?;
+    }
     Ok(true)
 }
 
@@ -84,6 +89,23 @@ fn summary(snapshot: &Snapshot) -> String {
         snapshot.clusters.len(),
         snapshot.limits.connections_max
     )
+}
+
+/// A line for each route, in the order in which they are tried.
+fn routes(snapshot: &Snapshot) -> Vec<String> {
+    let mut lines = Vec::new();
+    for listener in &snapshot.listeners {
+        let Some(http) = &listener.http else {
+            continue;
+        };
+        let table = &http.routes;
+        for (route, conditions) in table.routes().iter().zip(table.conditions()) {
+            let cluster = &snapshot.clusters[route.cluster].name;
+            let (listener, route) = (&listener.name, &route.name);
+            lines.push(format!("route {listener}/{route}: {conditions} -> {cluster}"));
+        }
+    }
+    lines
 }
 
 #[cfg(test)]

@@ -307,7 +307,7 @@ fn serve(gateway: Gateway, signals: &mut Signals, log: &mut LogReader) -> Result
     thread::scope(|scope| {
         let follower = thread::Builder::new().name(String::from("follower"));
         follower.spawn_scoped(scope, follow).map_err(DemoError::Resources)?;
-        let ended = signals::supervise(gateway, signals, None).map_err(DemoError::Resources);
+        let ended = signals::supervise(gateway, signals, None, None).map_err(DemoError::Resources);
         is_over.store(true, Ordering::Relaxed);
         ended
     })

@@ -4,6 +4,7 @@
 //! meaning, one set of defaults and one set of refusals.
 
 use std::io::{self, Write};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use toml::Spanned;
 
 use crate::config::error::{ConfigError, Source};
 use crate::config::model::{Certificate, Listener, Log, Model, OneOrMore, Text, Texts, Upstream};
+use crate::control::admin::{self, Admin};
 use crate::control::load::{self, Configuration, Loaded};
 use crate::control::reload::Reloader;
 use crate::control::signals::{self, Ended};
@@ -32,7 +34,8 @@ pub struct RunArgs {
         value_name = "FILE",
         required_unless_present_all = ["listen", "to", "cert", "key"],
         conflicts_with_all = [
-            "listen", "protocol", "to", "cert", "key", "client_ca", "client_auth", "allow", "deny", "crl",
+            "listen", "protocol", "to", "cert", "key",
+            "client_ca", "client_auth", "allow", "deny", "crl",
             "resumption", "ticket_secret", "crypto",
             "workers", "cpus", "log",
         ]
@@ -127,7 +130,11 @@ pub fn run(args: &RunArgs) -> ExitCode {
     if !taken.is_empty() {
         return refuse(&taken);
     }
-    match start(args.configuration(), loaded, &mut signals) {
+    let admin = match admin::bind(&loaded.snapshot) {
+        Ok(admin) => admin,
+        Err(error) => return refuse(&[error]),
+    };
+    match start(args.configuration(), loaded, admin, &mut signals) {
         Ok(ended) => ExitCode::from(ended.exit_status()),
         Err(error) => fail(&error),
     }
@@ -153,10 +160,13 @@ fn refuse(errors: &[ConfigError]) -> ExitCode {
 fn start(
     configuration: Configuration,
     loaded: Loaded,
+    admin: Option<TcpListener>,
     signals: &mut Signals,
 ) -> Result<Ended, StartError> {
     // Before the workers: a signal that comes while they start must not be missed.
     signals::catch_ends(signals).map_err(StartError::Resources)?;
+    let admin = admin.map(|listener| Admin::start(listener, &loaded.snapshot)).transpose();
+    let admin = admin.map_err(StartError::Resources)?;
     let mut gateway = Gateway::start(loaded.snapshot)?;
     let listeners = gateway.snapshot().listeners.iter().zip(gateway.addresses());
     let listening: Vec<_> = listeners
@@ -176,7 +186,7 @@ fn start(
     let in_force = Arc::clone(gateway.snapshot());
     let reloader = Reloader::start(configuration, loaded.inputs, in_force);
     let reloader = reloader.map_err(StartError::Resources)?;
-    signals::supervise(gateway, signals, Some(reloader)).map_err(StartError::Resources)
+    signals::supervise(gateway, signals, Some(reloader), admin).map_err(StartError::Resources)
 }
 
 impl RunArgs {

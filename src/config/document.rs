@@ -10,13 +10,14 @@ use crate::tls::provider::{BACKENDS, GROUPS, SUITES, group_by_name};
 const DOCUMENT: &str = include_str!("../../docs/configuration.md");
 
 /// The heading of each table and how a text gets into it.
-const TABLES: [(&str, &str); 7] = [
+const TABLES: [(&str, &str); 8] = [
     ("## Top level\n", ""),
     ("## `[log]`\n", "[log]\n"),
     ("## `[limits]`\n", "[limits]\n"),
     ("## `[ring]`\n", "[ring]\n"),
     ("## `[[listener]]`\n", "[[listener]]\n"),
     ("## `[listener.http]`\n", "[[listener]]\n[listener.http]\n"),
+    ("## `[[listener.route]]`\n", "[[listener]]\n[[listener.route]]\n"),
     ("## `[[upstream]]`\n", "[[upstream]]\n"),
 ];
 
@@ -144,4 +145,15 @@ fn every_key_type_is_listed_and_every_pattern_parses() {
         }
     }
     assert!(count >= 12, "{count} patterns");
+}
+
+#[test]
+fn the_example_of_routes_is_right() {
+    let section = section("## `[[listener.route]]`\n");
+    let (_, example) = section.split_once("```toml\n").expect("an example");
+    let (example, _) = example.split_once("```").expect("its end");
+    let rest = super::kit::but("#", "protocol = \"http\"") + example;
+    let snapshot = resolved_with(&rest, &files(), 65_536).expect("the example is right");
+    let http = snapshot.listeners[0].http.as_ref().expect("it speaks HTTP");
+    assert!(http.routes.routes().len() > 1);
 }

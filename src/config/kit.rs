@@ -162,6 +162,7 @@ pub(crate) fn resolved_with(
         cpus: 0,
         observer: None,
         ticket_secret: ticket_secret(),
+        signing_key: signing_key(),
     };
     resolve(&model, &context).map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
@@ -176,4 +177,11 @@ pub(crate) fn but(from: &str, to: &str) -> String {
 pub fn ticket_secret() -> crate::trust::tickets::TicketSecret {
     // invariant: 32 bytes are enough
     crate::trust::tickets::TicketSecret::new(&[7; 32]).expect("enough bytes")
+}
+
+/// The key of the process.
+pub fn signing_key() -> std::sync::Arc<crate::attest::SigningKey> {
+    static KEY: std::sync::LazyLock<std::sync::Arc<crate::attest::SigningKey>> =
+        std::sync::LazyLock::new(|| std::sync::Arc::new(crate::attest::SigningKey::generate()));
+    std::sync::Arc::clone(&KEY)
 }

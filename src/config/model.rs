@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::{SeqAccess, Visitor, value::StrDeserializer};
 use toml::Spanned;
 
-pub use self::http::Http;
+pub use self::http::{Http, Route};
 use super::error::{ConfigError, Place, Source, SourceFile, nearest};
 
 mod http;
@@ -43,6 +43,11 @@ pub struct Model {
     /// The table `[log]`.
     #[serde(default)]
     pub log: Log,
+    /// The table `[admin]`.
+    pub admin: Option<Spanned<Admin>>,
+    /// The table `[identity]`.
+    #[serde(default)]
+    pub identity: Identity,
     /// The table `[limits]`.
     #[serde(default)]
     pub limits: Limits,
@@ -63,6 +68,24 @@ pub struct Model {
 pub struct Log {
     /// `"stderr"`, `"off"` or a path.
     pub target: Option<Text>,
+}
+
+/// The table `[admin]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Where it listens.
+    pub address: Option<Text>,
+}
+
+/// The table `[identity]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// The private key that identities are signed with (PEM).
+    pub key: Option<Text>,
+    /// Who signs them.
+    pub issuer: Option<Text>,
 }
 
 /// The table `[limits]`.
@@ -230,6 +253,9 @@ with_client_keys! {
         pub upstream: Option<Text>,
         /// The table `[listener.http]`.
         pub http: Option<Spanned<Http>>,
+        /// The tables `[[listener.route]]`.
+        #[serde(default)]
+        pub route: Vec<Spanned<Route>>,
         /// `"cache"`, `"tickets"` or `"off"`.
         pub resumption: Option<Text>,
         /// Seconds for which a session may be resumed, from its full handshake.
@@ -500,7 +526,9 @@ mod tests {
         assert_eq!(
             refusal("workers = 1\n[[upstream]]\nname = \"a\"\nendpoint = [\"b\"]\n"),
             "ringfort.toml:4:1: unknown key `endpoint`; expected one of name, endpoints, balance, \
-             connect_timeout_ms, resolve_interval_ms; fix: write `endpoints`, or remove the key"
+             connect_timeout_ms, resolve_interval_ms, protocol, tls, tls_ca, tls_server_name, \
+             tls_chain, tls_key, tls_crypto, idle_connections_max, idle_timeout_ms, requests_max, \
+             connection_age_max_ms; fix: write `endpoints`, or remove the key"
         );
         assert_eq!(
             refusal("[log]\ncolour = true\n"),

@@ -5,17 +5,20 @@
 //! and the file limit come in through [`Context`].
 
 mod address;
+mod attest;
 mod authorities;
 pub mod bounds;
 mod certificate;
 mod client;
 mod crypto;
 mod errors;
+mod fields;
 mod files;
 mod http;
 mod listener;
 mod pem;
 mod revocation;
+mod route;
 mod sessions;
 mod upstream;
 mod upstream_tls;
@@ -36,6 +39,7 @@ use self::errors::Errors;
 use super::error::{ConfigError, Place, nearest};
 use super::model::{Model, Number, Text, Texts};
 use super::snapshot::{Limits, LogTarget, RingOptions, Snapshot};
+use crate::attest::SigningKey;
 use crate::limits::{
     FDS_PER_CONNECTION, FDS_PER_WORKER, FDS_RESERVED, HANDSHAKES_PER_SOURCE_DIVISOR_DEFAULT,
     NAME_BYTES_MAX, WORKERS_MAX,
@@ -96,6 +100,8 @@ pub struct Context<'a> {
     pub observer: Option<Arc<dyn VerifyObserver>>,
     /// What the keys of session tickets are derived from where no file is named.
     pub ticket_secret: TicketSecret,
+    /// What identities are signed with where no file is named.
+    pub signing_key: Arc<SigningKey>,
 }
 
 /// Gives the model its meaning.
@@ -107,6 +113,7 @@ pub struct Context<'a> {
 pub fn resolve(model: &Model, context: &Context<'_>) -> Result<Snapshot, Vec<ConfigError>> {
     let mut resolver =
         Resolver { model, context, errors: Errors::new(&model.source), lists: HashMap::new() };
+    let signer = resolver.signer();
     let clusters = resolver.clusters();
     let listeners = resolver.listeners();
     resolver.refuse_unused_http(&listeners);
@@ -117,6 +124,8 @@ pub fn resolve(model: &Model, context: &Context<'_>) -> Result<Snapshot, Vec<Con
         cpus,
         drain_timeout: resolver.millis(model.drain_timeout_ms.as_ref(), &bounds::DRAIN_TIMEOUT_MS),
         log: resolver.log_target(),
+        admin: resolver.admin(&listeners),
+        signer,
         limits: resolver.limits(),
         ring: resolver.ring(),
         listeners,

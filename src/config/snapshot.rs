@@ -11,8 +11,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::attest::Telling;
+use crate::attest::{Signer, Telling};
 use crate::http1::request::HeadLimits;
+pub use crate::http2::options::Http2Options;
 use crate::limits::{ENDPOINTS_MAX, UPSTREAM_IDLE_DEFAULT, UPSTREAM_IDLE_TIMEOUT_MS_DEFAULT};
 use crate::route::table::Table;
 use crate::tls::client::UpstreamTls;
@@ -36,6 +37,10 @@ pub struct Snapshot {
     pub drain_timeout: Duration,
     /// Where log lines go.
     pub log: LogTarget,
+    /// Where the admin listener is; `None` = there is none.
+    pub admin: Option<SocketAddr>,
+    /// What signs identities, where a listener tells them so.
+    pub signer: Arc<Signer>,
     /// Admission.
     pub limits: Limits,
     /// The io_uring of each worker.
@@ -162,24 +167,6 @@ pub enum Forwarding {
     Append,
     /// What the client sent is passed on as it is.
     Pass,
-}
-
-/// Bounds of HTTP/2 (RFC 9113).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Http2Options {
-    /// Streams of one connection at a time (`SETTINGS_MAX_CONCURRENT_STREAMS`).
-    pub streams_max: u32,
-    /// Bytes of a request's fields as they count for `SETTINGS_MAX_HEADER_LIST_SIZE`.
-    pub header_list_bytes_max: u32,
-    /// Bytes that a client may send of one stream before they were taken.
-    pub stream_window_bytes: u32,
-    /// Bytes that a client may send of all streams before they were taken.
-    pub connection_window_bytes: u32,
-    /// Streams that a client may reset before they were answered, within ten seconds.
-    pub resets_max: u32,
-    /// Frames without effect that a client may send within ten seconds: PING, SETTINGS, PRIORITY,
-    /// WINDOW_UPDATE of nothing, empty DATA.
-    pub idle_frames_max: u32,
 }
 
 impl Listener {

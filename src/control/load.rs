@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::OFlags;
@@ -20,6 +20,7 @@ use rustls::KeyLog;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::inputs::{Identity, Inputs};
+use crate::attest::SigningKey;
 use crate::config::error::{ConfigError, Place};
 use crate::config::model::{self, Model};
 use crate::config::resolve::{Belongs, Context, FileSource, resolve};
@@ -78,6 +79,11 @@ pub enum Warning {
         /// What the resolver said.
         reason: String,
     },
+    /// Others than this machine can reach the admin listener.
+    AdminReachable {
+        /// Where it listens.
+        address: SocketAddr,
+    },
     /// The names of the upstreams are not resolved again.
     NoResolver {
         /// Why there is no thread for it.
@@ -98,6 +104,12 @@ impl fmt::Display for Warning {
                 f,
                 "upstream {cluster}: {name} has no address ({reason}); it is resolved again \
                  after resolve_interval_ms; fix: check the name and the resolver"
+            ),
+            Self::AdminReachable { address } => write!(
+                f,
+                "[admin] {address}: other machines can reach the admin listener, which asks for \
+                 no certificate; fix: write an address of 127.0.0.0/8 or [::1], or keep others \
+                 away by a firewall"
             ),
             Self::NoResolver { reason } => write!(
                 f,
@@ -248,8 +260,13 @@ fn resolve_from(
         cpus: cpu::allowed().len(),
         observer,
         ticket_secret: process_secret(),
+        signing_key: process_key(),
     };
-    resolve(model, &context)
+    let snapshot = resolve(model, &context)?;
+    if let Some(address) = snapshot.admin.filter(|address| !address.ip().is_loopback()) {
+        files.warnings.borrow_mut().push(Warning::AdminReachable { address });
+    }
+    Ok(snapshot)
 }
 
 /// Asks the resolver for the names of a cluster; blocks.
@@ -305,6 +322,13 @@ fn process_secret() -> TicketSecret {
     TicketSecret::new(bytes).expect("enough bytes")
 }
 
+/// What identities are signed with where no file is named: the same for every configuration of
+/// this process, as the secret is.
+fn process_key() -> Arc<SigningKey> {
+    static KEY: LazyLock<Arc<SigningKey>> = LazyLock::new(|| Arc::new(SigningKey::generate()));
+    Arc::clone(&KEY)
+}
+
 /// Raises the soft limit of file descriptors to the hard one and returns what holds then.
 ///
 /// Where raising is forbidden, that is the soft limit as it was.
@@ -329,7 +353,18 @@ pub fn probe_address(listener: &Listener) -> Result<(), ConfigError> {
     let Err(error) = bind(listener) else {
         return Ok(());
     };
-    let (expected, fix) = match error.kind() {
+    let (expected, fix) = unbindable(&error);
+    Err(ConfigError {
+        place: Place::File(format!("listener {}", listener.name)),
+        found: format!("{} cannot be bound: {error}", listener.address),
+        expected: expected.to_string(),
+        fix: fix.to_string(),
+    })
+}
+
+/// What is expected of an address that could not be bound, and what to do.
+pub(super) fn unbindable(error: &io::Error) -> (&'static str, &'static str) {
+    match error.kind() {
         io::ErrorKind::AddrInUse => (
             "an address that no program listens on",
             "stop the program that holds it (`ss -ltnp` shows it), or change `address`",
@@ -342,13 +377,7 @@ pub fn probe_address(listener: &Listener) -> Result<(), ConfigError> {
             "give the program CAP_NET_BIND_SERVICE, or use a port above 1023",
         ),
         _ => ("an address that can be bound", "correct `address`"),
-    };
-    Err(ConfigError {
-        place: Place::File(format!("listener {}", listener.name)),
-        found: format!("{} cannot be bound: {error}", listener.address),
-        expected: expected.to_string(),
-        fix: fix.to_string(),
-    })
+    }
 }
 
 fn bind(listener: &Listener) -> io::Result<()> {

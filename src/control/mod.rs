@@ -1,5 +1,6 @@
 //! The control thread's room: what may block, and what talks to files and to the resolver.
 
+pub mod admin;
 pub mod clock;
 pub mod inputs;
 #[cfg(test)]

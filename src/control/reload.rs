@@ -20,7 +20,7 @@ use self::watch::Watch;
 use super::inputs::Inputs;
 use super::load::{Attempt, Configuration, Warning, load_again};
 use crate::config::error::ConfigError;
-use crate::config::snapshot::Snapshot;
+use crate::config::snapshot::{Listener, Snapshot};
 use crate::limits::WATCH_INTERVAL_MS;
 
 /// What made it load.
@@ -165,12 +165,26 @@ impl Thread {
             return Outcome::Refused(refusals);
         }
         snapshot.listeners = unchangeable::in_order(&before.listeners, &snapshot.listeners);
+        carry_rates(&mut snapshot.listeners, &before.listeners);
         // The limits follow the file limit of the process too, which is in no file.
         if !bytes_differ && snapshot.limits == before.limits {
             return Outcome::Same(warnings);
         }
         self.in_force = InForce { snapshot: Arc::new(snapshot.clone()), inputs: attempt.inputs };
         Outcome::New(Box::new(snapshot), warnings)
+    }
+}
+
+/// Whoever used up what a route grants has not got it back for a change of something else.
+fn carry_rates(after: &mut [Arc<Listener>], before: &[Arc<Listener>]) {
+    for listener in after {
+        let same = before.iter().find(|other| other.name == listener.name);
+        let Some(earlier) = same.and_then(|same| same.http.as_ref()) else {
+            continue;
+        };
+        if let Some(http) = &mut Arc::make_mut(listener).http {
+            Arc::make_mut(http).routes.carry_rates(&earlier.routes);
+        }
     }
 }
 

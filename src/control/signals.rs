@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use super::admin::Admin;
 use super::clock::ClockWatch;
 use super::lists::{self, ListWatch};
 use super::load::Warning;
@@ -87,7 +88,8 @@ pub fn catch_ends(signals: &Signals) -> io::Result<()> {
 }
 
 /// Runs `gateway` until it ends, one way or the other. With a `reloader`, SIGHUP makes it load and
-/// opens the log anew; without one SIGHUP ends it too, where `signals` catches that.
+/// opens the log anew; without one SIGHUP ends it too, where `signals` catches that. `admin` is
+/// told what changes.
 ///
 /// # Errors
 /// A thread for the resolver could not be started.
@@ -95,12 +97,14 @@ pub fn supervise(
     gateway: Gateway,
     signals: &mut Signals,
     reloader: Option<Reloader>,
+    admin: Option<Admin>,
 ) -> io::Result<Ended> {
     let resolver = Resolver::start(&gateway.snapshot().clusters)?;
     let life = Life {
         gateway,
         resolver,
         reloader,
+        admin,
         reloads: 0,
         reloads_failed: 0,
         clock: ClockWatch::new(Instant::now(), SystemTime::now()),
@@ -115,6 +119,7 @@ struct Life {
     gateway: Gateway,
     resolver: Resolver,
     reloader: Option<Reloader>,
+    admin: Option<Admin>,
     /// Loads that were published.
     reloads: u64,
     /// Loads that were refused.
@@ -201,6 +206,8 @@ impl Life {
         let clusters = carry_answers(&snapshot.clusters, &before.clusters);
         let epoch = before.epoch + 1;
         let followed = self.resolver.follow(&clusters);
+        // The keys first: what they sign must find them.
+        self.admin.iter().for_each(|admin| admin.publish(snapshot));
         self.gateway.publish(Snapshot { epoch, clusters, ..snapshot.clone() });
         followed.err().map(|error| Warning::NoResolver { reason: error.to_string() })
     }
@@ -224,6 +231,7 @@ impl Life {
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let fields = json!({ "connections": live, "timeout_ms": timeout_ms });
         self.gateway.log().event("drain", &fields);
+        self.admin.iter().for_each(Admin::drain);
         self.gateway.drain();
         let deadline = Instant::now() + timeout;
         let mut ended = Ended::Drained;

@@ -3,12 +3,11 @@
 use super::*;
 use crate::limits::{CHUNK_EXTENSION_BYTES_MAX, TRAILER_BYTES_MAX, TRAILER_FIELDS_MAX};
 
-/// Data, trailers and how many bytes were taken of a body that comes in pieces of `piece` bytes.
-fn taken_apart(
-    framing: Framing,
-    input: &[u8],
-    piece: usize,
-) -> Result<(Vec<u8>, Option<Box<[u8]>>, usize), BodyError> {
+/// Data, trailers and how many bytes were taken.
+type Outcome = Result<(Vec<u8>, Option<Box<[u8]>>, usize), BodyError>;
+
+/// What comes of a body that comes in pieces of `piece` bytes.
+fn taken_apart(framing: Framing, input: &[u8], piece: usize) -> Outcome {
     let mut decoder = BodyDecoder::new(framing);
     let (mut data, mut at) = (Vec::new(), 0);
     while !decoder.is_complete() && at < input.len() {
@@ -24,10 +23,7 @@ fn taken_apart(
 }
 
 /// The same for each size of the pieces.
-fn decoded(
-    framing: Framing,
-    input: &[u8],
-) -> Result<(Vec<u8>, Option<Box<[u8]>>, usize), BodyError> {
+fn decoded(framing: Framing, input: &[u8]) -> Outcome {
     let whole = taken_apart(framing, input, usize::MAX - input.len());
     for piece in 1..input.len().min(300) {
         assert_eq!(taken_apart(framing, input, piece), whole, "in pieces of {piece}");

@@ -172,10 +172,10 @@ impl Chunks {
         if self.left == 0 { State::TrailerStart } else { State::Data }
     }
 
-    /// RFC 9112, 7.1.1: `chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )`;
-    /// "A recipient MUST ignore unrecognized chunk extensions. A server ought to limit the total
-    /// length of chunk extensions received in a request to an amount reasonable for the services
-    /// provided".
+    /// RFC 9112, 7.1.1:
+    /// `chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )`; "A recipient
+    /// MUST ignore unrecognized chunk extensions. A server ought to limit the total length of chunk
+    /// extensions received in a request to an amount reasonable for the services provided".
     fn extension(&mut self, byte: u8) -> Result<State, BodyError> {
         let next = match (self.state, byte) {
             (State::Name | State::Value | State::AfterQuoted, b'\r') => return Ok(State::SizeLf),

@@ -11,6 +11,7 @@ pub(super) fn request(bytes: &[u8], error: Error) -> HeadError {
     match error {
         Error::Token => request_line(first_line(bytes)),
         Error::Version => version(first_line(bytes), 2),
+        Error::NewLine if has_more(first_line(bytes)) => HeadError::StartLine,
         _ => common(bytes, error),
     }
 }
@@ -68,8 +69,14 @@ fn request_line(line: &[u8]) -> HeadError {
     if has_method && has_target && has_version { HeadError::Target } else { HeadError::StartLine }
 }
 
-/// RFC 9112, 2.3: `HTTP-version = HTTP-name "/" DIGIT "." DIGIT`, case-sensitive: what is written so
-/// is another version, and everything else is no version. It is the part of `line` that `place`
+/// Whether a request line goes on behind its version.
+fn has_more(line: &[u8]) -> bool {
+    let version = line.splitn(3, |&byte| byte == b' ').nth(2).unwrap_or_default();
+    version.get("HTTP/1.1".len()).is_some_and(|&byte| byte != b'\r')
+}
+
+/// RFC 9112, 2.3: `HTTP-version = HTTP-name "/" DIGIT "." DIGIT`, case-sensitive: what is written
+/// so is another version, and everything else is no version. It is the part of `line` that `place`
 /// parts are before.
 fn version(line: &[u8], place: usize) -> HeadError {
     match line.split(|&byte| byte == b' ').nth(place) {

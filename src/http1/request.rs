@@ -1,7 +1,7 @@
 //! The head of a request (RFC 9112, 3). It must not know what is answered.
 //!
-//! Invariant: a [`RequestHead`] has one meaning. Its host is known and is the only one it names, its
-//! body has one length, its lines end with CRLF, and none of its spans has a CR, LF or NUL.
+//! Invariant: a [`RequestHead`] has one meaning. Its host is known and is the only one it names,
+//! its body has one length, its lines end with CRLF, and none of its spans has a CR, LF or NUL.
 
 use std::mem::MaybeUninit;
 
@@ -69,7 +69,8 @@ pub struct RequestHead {
     /// `Expect: 100-continue` (RFC 9110, 10.1.1).
     pub expects_continue: bool,
     /// Whether it asks for another protocol: Upgrade, named by Connection (RFC 9110, 7.8). One
-    /// protocol, which is not HTTP, of a request without a body; else it is as if it were not there.
+    /// protocol, which is not HTTP, of a request without a body; else it is as if it were not
+    /// there.
     pub upgrade: Option<Span>,
     /// The field lines.
     pub fields: Vec<Field>,
@@ -199,8 +200,8 @@ fn authority(
 ) -> Result<Span, HeadError> {
     let parsed = |span: Span| Authority::parse(span.of(bytes)).ok_or(HeadError::Host);
     match (target.authority, host) {
-        // RFC 9112, 3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1
-        // request message that lacks a Host header field".
+        // RFC 9112, 3.2: "A server MUST respond with a 400 (Bad Request) status code to any
+        // HTTP/1.1 request message that lacks a Host header field".
         (_, None) if !is_http10 => Err(HeadError::HostMissing),
         (None, None) => Ok(Span::default()),
         (None, Some(host)) => parsed(host).map(|_| host),

@@ -9,9 +9,9 @@ use crate::limits::TRAILER_FIELDS_MAX;
 ///
 /// RFC 9110, 6.5.1: "A sender MUST NOT generate a trailer field unless the sender knows the
 /// corresponding header field name's definition permits sending fields in trailers. [...] many
-/// fields cannot be processed outside the header section because their evaluation is necessary prior
-/// to receiving the content, such as those that describe message framing, routing, authentication,
-/// request modifiers, response controls, or content format."
+/// fields cannot be processed outside the header section because their evaluation is necessary
+/// prior to receiving the content, such as those that describe message framing, routing,
+/// authentication, request modifiers, response controls, or content format."
 const NOT_IN_TRAILERS: &[&[u8]] = &[
     // Authentication.
     b"authentication-info",
@@ -54,8 +54,8 @@ pub fn is_forwarded(name: &[u8]) -> bool {
 
 /// Of the lines of a trailer section, without its empty line, those that go on.
 ///
-/// RFC 9110, 6.5.1: "Trailer fields that are received [...] MUST NOT be merged" aside, a recipient
-/// may discard them; those that may not be there are.
+/// The others are dropped, which RFC 9110, 6.5.1 allows of any of them, and so the body is not lost
+/// over a field that nobody should read.
 pub(super) fn forwarded(lines: &[u8]) -> Result<Vec<u8>, BodyError> {
     if lines.is_empty() {
         return Ok(Vec::new());

@@ -4,3 +4,13 @@
 //! [`RequestHead`](crate::http1::request::RequestHead) and
 //! [`ResponseHead`](crate::http1::response::ResponseHead) that HTTP/1.1 has, so that one set of
 //! checks holds for both.
+
+pub mod body;
+pub mod client;
+pub mod end;
+pub mod frames;
+pub mod head;
+pub mod io;
+pub mod options;
+pub mod payload;
+pub mod server;

@@ -13,6 +13,7 @@ mod kit;
 pub mod leases;
 pub mod pool;
 pub mod relay;
+pub mod shared;
 pub mod sources;
 pub mod upstream;
 pub mod worker;

@@ -49,6 +49,11 @@ impl Connection {
     pub(super) fn endpoint(&self) -> usize {
         self.endpoint
     }
+
+    /// What it is made of, where it is to be shared: its bytes, its count, and where it leads.
+    pub(super) fn into_parts(self) -> (Transport, Lease, Arc<Cluster>, usize) {
+        (self.transport, self.lease, self.cluster, self.endpoint)
+    }
 }
 
 #[derive(Debug)]
@@ -64,7 +69,7 @@ struct Idle {
 
 /// By address of the cluster, which the entries keep alive, and index of the endpoint. A cluster
 /// that was configured anew is another one.
-type Key = (usize, usize);
+pub(super) type Key = (usize, usize);
 
 /// See the module's description.
 #[derive(Debug, Default)]
@@ -77,19 +82,29 @@ pub struct Pool {
     is_closing: Cell<bool>,
 }
 
-fn key(cluster: &Arc<Cluster>, endpoint: usize) -> Key {
+pub(super) fn key(cluster: &Arc<Cluster>, endpoint: usize) -> Key {
     (Arc::as_ptr(cluster).addr(), endpoint)
 }
 
 impl Pool {
     /// A connection to this endpoint that waits, and is still good.
-    pub fn take(&self, core: &Core, cluster: &Arc<Cluster>, endpoint: usize) -> Option<Connection> {
+    ///
+    /// `be_sure` asks the kernel whether an end is there that the loop has not heard of, for a
+    /// request that could not be sent again.
+    pub fn take(
+        &self,
+        core: &Core,
+        cluster: &Arc<Cluster>,
+        endpoint: usize,
+        be_sure: bool,
+    ) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         let queue = idle.get_mut(&key(cluster, endpoint))?;
         let now = core.now();
         while let Some(found) = queue.pop_back() {
             let Idle { transport, place, requests, cluster, opened, until } = found;
-            if now >= until || transport.is_stale() && !planted(Bug::ReuseStale) {
+            let is_stale = transport.is_stale() || be_sure && transport.socket().has_news();
+            if now >= until || is_stale && !planted(Bug::ReuseStale) {
                 transport.close();
                 continue;
             }

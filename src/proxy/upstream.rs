@@ -11,6 +11,7 @@ use std::sync::Arc;
 use socket2::SockAddr;
 
 use super::pool::{Connection, Pool};
+use super::shared::SharedPool;
 use crate::config::snapshot::{Address, Balance, Cluster, Endpoint};
 use crate::error::{CloseKind, CloseReason};
 use crate::log::bounded_detail;
@@ -27,6 +28,7 @@ pub struct Upstreams {
     /// By cluster and endpoint, so that counts survive a change of the configuration.
     clusters: RefCell<HashMap<Arc<str>, Balancer>>,
     pool: Rc<Pool>,
+    shared: Rc<SharedPool>,
 }
 
 #[derive(Debug, Default)]
@@ -146,9 +148,15 @@ impl Upstreams {
         }
     }
 
-    /// A connection to endpoint `first` that waits for a request.
-    pub fn reuse(&self, core: &Core, cluster: &Arc<Cluster>, first: usize) -> Option<Connection> {
-        let connection = self.pool.take(core, cluster, first)?;
+    /// A connection to endpoint `first` that waits for a request; see [`Pool::take`].
+    pub fn reuse(
+        &self,
+        core: &Core,
+        cluster: &Arc<Cluster>,
+        first: usize,
+        be_sure: bool,
+    ) -> Option<Connection> {
+        let connection = self.pool.take(core, cluster, first, be_sure)?;
         core.counters().upstream_reuses.increment();
         Some(connection)
     }
@@ -204,6 +212,17 @@ impl Upstreams {
         })
     }
 
+    /// The connections that requests share.
+    pub fn shared(&self) -> &Rc<SharedPool> {
+        &self.shared
+    }
+
+    /// Keeps no connection any more that carries no request.
+    pub fn close(&self) {
+        self.pool.close();
+        self.shared.close();
+    }
+
     /// The connections that wait for a request.
     pub fn pool(&self) -> &Rc<Pool> {
         &self.pool
@@ -213,6 +232,7 @@ impl Upstreams {
     /// go with reloads leave nothing behind.
     pub fn retain(&self, clusters: &[Arc<Cluster>]) {
         self.pool.retain(clusters);
+        self.shared.retain(clusters);
         self.clusters.borrow_mut().retain(|name, balancer| {
             balancer.live.retain(|_, count| Rc::strong_count(count) > 1);
             !balancer.live.is_empty() || clusters.iter().any(|cluster| cluster.name == *name)

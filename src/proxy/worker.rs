@@ -291,11 +291,11 @@ impl Worker {
             }
             Message::Drain => {
                 self.draining.set(true);
-                self.upstreams.pool().close();
+                self.upstreams.close();
             }
             Message::CutOff(kind) => {
                 self.draining.set(true);
-                self.upstreams.pool().close();
+                self.upstreams.close();
                 self.cut_off.set(Some(kind));
                 self.core.hurry_closing();
             }

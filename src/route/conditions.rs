@@ -3,6 +3,8 @@
 //! PURE. It must not know the other routes. Hosts are not looked at here but by the table, which
 //! has an index of them.
 
+use std::fmt;
+
 use super::table::Asked;
 use crate::http1::fields::values;
 use crate::identity::Pattern;
@@ -85,8 +87,8 @@ impl Conditions {
     /// `other` is never chosen.
     pub fn cover(&self, other: &Self) -> bool {
         let lists = |mine: &[Box<str>], theirs: &[Box<str>], covers: fn(&str, &str) -> bool| {
-            let is_covered = |it: &Box<str>| mine.iter().any(|my| covers(my, it));
-            mine.is_empty() || (!theirs.is_empty() && theirs.iter().all(is_covered))
+            let is_covered = |it: &str| mine.iter().any(|my| covers(my, it));
+            mine.is_empty() || (!theirs.is_empty() && theirs.iter().all(|it| is_covered(it)))
         };
         lists(&self.hosts, &other.hosts, host_covers)
             && self.path.covers(&other.path)
@@ -115,5 +117,36 @@ impl FieldCondition {
 
     fn covers(&self, other: &Self) -> bool {
         self.name == other.name && (self.value.is_none() || self.value == other.value)
+    }
+}
+
+/// In words, for who reads what was configured: `host a.test, path /a/*, method GET`.
+impl fmt::Display for Conditions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut all = Vec::new();
+        if !self.hosts.is_empty() {
+            all.push(format!("host {}", self.hosts.join(" or ")));
+        }
+        match &self.path {
+            PathCondition::Any => {}
+            PathCondition::Exact(path) => all.push(format!("path {path}")),
+            PathCondition::Prefix(path) => {
+                all.push(format!("path {path}{}", if path.ends_with('/') { "*" } else { "/*" }));
+            }
+        }
+        if !self.methods.is_empty() {
+            all.push(format!("method {}", self.methods.join(" or ")));
+        }
+        for FieldCondition { name, value } in &self.fields {
+            all.push(match value {
+                Some(value) => format!("header {name}: {value}"),
+                None => format!("header {name}"),
+            });
+        }
+        if !self.identity.is_empty() {
+            let patterns: Vec<String> = self.identity.iter().map(Pattern::to_string).collect();
+            all.push(format!("identity {}", patterns.join(" or ")));
+        }
+        if all.is_empty() { f.write_str("everything") } else { f.write_str(&all.join(", ")) }
     }
 }

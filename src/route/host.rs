@@ -40,7 +40,7 @@ fn bracketed(authority: &[u8]) -> Option<Cow<'_, [u8]>> {
     Some(if canonical == host { Cow::Borrowed(host) } else { Cow::Owned(canonical) })
 }
 
-/// Whether it is nothing, or a colon and digits; `host:` has a port that is empty (RFC 3986, 3.2.3).
+/// Whether it is nothing, or a colon and digits, of which there may be none (RFC 3986, 3.2.3).
 fn is_port(bytes: &[u8]) -> bool {
     match bytes {
         [] => true,

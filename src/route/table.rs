@@ -4,6 +4,7 @@
 //! what a walk along all routes in the order of the configuration would choose.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::identity::Identity;
 use crate::policy::Rules;
 
 /// The routes of a listener, in the order of the configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Table {
     routes: Vec<Arc<Route>>,
     conditions: Vec<Conditions>,
@@ -45,7 +46,7 @@ pub struct Asked<'a> {
 }
 
 /// One route.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Route {
     /// Unique in its listener; a metric label and a log field.
     pub name: Arc<str>,
@@ -67,7 +68,7 @@ pub struct Route {
     pub request_body_bytes_max: Option<u64>,
     /// Bytes of a request's head at most: at most those of the listener.
     pub request_head_bytes_max: usize,
-    /// How many requests one identity may make; a client without a certificate counts by its source.
+    /// How many requests one identity may make; who has no certificate counts by its source.
     pub rate_per_identity: Option<Arc<RateLimiter>>,
     /// How many requests one source address may make.
     pub rate_per_source: Option<Arc<RateLimiter>>,
@@ -153,6 +154,21 @@ impl Table {
         Self::new(vec![(Conditions::default(), Arc::new(route))])
     }
 
+    /// Goes on with the rates of the routes of the same name of `earlier`, where they are the same:
+    /// a new configuration is no new burst for everybody.
+    pub fn carry_rates(&mut self, earlier: &Self) {
+        let by_name: HashMap<&str, &Route> =
+            earlier.routes.iter().map(|route| (&*route.name, &**route)).collect();
+        for route in &mut self.routes {
+            let Some(before) = by_name.get(&*route.name) else {
+                continue;
+            };
+            let route = Arc::make_mut(route);
+            carry(&mut route.rate_per_identity, before.rate_per_identity.as_deref());
+            carry(&mut route.rate_per_source, before.rate_per_source.as_deref());
+        }
+    }
+
     /// The routes, in their order.
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
@@ -178,6 +194,20 @@ impl Table {
     }
 }
 
+/// The index follows from the conditions, and has no order of its own.
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.conditions.iter().zip(&self.routes)).finish()
+    }
+}
+
+fn carry(limiter: &mut Option<Arc<RateLimiter>>, earlier: Option<&RateLimiter>) {
+    let carried = limiter.as_ref().zip(earlier).and_then(|(new, earlier)| new.carry(earlier));
+    if let Some(carried) = carried {
+        *limiter = Some(Arc::new(carried));
+    }
+}
+
 fn list<'a>(map: &'a HashMap<Box<[u8]>, Vec<usize>>, name: Option<&[u8]>) -> &'a [usize] {
     name.and_then(|name| map.get(name)).map_or(&[], Vec::as_slice)
 }
@@ -200,3 +230,6 @@ fn merged<'a>(
         (least != usize::MAX).then_some(least)
     })
 }
+
+#[cfg(test)]
+mod tests;

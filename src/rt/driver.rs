@@ -129,6 +129,15 @@ impl Driver {
         }
     }
 
+    /// See [`sockopt::has_news`](crate::sys::sockopt::has_news).
+    pub fn has_news(&mut self, socket: &Descriptor) -> bool {
+        match self {
+            Self::Uring(uring) => uring.has_news(socket),
+            #[cfg(feature = "sim")]
+            Self::Sim(sim) => sim.has_news(socket),
+        }
+    }
+
     /// See [`sockopt::shut_write`](crate::sys::sockopt::shut_write).
     pub fn shut_write(&mut self, socket: &Descriptor) {
         match self {

@@ -61,6 +61,17 @@ impl Stream {
         !socket.queue.is_empty() || socket.ended.is_some()
     }
 
+    /// The same, asked of the kernel too, which is a system call: what has arrived since the last
+    /// turn of the loop is known only there.
+    pub fn has_news(&self) -> bool {
+        if self.has_input() {
+            return true;
+        }
+        let mut state = self.core.state();
+        let State { sockets, driver, .. } = &mut *state;
+        driver.has_news(sockets[self.key as usize].fd())
+    }
+
     /// The next received bytes; `None` once the peer has sent FIN.
     ///
     /// Receiving is armed when somebody waits here, and stops when nobody takes what comes.

@@ -98,6 +98,11 @@ impl Uring {
         sockopt::acknowledge_now(socket.kernel());
     }
 
+    /// See [`super::driver::Driver::has_news`].
+    pub fn has_news(&self, socket: &Descriptor) -> bool {
+        sockopt::has_news(socket.kernel())
+    }
+
     /// See [`super::driver::Driver::shut_write`].
     pub fn shut_write(&self, socket: &Descriptor) {
         sockopt::shut_write(socket.kernel());

@@ -294,6 +294,11 @@ impl Sim {
         net.remote(socket.number())?.parse().ok()
     }
 
+    /// See [`Driver::has_news`](crate::rt::driver::Driver::has_news).
+    pub fn has_news(&mut self, socket: &Descriptor) -> bool {
+        self.net.borrow().has_news(socket.number())
+    }
+
     /// See [`Driver::shut_write`](crate::rt::driver::Driver::shut_write).
     pub fn shut_write(&mut self, socket: &Descriptor) {
         let mut net = self.net.borrow();

@@ -4,6 +4,7 @@
 //! connection pays a system call for them.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -99,6 +100,15 @@ pub fn acknowledge_now(socket: &impl AsFd) {
     // safe wrappers would end that mode.
     // Fails only where the connection is gone already, which the receive side reports.
     let _ = set_int(socket, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 2);
+}
+
+/// Whether a receive would have something to tell: bytes, an end or an error. One system call,
+/// which takes nothing (recv(2), `MSG_PEEK`).
+pub fn has_news(socket: &impl AsFd) -> bool {
+    let mut byte = [MaybeUninit::uninit()];
+    let peeked =
+        SockRef::from(socket).recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT);
+    !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// setsockopt(2) of an integer, for options that no safe wrapper has.

@@ -112,8 +112,8 @@ impl UpstreamTls {
     /// # Errors
     /// [`UpstreamTlsConfigError`].
     pub fn new(options: UpstreamTlsOptions) -> Result<Self, UpstreamTlsConfigError> {
-        let UpstreamTlsOptions { provider, versions, roots, certificate, server_name, http2, time } =
-            options;
+        let UpstreamTlsOptions { provider, versions, roots, certificate, .. } = options;
+        let UpstreamTlsOptions { server_name, http2, time, .. } = options;
         let alpn = if http2 { ALPN_HTTP2 } else { ALPN_HTTP1 };
         let chain = certificate.as_ref().map(|it| it.key().cert.clone()).unwrap_or_default();
         let made_of = Arc::new(MadeOf {
@@ -288,7 +288,3 @@ fn not_after_unix_s(der: &CertificateDer<'_>) -> Option<u64> {
 fn now_unix_s(time: &dyn TimeProvider) -> Option<u64> {
     time.current_time().map(|now: UnixTime| now.as_secs())
 }
-
-#[cfg(test)]
-#[path = "client_tests.rs"]
-mod tests;

@@ -266,8 +266,8 @@ impl ListenerTls {
         }
     }
 
-    /// The first URI that the certificate at `index` names, as it is written there: the SPIFFE ID of
-    /// a gateway that has one. Whatever writes it must escape it.
+    /// The first URI that the certificate at `index` names, as it is written there: the SPIFFE ID
+    /// of a gateway that has one. Whatever writes it must escape it.
     pub fn uri(&self, index: usize) -> Option<&Arc<str>> {
         self.uris.get(index)?.as_ref()
     }

@@ -179,8 +179,8 @@ impl Transport {
 
     /// The next bytes, never none; `None` once the peer has ended in order.
     ///
-    /// What came before a fault of TLS is handed out first, and the fault by the next call. Once the
-    /// end or an error was returned, nothing more may be asked.
+    /// What came before a fault of TLS is handed out first, and the fault by the next call. Once
+    /// the end or an error was returned, nothing more may be asked.
     ///
     /// A buffer that came decrypted is best given back by [`Transport::recycle`].
     pub fn poll_read(

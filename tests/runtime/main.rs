@@ -5,6 +5,9 @@
 mod accept;
 mod close;
 mod kit;
+mod peers;
 mod pressure;
 mod stream;
+mod transport;
+mod upstream_tls;
 mod wake;

@@ -75,3 +75,16 @@ fn a_log_that_cannot_be_written_is_refused() {
     assert!(!ok);
     assert!(err.contains("/none/such/folder.log: the log cannot be written"), "{err}");
 }
+
+#[test]
+fn routes_are_listed_in_the_order_in_which_they_are_tried() {
+    let (_holder, text) = held();
+    let text = text.replace('#', "protocol = \"http\"")
+        + "[[listener.route]]\nname = \"api\"\nhost = [\"a.test\"]\npath_prefix = \"/v1\"\n";
+    let Outcome { ok, out, err } = check("routes", &text, true);
+    assert!(ok, "{err}");
+    let routes: Vec<&str> = out.lines().skip(1).collect();
+    let expected =
+        ["route main/api: host a.test, path /v1/* -> app", "route main/default: everything -> app"];
+    assert_eq!(routes, expected);
+}

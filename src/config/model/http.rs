@@ -4,6 +4,65 @@ use serde::Deserialize;
 
 use super::{Number, Text, Texts};
 
+/// One table `[[listener.route]]`: which requests it takes, where they go, and what is done with
+/// them on the way.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Its name in logs and metrics.
+    pub name: Option<Text>,
+    /// Hosts, of which some may be `*.example.org`.
+    pub host: Option<Texts>,
+    /// A path, exactly.
+    pub path: Option<Text>,
+    /// A path and what is below it.
+    pub path_prefix: Option<Text>,
+    /// Methods.
+    pub method: Option<Texts>,
+    /// `"name"` or `"name: value"`.
+    pub header: Option<Texts>,
+    /// Patterns of the identities whose requests it takes.
+    pub identity: Option<Texts>,
+    /// Patterns of the identities that may use it.
+    pub allow: Option<Texts>,
+    /// Patterns of the identities that may not use it, whatever `allow` says.
+    pub deny: Option<Texts>,
+    /// The name of the upstream.
+    pub upstream: Option<Text>,
+    /// Milliseconds from the end of a request to the first byte of its response.
+    pub first_byte_timeout_ms: Option<Number>,
+    /// Milliseconds without progress of a body.
+    pub body_timeout_ms: Option<Number>,
+    /// Milliseconds that an exchange may take; 0 = no bound.
+    pub total_timeout_ms: Option<Number>,
+    /// Attempts beyond the first.
+    pub retries: Option<Number>,
+    /// Retries in hundredths of the requests.
+    pub retry_budget_percent: Option<Number>,
+    /// What takes the place of `path_prefix` or `path`.
+    pub prefix_rewrite: Option<Text>,
+    /// `"name: value"`: fields of requests that replace those of the same name.
+    pub request_headers_set: Option<Texts>,
+    /// `"name: value"`: fields that requests get in addition.
+    pub request_headers_add: Option<Texts>,
+    /// Names of fields that are taken out of requests.
+    pub request_headers_remove: Option<Texts>,
+    /// `"name: value"`: fields of responses that replace those of the same name.
+    pub response_headers_set: Option<Texts>,
+    /// `"name: value"`: fields that responses get in addition.
+    pub response_headers_add: Option<Texts>,
+    /// Names of fields that are taken out of responses.
+    pub response_headers_remove: Option<Texts>,
+    /// Bytes of a request's body; 0 = no bound.
+    pub request_body_bytes_max: Option<Number>,
+    /// Bytes of a request's head.
+    pub request_head_bytes_max: Option<Number>,
+    /// `"100/s burst 200"`: requests of one identity.
+    pub rate_per_identity: Option<Text>,
+    /// The same of one source address.
+    pub rate_per_source: Option<Text>,
+}
+
 /// The table `[listener.http]`: how HTTP is spoken to clients, and what upstreams are told.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

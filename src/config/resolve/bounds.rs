@@ -115,6 +115,19 @@ bounds! {
         Some(limits::RESETS_MAX_DEFAULT as i64), 1, limits::HTTP2_NUISANCES_MAX;
     HTTP2_IDLE_FRAMES_MAX: "listener.http" "http2_idle_frames_max"
         Some(limits::IDLE_FRAMES_MAX_DEFAULT as i64), 1, limits::HTTP2_NUISANCES_MAX;
+    FIRST_BYTE_TIMEOUT_MS: "listener.route" "first_byte_timeout_ms"
+        Some(limits::FIRST_BYTE_TIMEOUT_MS_DEFAULT as i64), 1, limits::TIMEOUT_MS_MAX;
+    BODY_TIMEOUT_MS: "listener.route" "body_timeout_ms"
+        Some(limits::BODY_TIMEOUT_MS_DEFAULT as i64), 1, limits::TIMEOUT_MS_MAX;
+    TOTAL_TIMEOUT_MS: "listener.route" "total_timeout_ms" Some(0), 0, limits::TIMEOUT_MS_MAX;
+    RETRIES: "listener.route" "retries"
+        Some(limits::RETRIES_DEFAULT as i64), 0, limits::RETRIES_MAX;
+    RETRY_BUDGET_PERCENT: "listener.route" "retry_budget_percent"
+        Some(limits::RETRY_BUDGET_PERCENT_DEFAULT as i64), 0, limits::RETRY_BUDGET_PERCENT_MAX;
+    REQUEST_BODY_BYTES_MAX: "listener.route" "request_body_bytes_max"
+        Some(0), 0, limits::REQUEST_BODY_BYTES_MAX;
+    REQUEST_HEAD_BYTES_MAX: "listener.route" "request_head_bytes_max"
+        None, limits::HEAD_BYTES_MIN, limits::HEAD_BYTES_MAX;
     CONNECT_TIMEOUT_MS: "upstream" "connect_timeout_ms"
         Some(limits::CONNECT_TIMEOUT_MS_DEFAULT as i64), 1, limits::SETUP_TIMEOUT_MS_MAX;
     RESOLVE_INTERVAL_MS: "upstream" "resolve_interval_ms"

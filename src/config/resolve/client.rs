@@ -13,7 +13,8 @@ use crate::config::model::{self, ClientKeys, Texts};
 use crate::config::snapshot::Scopes;
 use crate::identity::{KeyType, Pattern, check_dns_name};
 use crate::limits::{
-    ALLOW_PATTERNS_MAX, DENY_PATTERNS_MAX, SERVER_NAME_TABLES_MAX, SERVER_NAMES_MAX,
+    ALLOW_PATTERNS_MAX, DENY_PATTERNS_MAX, ROUTE_PATTERNS_MAX, SERVER_NAME_TABLES_MAX,
+    SERVER_NAMES_MAX,
 };
 use crate::policy::Rules;
 use crate::tls::names::scheme_name;
@@ -29,7 +30,7 @@ const CLIENT_AUTHS: &[(&str, ClientAuth)] = &[
 ];
 
 /// What tells `allow` and `deny` apart while they are read.
-struct PatternList {
+pub(super) struct PatternList {
     key: &'static str,
     count_max: usize,
     /// What an empty list does.
@@ -50,6 +51,14 @@ const DENY: PatternList = PatternList {
     count_max: DENY_PATTERNS_MAX,
     empty: "denies nobody",
     empty_fix: "add one, such as \"dns:client.example.org\", or remove `deny`",
+};
+
+/// Of a route: whose requests it takes.
+pub(super) const IDENTITY: PatternList = PatternList {
+    key: "identity",
+    count_max: ROUTE_PATTERNS_MAX,
+    empty: "takes nobody's requests",
+    empty_fix: "add one, such as \"dns:client.example.org\", or remove `identity`",
 };
 
 impl Resolver<'_> {
@@ -171,7 +180,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn rules(&mut self, keys: &ClientKeys) -> Rules {
+    pub(super) fn rules(&mut self, keys: &ClientKeys) -> Rules {
         let rules = match &keys.allow {
             None => Rules::unrestricted(),
             Some(allow) => Rules::allow(self.patterns(allow, &ALLOW)),
@@ -182,7 +191,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn patterns(&mut self, list: &Texts, about: &PatternList) -> Vec<Pattern> {
+    pub(super) fn patterns(&mut self, list: &Texts, about: &PatternList) -> Vec<Pattern> {
         let PatternList { key, count_max, .. } = *about;
         let texts = list.get_ref();
         if texts.is_empty() {

@@ -1,7 +1,6 @@
 //! The keys of a listener that speaks HTTP -> [`HttpOptions`].
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use toml::Spanned;
 
@@ -10,12 +9,6 @@ use crate::attest::Telling;
 use crate::config::model::{self, Text, Texts};
 use crate::config::snapshot::{Forwarding, Http2Options, HttpOptions};
 use crate::http1::request::HeadLimits;
-use crate::limits::{
-    BODY_TIMEOUT_MS_DEFAULT, FIRST_BYTE_TIMEOUT_MS_DEFAULT, RETRIES_DEFAULT,
-    RETRY_BUDGET_PERCENT_DEFAULT,
-};
-use crate::policy::Rules;
-use crate::route::table::{FieldChanges, Retries, Route, Table, Timeouts};
 
 /// What a listener speaks inside TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +32,6 @@ const FORWARDINGS: &[(&str, Forwarding)] = &[
     ("pass", Forwarding::Pass),
 ];
 
-/// The name of the route to the listener's own upstream.
-const DEFAULT_ROUTE: &str = "default";
-
 /// What `identity_headers` may list.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum IdentityHeader {
@@ -57,12 +47,13 @@ const IDENTITY_HEADERS: &[(&str, IdentityHeader)] = &[
 ];
 
 impl Resolver<'_> {
-    /// How the listener speaks HTTP, where it does; `cluster` is where its requests go.
+    /// How the listener speaks HTTP, where it does; `upstream` is its own, the last resort of its
+    /// requests.
     pub(super) fn http(
         &mut self,
         written: &Spanned<model::Listener>,
         protocol: Protocol,
-        cluster: usize,
+        upstream: Option<usize>,
     ) -> Option<Arc<HttpOptions>> {
         let listener = written.get_ref();
         if protocol == Protocol::Tcp {
@@ -78,7 +69,7 @@ impl Resolver<'_> {
         };
         let requests_max = self.number(keys.requests_max.as_ref(), &bounds::REQUESTS_MAX);
         Some(Arc::new(HttpOptions {
-            routes: Table::one(default_route(cluster, head)),
+            routes: self.routes(written, upstream, head),
             head,
             head_timeout: self.millis(keys.head_timeout_ms.as_ref(), &bounds::HEAD_TIMEOUT_MS),
             keep_alive_timeout: self
@@ -96,13 +87,19 @@ impl Resolver<'_> {
     /// What is said about HTTP where bytes are relayed as they are has no effect, and who wrote it
     /// believes that it has.
     fn refuse_http_keys(&mut self, listener: &model::Listener) {
-        if let Some(table) = &listener.http {
-            self.refuse(
-                &table.span(),
-                "[listener.http] is set, and the listener's protocol is \"tcp\"",
-                "it only with `protocol = \"http\"`",
-                "set that, or remove the table",
-            );
+        let tables = [
+            ("[listener.http]", listener.http.as_ref().map(Spanned::span)),
+            ("[[listener.route]]", listener.route.first().map(Spanned::span)),
+        ];
+        for (table, span) in tables {
+            if let Some(span) = span {
+                self.refuse(
+                    &span,
+                    &format!("{table} is set, and the listener's protocol is \"tcp\""),
+                    "it only with `protocol = \"http\"`",
+                    "set that, or remove the table",
+                );
+            }
         }
     }
 
@@ -162,27 +159,5 @@ impl Resolver<'_> {
             }
         }
         alpn
-    }
-}
-
-/// The route of whatever no other route takes.
-fn default_route(cluster: usize, head: HeadLimits) -> Route {
-    Route {
-        name: DEFAULT_ROUTE.into(),
-        rules: Rules::unrestricted(),
-        cluster,
-        timeouts: Timeouts {
-            first_byte: Duration::from_millis(FIRST_BYTE_TIMEOUT_MS_DEFAULT),
-            body: Duration::from_millis(BODY_TIMEOUT_MS_DEFAULT),
-            total: None,
-        },
-        retries: Retries { max: RETRIES_DEFAULT, budget_percent: RETRY_BUDGET_PERCENT_DEFAULT },
-        rewrite: None,
-        request_fields: FieldChanges::default(),
-        response_fields: FieldChanges::default(),
-        request_body_bytes_max: None,
-        request_head_bytes_max: head.bytes_max,
-        rate_per_identity: None,
-        rate_per_source: None,
     }
 }

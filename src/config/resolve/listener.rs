@@ -56,8 +56,13 @@ impl Resolver<'_> {
         let (address, dual_stack) = self.listen_address(written, taken);
         let protocol =
             self.choice(listener.protocol.as_ref(), "protocol", PROTOCOLS, Protocol::Tcp);
-        let cluster = self.cluster_index(written);
-        let http = self.http(written, protocol, cluster);
+        // Routes may each have their own.
+        let has_own = protocol == Protocol::Tcp || listener.route.is_empty();
+        let upstream =
+            (has_own || listener.upstream.is_some()).then(|| self.cluster_index(written));
+        let http = self.http(written, protocol, upstream);
+        let first = http.as_ref().and_then(|http| http.routes.routes().first());
+        let cluster = upstream.or(first.map(|route| route.cluster)).unwrap_or(0);
         let (crypto, provider) = self.crypto(listener)?;
         let provider = Arc::new(provider);
         let versions = self.versions(listener, crypto, &provider);
@@ -158,6 +163,11 @@ impl Resolver<'_> {
         else {
             return 0;
         };
+        self.cluster_named(text)
+    }
+
+    /// The upstream of this name; where there is none, the first, so that the other checks go on.
+    pub(super) fn cluster_named(&mut self, text: &Text) -> usize {
         let names: Vec<&str> = self
             .model
             .upstream

@@ -15,6 +15,7 @@ use crate::trust::verify::ClientAuth;
 mod folder;
 mod http;
 mod revocation;
+mod route;
 mod tls;
 mod upstream;
 
@@ -186,7 +187,18 @@ fn every_number_is_refused_outside_its_bounds_and_taken_at_them() {
                 "listener.http" => {
                     but("#\n", "protocol = \"http\"\n") + "[listener.http]\n" + &line
                 }
-                "upstream" => but("[[listener]]\n", &(line + "[[listener]]\n")),
+                // A part of the listener's, which is its most.
+                "listener.route" => {
+                    but("#\n", "protocol = \"http\"\n")
+                        + "[listener.http]\nhead_bytes_max = 65536\n"
+                        + "[[listener.route]]\nname = \"a\"\n"
+                        + &line
+                }
+                // Of an upstream that no bytes are relayed to: some are for HTTP alone.
+                "upstream" => {
+                    let other = "[[upstream]]\nname = \"other\"\nendpoints = [\"127.0.0.1:1\"]\n";
+                    format!("{RIGHT}{other}{line}")
+                }
                 table => format!("{RIGHT}[{table}]\n{line}"),
             }
         };

@@ -100,8 +100,8 @@ impl Resolver<'_> {
                 self.refuse(
                     &span,
                     &format!(
-                        "{key} is set, and listener {:?}, whose protocol is \"tcp\", relays to this \
-                         upstream",
+                        "{key} is set, and listener {:?}, whose protocol is \"tcp\", relays to \
+                         this upstream",
                         relays.name
                     ),
                     "an upstream of HTTP listeners, for bytes are relayed as they are",

@@ -83,6 +83,7 @@ fn process(model: &Model, snapshot: &Snapshot) -> Vec<Key> {
         LogTarget::File(path) => format!("{:?}", path.display().to_string()),
     };
     let text = |text: &Option<model::Text>| text.as_ref().map(model::Text::span);
+    let admin = model.admin.as_ref().and_then(|admin| admin.get_ref().address.clone());
     let limits = (&model.limits, &snapshot.limits);
     vec![
         (
@@ -98,6 +99,11 @@ fn process(model: &Model, snapshot: &Snapshot) -> Vec<Key> {
         (span(&model.workers), "workers", or_default(snapshot.workers)),
         (text(&model.cpus), "cpus", or_default(cpus)),
         (text(&model.log.target), "log.target", log),
+        (
+            text(&admin),
+            "admin.address",
+            snapshot.admin.map_or("nowhere".into(), |it| it.to_string()),
+        ),
         (span(&written.entries), "ring.entries", ring.entries.to_string()),
         (span(&written.recv_buffers), "ring.recv_buffers", ring.recv_buffers.to_string()),
         (span(&written.sqpoll_idle_ms), "ring.sqpoll_idle_ms", ring.sqpoll_idle_ms.to_string()),
@@ -116,7 +122,10 @@ fn socket(written: Option<&model::Listener>, listener: &Listener) -> Vec<Key> {
     let options = &listener.socket;
     let family = if options.dual_stack { " with IPv4" } else { "" };
     let address = format!("{}{family}", listener.address);
+    let protocol = if listener.http.is_some() { "\"http\"" } else { "\"tcp\"" };
     vec![
+        // Who is connected speaks the one or the other.
+        (written.protocol.as_ref().map(model::Text::span), "protocol", protocol.to_string()),
         (written.address.as_ref().map(model::Text::span), "address", address),
         (span(&written.backlog), "backlog", options.backlog.to_string()),
         (span(&written.keepalive_s), "keepalive_s", seconds(options.keepalive)),
@@ -171,6 +180,9 @@ mod tests {
             "client_auth = \"optional\"\nidle_timeout_ms = 7\nallow = [\"any\"]\nalpn = [\"h2\"]",
         );
         assert_eq!(refused(RIGHT, &changed.replace("127.0.0.1:9000", "b.test:1")), [""; 0]);
+        let http = but("#", "protocol = \"http\"");
+        let routed = format!("{http}[[listener.route]]\nname = \"a\"\npath = \"/a\"\n");
+        assert_eq!(refused(&http, &routed), [""; 0], "routes may come and go");
         let written = but("#", "keepalive_s = 60\nbacklog = 4096");
         assert_eq!(refused(RIGHT, &written), [""; 0], "the default, written out");
     }
@@ -181,6 +193,10 @@ mod tests {
             ("workers = 2\n", "r.toml:1:11: workers is 2 now, and it runs with the default;"),
             ("cpus = \"0\"\n", "r.toml:1:8: cpus is [0] now, and it runs with the default;"),
             ("[log]\ntarget = \"off\"\n", "r.toml:2:10: log.target is \"off\" now"),
+            (
+                "[admin]\naddress = \"127.0.0.1:9901\"\n",
+                "r.toml:2:11: admin.address is 127.0.0.1:9901 now, and it runs with nowhere;",
+            ),
             ("[ring]\nentries = 64\n", "r.toml:2:11: ring.entries is 64 now"),
             ("[ring]\nrecv_buffers = 8\n", "r.toml:2:16: ring.recv_buffers is 8 now"),
             ("[ring]\nsqpoll_idle_ms = 9\n", "r.toml:2:18: ring.sqpoll_idle_ms is 9 now"),
@@ -200,6 +216,10 @@ mod tests {
     #[test]
     fn each_key_of_a_socket_is_refused_by_its_name_and_place() {
         let cases = [
+            (
+                "protocol = \"http\"",
+                "r.toml:9:12: protocol of listener \"main\" is \"http\" now, and it runs with",
+            ),
             ("backlog = 5", "r.toml:9:11: backlog of listener \"main\" is 5 now, and"),
             ("keepalive_s = 0", "r.toml:9:15: keepalive_s of listener \"main\" is 0 now, and it"),
             ("tcp_user_timeout_ms = 4", "r.toml:9:23: tcp_user_timeout_ms of listener"),

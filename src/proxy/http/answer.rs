@@ -9,6 +9,7 @@ use serde_json::json;
 use super::fault::{Fault, Late, SideFault};
 use crate::error::CloseKind;
 use crate::http1::error::{BodyError, HeadError};
+use crate::http2::body::Stopped;
 use crate::policy::Denial;
 use crate::proxy::upstream::Unreachable;
 use crate::route::path::PathError;
@@ -55,6 +56,11 @@ impl Answer {
         Self::closing(error.status(), error.as_str())
     }
 
+    /// What came is no request, and what follows it on the connection is not concerned.
+    pub(super) const fn refused(status: u16, code: &'static str) -> Self {
+        Self::new(status, code)
+    }
+
     fn bad_body(error: BodyError) -> Self {
         Self::closing(400, error.as_str())
     }
@@ -94,9 +100,19 @@ impl Answer {
                 let detail = Some(crate::log::bounded_detail(error));
                 Self { detail, ..Self::new(502, "bad_response") }
             }
+            Fault::Upstream(SideFault::Refused(refused)) => {
+                let detail = Some(crate::log::bounded_detail(refused));
+                Self { detail, ..Self::new(502, "bad_response") }
+            }
             Fault::Upstream(SideFault::Body(_)) => Self::new(502, "bad_response"),
             Fault::Upstream(SideFault::Transport(_) | SideFault::Ended) => {
                 Self::new(502, "upstream_closed")
+            }
+            Fault::Upstream(
+                SideFault::Stopped(Stopped(code)) | SideFault::Unprocessed(Stopped(code)),
+            ) => {
+                let detail = Some(crate::log::bounded_detail(code));
+                Self { detail, ..Self::new(502, "upstream_reset") }
             }
             Fault::Late(Late::RequestBody) => Self::closing(408, "body_timeout"),
             Fault::Late(Late::FirstByte | Late::ResponseBody) => {

@@ -3,8 +3,9 @@
 use std::task::{Context, Poll};
 
 use super::answer::Answer;
-use super::fault::SideFault;
+use super::fault::{Fault, SideFault};
 use super::http1_client::Http1Client;
+use super::http2_client::Http2Client;
 use crate::http1::body::Framing;
 use crate::http1::request::{RequestHead, Version};
 use crate::http1::response::ResponseHead;
@@ -17,6 +18,8 @@ use crate::tls::transport::Chunk;
 pub(super) enum ClientSide<'a> {
     /// A connection, which has one exchange at a time.
     Http1(&'a mut Http1Client),
+    /// A stream of a connection.
+    Http2(&'a mut Http2Client),
 }
 
 impl ClientSide<'_> {
@@ -24,6 +27,7 @@ impl ClientSide<'_> {
     pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, SideFault>> {
         match self {
             Self::Http1(client) => client.poll_body(cx),
+            Self::Http2(client) => client.poll_body(cx),
         }
     }
 
@@ -31,6 +35,7 @@ impl ClientSide<'_> {
     pub(super) fn take_data(&mut self, core: &Core) -> Chunk {
         match self {
             Self::Http1(client) => client.reader().take_data(core),
+            Self::Http2(client) => client.take_data(),
         }
     }
 
@@ -38,6 +43,7 @@ impl ClientSide<'_> {
     pub(super) fn take_trailers(&mut self) -> Option<Box<[u8]>> {
         match self {
             Self::Http1(client) => client.reader().take_trailers(),
+            Self::Http2(client) => client.take_trailers(),
         }
     }
 
@@ -45,6 +51,7 @@ impl ClientSide<'_> {
     pub(super) fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SideFault>> {
         match self {
             Self::Http1(client) => client.poll_writable(cx),
+            Self::Http2(client) => client.poll_writable(cx),
         }
     }
 
@@ -52,6 +59,7 @@ impl ClientSide<'_> {
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<SideFault> {
         match self {
             Self::Http1(client) => client.poll_gone(cx),
+            Self::Http2(client) => client.poll_gone(cx),
         }
     }
 
@@ -60,6 +68,7 @@ impl ClientSide<'_> {
         match (self, head.version) {
             (Self::Http1(_), Version::Http10) => "http/1.0",
             (Self::Http1(_), _) => "http/1.1",
+            (Self::Http2(_), _) => "h2",
         }
     }
 
@@ -67,6 +76,7 @@ impl ClientSide<'_> {
     pub(super) fn takes_interim(&self) -> bool {
         match self {
             Self::Http1(client) => client.takes_interim(),
+            Self::Http2(_) => true,
         }
     }
 
@@ -74,6 +84,7 @@ impl ClientSide<'_> {
     pub(super) fn framing_of(&mut self, head: &ResponseHead) -> Framing {
         match self {
             Self::Http1(client) => client.framing_of(head),
+            Self::Http2(_) => Http2Client::framing_of(head),
         }
     }
 
@@ -87,10 +98,10 @@ impl ClientSide<'_> {
     ) -> Result<(), SideFault> {
         match self {
             Self::Http1(client) => {
-                let _ = ends;
                 client.send_head(bytes, head, change);
                 Ok(())
             }
+            Self::Http2(client) => client.send_head(bytes, head, &change, ends),
         }
     }
 
@@ -107,6 +118,16 @@ impl ClientSide<'_> {
                 client.send_answer(answer, is_head, has_details);
                 Ok(())
             }
+            Self::Http2(client) => client.send_answer(answer, is_head, has_details),
+        }
+    }
+
+    /// The response does not come to its end because of this.
+    pub(super) fn fail(&mut self, fault: &Fault) {
+        match self {
+            // Its connection ends with it.
+            Self::Http1(_) => {}
+            Self::Http2(client) => client.fail(fault),
         }
     }
 
@@ -114,6 +135,8 @@ impl ClientSide<'_> {
     pub(super) fn close_after(&mut self) {
         match self {
             Self::Http1(client) => client.close_after(),
+            // The connection goes on, or is drained by who serves it.
+            Self::Http2(_) => {}
         }
     }
 
@@ -121,6 +144,7 @@ impl ClientSide<'_> {
     pub(super) fn send_data(&mut self, data: &[u8]) -> Result<(), SideFault> {
         match self {
             Self::Http1(client) => client.send_data(data),
+            Self::Http2(client) => client.send_data(data),
         }
     }
 
@@ -128,6 +152,7 @@ impl ClientSide<'_> {
     pub(super) fn finish(&mut self, trailers: Option<&[u8]>) -> Result<(), SideFault> {
         match self {
             Self::Http1(client) => client.finish(trailers),
+            Self::Http2(client) => client.finish(trailers),
         }
     }
 
@@ -135,6 +160,8 @@ impl ClientSide<'_> {
     pub(super) fn tunnel(&mut self) {
         match self {
             Self::Http1(client) => client.tunnel(),
+            // Nobody asks for another protocol here (RFC 9113, 8.6).
+            Self::Http2(_) => {}
         }
     }
 
@@ -142,6 +169,7 @@ impl ClientSide<'_> {
     pub(super) fn flush(&mut self) -> Result<(), SideFault> {
         match self {
             Self::Http1(client) => client.flush(),
+            Self::Http2(_) => Ok(()),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::answer::Answer;
 use super::client_side::ClientSide;
 use super::fault::{Fault, Late, SideFault};
 use super::http1_upstream::Http1Upstream;
+use super::http2_upstream::Http2Upstream;
 use super::request::{Plan, plan};
 use super::run::Run;
 use super::upstream_side::UpstreamSide;
@@ -22,7 +23,6 @@ use crate::http1::body::Framing;
 use crate::http1::request::RequestHead;
 use crate::log::RequestRecord;
 use crate::planted::{Bug, planted};
-use crate::proxy::pool::Connection;
 use crate::proxy::upstream::Unreachable;
 use crate::time::Instant;
 use crate::tls::transport::{Chunk, recycle};
@@ -121,6 +121,7 @@ async fn forward(
             }
             (None, Some(fault)) => {
                 visitor.worker.core().counters().responses_aborted.increment();
+                client.fail(&fault);
                 Outcome::Over(fault.reason())
             }
             // invariant: without a fault there is an answer.
@@ -156,9 +157,15 @@ impl Attempts {
     }
 
     /// Whether there is another attempt after one that failed before anything of a response, or of
-    /// the request's body, was seen.
-    fn may_repeat(&mut self, visitor: &Visitor, plan: &Plan, failed: &UpstreamSide) -> bool {
-        if !self.is_idempotent && !planted(Bug::RetryWhatever) {
+    /// the request's body, was seen. `is_unprocessed` says that the upstream did nothing of it.
+    fn may_repeat(
+        &mut self,
+        visitor: &Visitor,
+        plan: &Plan,
+        failed: &UpstreamSide,
+        is_unprocessed: bool,
+    ) -> bool {
+        if !self.is_idempotent && !is_unprocessed && !planted(Bug::RetryWhatever) {
             return false;
         }
         // The upstream had closed it, most likely before the request came: no attempt at all.
@@ -210,11 +217,10 @@ async fn attempt(
     let worker = &visitor.worker;
     let core = worker.core();
     attempts.made += 1;
-    let connection = match connect(visitor, plan, attempts, request.began).await {
-        Ok(connection) => connection,
+    let mut upstream = match connect(visitor, plan, attempts, request.began).await {
+        Ok(upstream) => upstream,
         Err(failed) => return failed,
     };
-    let mut upstream = UpstreamSide::Http1(Box::new(Http1Upstream::new(core, connection)));
     if let Some(record) = record {
         record.upstream = Some(Arc::clone(upstream.endpoint()));
     }
@@ -252,41 +258,60 @@ async fn attempt(
         }
         return Attempt::Aborted(fault);
     }
-    let is_lost = matches!(fault, Fault::Upstream(SideFault::Transport(_) | SideFault::Ended));
+    let is_unprocessed = matches!(fault, Fault::Upstream(SideFault::Unprocessed(_)));
+    let is_lost = is_unprocessed
+        || matches!(fault, Fault::Upstream(SideFault::Transport(_) | SideFault::Ended));
     let took_body = seen.took_body && !planted(Bug::RetryWithoutBody);
     let is_untouched = !seen.has_interim && !took_body && !upstream.has_begun();
-    if is_lost && is_untouched && attempts.may_repeat(visitor, plan, &upstream) {
+    if is_lost && is_untouched && attempts.may_repeat(visitor, plan, &upstream, is_unprocessed) {
         return Attempt::Again;
     }
     Attempt::Failed(fault)
 }
 
-/// A connection to the upstream: one that waits, or a new one.
+/// The upstream's side: on a connection that is there, or on a new one.
 async fn connect(
     visitor: &Visitor,
     plan: &Plan,
     attempts: &Attempts,
     began: Instant,
-) -> Result<Connection, Attempt> {
+) -> Result<UpstreamSide, Attempt> {
     let (core, upstreams) = (visitor.worker.core(), visitor.worker.upstreams());
+    let cluster = plan.cluster();
     let endpoint = upstreams
-        .endpoint(plan.cluster(), attempts.but)
+        .endpoint(cluster, attempts.but)
         .map_err(|reason| Attempt::Unreachable(reason.into()))?;
-    if !attempts.fresh
-        && let Some(connection) = upstreams.reuse(core, plan.cluster(), endpoint)
-    {
-        return Ok(connection);
+    let of_shared = |shared| {
+        let upstream = Http2Upstream::new(core, shared, cluster.http.tls.is_some());
+        UpstreamSide::Http2(Box::new(upstream))
+    };
+    let of_own = |own| UpstreamSide::Http1(Box::new(Http1Upstream::new(core, own)));
+    let found = match (attempts.fresh, cluster.http.http2) {
+        (true, _) => None,
+        (false, true) => upstreams.shared().take(core, cluster, endpoint).map(of_shared),
+        (false, false) => {
+            let be_sure = !attempts.is_idempotent;
+            upstreams.reuse(core, cluster, endpoint, be_sure).map(of_own)
+        }
+    };
+    if let Some(found) = found {
+        return Ok(found);
     }
     // Boxed: its state is larger than that of all the rest.
-    let opening = Box::pin(upstreams.open_for_requests(core, plan.cluster(), endpoint));
+    let opening = Box::pin(upstreams.open_for_requests(core, cluster, endpoint));
     let opened = match plan.route().timeouts.total {
         Some(total) => core.timeout_at(began + total, opening).await,
         None => Ok(opening.await),
     };
-    match opened {
-        Ok(opened) => opened.map_err(Attempt::Unreachable),
-        Err(_) => Err(Attempt::Failed(Fault::Late(Late::Total))),
+    let own = match opened {
+        Ok(opened) => opened.map_err(Attempt::Unreachable)?,
+        Err(_) => return Err(Attempt::Failed(Fault::Late(Late::Total))),
+    };
+    if !cluster.http.http2 {
+        return Ok(of_own(own));
     }
+    let shared = upstreams.shared().share(core, own).await;
+    shared.map(of_shared).map_err(|reason| Attempt::Unreachable(reason.into()))
 }
 
 /// Sends an answer of ringfort's own.

@@ -2,6 +2,8 @@
 
 use crate::error::{CloseKind, CloseReason};
 use crate::http1::error::{BodyError, HeadError};
+use crate::http2::body::Stopped;
+use crate::http2::head::Refused;
 use crate::rt::stream::Errno;
 use crate::tls::transport::TransportError;
 
@@ -16,6 +18,12 @@ pub(super) enum SideFault {
     Body(BodyError),
     /// Its connection ended before the message did.
     Ended,
+    /// It has reset the stream, or its connection of HTTP/2 has ended.
+    Stopped(Stopped),
+    /// The same, of an upstream that has said that it did not deal with the request.
+    Unprocessed(Stopped),
+    /// What it sent by HTTP/2 is no message.
+    Refused(Refused),
 }
 
 impl From<TransportError> for SideFault {
@@ -87,7 +95,8 @@ impl SideFault {
                 None => CloseKind::TlsFailed,
             },
             Self::Transport(TransportError::Truncated) | Self::Ended => CloseKind::Truncated,
-            Self::Head(_) | Self::Body(_) => malformed,
+            Self::Stopped(_) | Self::Unprocessed(_) => CloseKind::Reset,
+            Self::Head(_) | Self::Body(_) | Self::Refused(_) => malformed,
         }
     }
 }

@@ -16,14 +16,23 @@ use crate::http1::request::RequestHead;
 use crate::limits::DISCARD_BYTES_MAX;
 use crate::rt::buffer::RecvBuf;
 use crate::time::Instant;
-use crate::tls::transport::Chunk;
+use crate::tls::transport::{Chunk, TransportError};
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The client has all that it is due.
+    InOrder(CloseReason),
+    /// In the middle of something: the client must be able to tell.
+    Cut(CloseReason),
+}
 
 /// Serves requests until the connection is over. `until` is when it has its age.
 pub(super) async fn serve(
     visitor: &Visitor,
     client: &mut Http1Client,
     until: Option<Instant>,
-) -> CloseReason {
+) -> End {
     let core = visitor.worker.core();
     let mut watch = Watch::new(core, core.now() + visitor.options().keep_alive_timeout);
     let mut served: u64 = 0;
@@ -31,10 +40,10 @@ pub(super) async fn serve(
         let next = next_request(visitor, client, &mut watch, until).await;
         let request = match next {
             Next::Request(request) => request,
-            Next::Over(reason) => return reason,
+            Next::Over(end) => return end,
             Next::Bad(answer, reason) => {
                 refuse(visitor, client, answer, &mut watch).await;
-                return reason;
+                return End::InOrder(reason);
             }
         };
         served += 1;
@@ -45,15 +54,15 @@ pub(super) async fn serve(
         let mut side = ClientSide::Http1(client);
         match Box::pin(exchange(visitor, &mut side, request, &mut watch)).await {
             Outcome::Done => {}
-            Outcome::Over(reason) => return reason,
+            Outcome::Over(reason) => return End::Cut(reason),
         }
         if client.closes() {
-            return CloseReason::downstream(CloseKind::Finished);
+            return End::InOrder(CloseReason::downstream(CloseKind::Finished));
         }
         if !client.reader().is_complete()
             && let Err(reason) = discard(visitor, client, &mut watch).await
         {
-            return reason;
+            return End::InOrder(reason);
         }
     }
 }
@@ -61,7 +70,7 @@ pub(super) async fn serve(
 enum Next {
     Request(Request),
     /// The connection is over.
-    Over(CloseReason),
+    Over(End),
     /// What came is no request: it is answered, and then the connection is over.
     Bad(Answer, CloseReason),
 }
@@ -96,6 +105,7 @@ async fn next_request(
         watch.poll(cx).map(|()| None)
     })
     .await;
+    let in_order = |reason| Next::Over(End::InOrder(reason));
     let is_aged = || until.is_some_and(|until| core.now() >= until);
     match head {
         Some(Ok(Some((head, bytes)))) => {
@@ -104,17 +114,21 @@ async fn next_request(
             }
             Next::Request(Request { head, bytes, began: began.unwrap_or(core.now()) })
         }
-        Some(Ok(None)) => Next::Over(CloseReason::downstream(CloseKind::Finished)),
+        Some(Ok(None)) => in_order(CloseReason::downstream(CloseKind::Finished)),
+        // Between two requests nothing can be cut short (RFC 9112, 9.5).
+        Some(Err(SideFault::Transport(TransportError::Truncated))) if began.is_none() => {
+            in_order(CloseReason::downstream(CloseKind::Finished))
+        }
         Some(Err(SideFault::Head(error))) => {
             Next::Bad(Answer::bad_head(error), CloseReason::downstream(CloseKind::BadRequest))
         }
-        Some(Err(fault)) => Next::Over(Fault::Client(fault).reason()),
+        Some(Err(fault)) => Next::Over(End::Cut(Fault::Client(fault).reason())),
         None if began.is_some() => {
             Next::Bad(Answer::HEAD_LATE, CloseReason::downstream(CloseKind::RequestTimeout))
         }
-        None if worker.is_draining() => Next::Over(CloseReason::internal(CloseKind::Drained)),
-        None if is_aged() => Next::Over(CloseReason::internal(CloseKind::AgeMax)),
-        None => Next::Over(CloseReason::internal(CloseKind::IdleTimeout)),
+        None if worker.is_draining() => in_order(CloseReason::internal(CloseKind::Drained)),
+        None if is_aged() => in_order(CloseReason::internal(CloseKind::AgeMax)),
+        None => in_order(CloseReason::internal(CloseKind::IdleTimeout)),
     }
 }
 

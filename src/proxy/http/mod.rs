@@ -10,6 +10,9 @@ mod fault;
 mod http1;
 mod http1_client;
 mod http1_upstream;
+mod http2;
+mod http2_client;
+mod http2_upstream;
 mod reader;
 mod request;
 mod run;
@@ -26,7 +29,9 @@ use self::visitor::Visitor;
 use super::leases::Lease;
 use super::worker::Worker;
 use crate::attest::Told;
-use crate::error::{CloseKind, CloseReason};
+use crate::error::CloseReason;
+use crate::http2::end::End;
+use crate::http2::server::{Lifetime, Server};
 use crate::log::ConnectionRecord;
 use crate::time::Instant;
 use crate::tls::stream::TlsStream;
@@ -43,25 +48,69 @@ pub(super) async fn serve(
     record: &mut ConnectionRecord,
 ) -> CloseReason {
     let visitor = Visitor::new(worker, listener, record, told);
-    let mut client = Http1Client::new(worker.core(), Transport::Tls(Box::new(stream)));
-    let reason = {
+    let transport = Transport::Tls(Box::new(stream));
+    // RFC 9113, 3.2: "h2" of ALPN is HTTP/2 over TLS.
+    if record.alpn.as_deref() == Some(b"h2") {
+        return serve_http2(visitor, transport, until, lease, record).await;
+    }
+    let mut client = Http1Client::new(worker.core(), transport);
+    let end = {
         let mut serving = std::pin::pin!(http1::serve(&visitor, &mut client, until));
         poll_fn(|cx| match worker.cut_off().or_else(|| lease.ended(cx)) {
-            Some(reason) => Poll::Ready(reason),
+            Some(reason) => Poll::Ready(http1::End::Cut(reason)),
             None => serving.as_mut().poll(cx),
         })
         .await
     };
     (record.bytes_up, record.bytes_down) = visitor.bytes.get();
-    match reason.kind {
-        // In order: the client has all that it is due.
-        CloseKind::Finished
-        | CloseKind::Drained
-        | CloseKind::IdleTimeout
-        | CloseKind::AgeMax
-        | CloseKind::BadRequest
-        | CloseKind::RequestTimeout => client.close(),
-        kind => client.abort(kind),
+    match end {
+        http1::End::InOrder(reason) => {
+            client.close();
+            reason
+        }
+        http1::End::Cut(reason) => {
+            client.abort(reason.kind);
+            reason
+        }
     }
+}
+
+async fn serve_http2(
+    visitor: Visitor,
+    transport: Transport,
+    until: Option<Instant>,
+    lease: &Lease,
+    record: &mut ConnectionRecord,
+) -> CloseReason {
+    let visitor = Rc::new(visitor);
+    let worker = &visitor.worker;
+    let mut server = {
+        let options = visitor.options();
+        let lifetime = Lifetime { idle_timeout: options.keep_alive_timeout, age_at: until };
+        Server::new(worker.core(), transport, &options.http2, lifetime)
+    };
+    let streams = Rc::new(http2::Streams::default());
+    let ended = {
+        let mut serving = std::pin::pin!(http2::serve(&visitor, &mut server, &streams));
+        poll_fn(|cx| match worker.cut_off().or_else(|| lease.ended(cx)) {
+            Some(reason) => Poll::Ready(Err(reason)),
+            None => serving.as_mut().poll(cx).map(Ok),
+        })
+        .await
+    };
+    streams.end();
+    let reason = match ended {
+        Ok((reason, end)) => {
+            if let Some(end) = end.filter(|end| !matches!(end, End::Finished)) {
+                record.set_detail(end);
+            }
+            reason
+        }
+        Err(reason) => {
+            server.cut_off(reason.kind);
+            reason
+        }
+    };
+    (record.bytes_up, record.bytes_down) = visitor.bytes.get();
     reason
 }

@@ -59,7 +59,11 @@ impl Reader {
                 (Some(more), None) => self.input = Some(more),
                 (Some(more), Some(had)) => self.input = Some(joined(core, had, more)),
                 (None, None) => return Poll::Ready(Ok(None)),
-                (None, Some(_)) => return Poll::Ready(Err(SideFault::Ended)),
+                (None, Some(had)) => {
+                    // Kept: something of a message was seen.
+                    self.input = Some(had);
+                    return Poll::Ready(Err(SideFault::Ended));
+                }
             }
         }
     }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::answer::Answer;
-use super::visitor::{InForce, Visitor};
+use super::visitor::{FORWARDED_FOR, InForce, Visitor};
 use crate::config::snapshot::{Cluster, Forwarding, HttpOptions, Listener};
 use crate::http1::body::Framing;
 use crate::http1::fields::{self, Class};
@@ -44,7 +44,7 @@ pub(super) fn plan(
     now: Instant,
 ) -> Result<Plan, (Answer, Option<Arc<str>>)> {
     let options = visitor.options();
-    let host = host_of(head.authority.of(bytes)).ok_or((Answer::BAD_HOST, None))?;
+    let host = host_of(authority(visitor, head, bytes)).ok_or((Answer::BAD_HOST, None))?;
     if is_misdirected(visitor, options.listener(), &host) {
         return Err((Answer::MISDIRECTED, None));
     }
@@ -76,6 +76,14 @@ pub(super) fn plan(
         &options.snapshot.clusters[route.cluster].name,
     );
     Ok(Plan { route: index, target, lines, token, options })
+}
+
+/// The host that is asked for. HTTP/1.0 need not name one (RFC 9112, 3.2).
+fn authority<'a>(visitor: &'a Visitor, head: &RequestHead, bytes: &'a [u8]) -> &'a [u8] {
+    match head.authority.of(bytes) {
+        [] => visitor.fallback_host(),
+        named => named,
+    }
 }
 
 /// RFC 9110, 7.4: a server MUST NOT serve a request that it is not prepared to, on this connection,
@@ -126,19 +134,15 @@ fn own_lines(
         lines.extend_from_slice(format!("Via: {version} ringfort\r\n").as_bytes());
     }
     let peer = visitor.peer.map(|peer| peer.ip());
-    if matches!(options.x_forwarded, Forwarding::Set | Forwarding::Append) {
+    if options.x_forwarded == Forwarding::Append {
         lines.extend_from_slice(b"X-Forwarded-For: ");
-        if options.x_forwarded == Forwarding::Append {
-            for value in fields::values(&head.fields, bytes, b"x-forwarded-for") {
-                lines.extend_from_slice(value);
-                lines.extend_from_slice(b", ");
-            }
+        for value in fields::values(&head.fields, bytes, b"x-forwarded-for") {
+            lines.extend_from_slice(value);
+            lines.extend_from_slice(b", ");
         }
-        match peer {
-            Some(ip) => lines.extend_from_slice(ip.to_canonical().to_string().as_bytes()),
-            None => lines.extend_from_slice(b"unknown"),
-        }
-        lines.extend_from_slice(b"\r\nX-Forwarded-Proto: https\r\n");
+        // The rest of the line is the connection's own.
+        let own = visitor.forwarded_for().iter().skip(FORWARDED_FOR.len());
+        lines.extend(own);
     }
     if matches!(options.forwarded, Forwarding::Set | Forwarding::Append) {
         lines.extend_from_slice(b"Forwarded: for=");
@@ -192,17 +196,26 @@ impl Plan {
             _ => !route.request_fields.removes(name),
         };
         let token = self.token.as_deref().unwrap_or_default();
-        let lines = [&self.lines[..], &told.lines, token, &route.request_fields.lines];
-        let host = head.authority.of(bytes);
+        let own = match options.x_forwarded {
+            Forwarding::Set => visitor.forwarded_for(),
+            Forwarding::Off | Forwarding::Append | Forwarding::Pass => &[],
+        };
+        let lines = [&self.lines[..], own, &told.lines, token, &route.request_fields.lines];
         send(&RequestChange {
             target: self.target.as_deref().unwrap_or_else(|| head.path.of(bytes)),
-            host: if host.is_empty() { visitor.fallback_host() } else { host },
+            host: authority(visitor, head, bytes),
             framing: head.framing,
             keep: &keep,
             upgrade: head.upgrade.is_some(),
             lines: &lines,
         })
     }
+}
+
+/// Whether a field has this name for a server that takes `_` for `-`, as CGI does (RFC 3875, 4.1.18).
+fn is_called(name: &[u8], lower: &[u8]) -> bool {
+    let folded = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    name.len() == lower.len() && name.iter().zip(lower).all(|(byte, with)| folded(*byte) == *with)
 }
 
 /// Whether a field that tells where the request came from stays as the client sent it.
@@ -217,8 +230,7 @@ fn keeps_forwarding(options: &HttpOptions, name: &[u8]) -> bool {
         Forwarding::Pass => true,
         // What is said of host, port and the like by hops before stays; addresses are joined.
         Forwarding::Append => {
-            !name.eq_ignore_ascii_case(b"x-forwarded-for")
-                && !name.eq_ignore_ascii_case(b"x-forwarded-proto")
+            !is_called(name, b"x-forwarded-for") && !is_called(name, b"x-forwarded-proto")
         }
         Forwarding::Off | Forwarding::Set => false,
     }

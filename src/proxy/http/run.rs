@@ -101,7 +101,12 @@ impl<'a, 'c> Run<'a, 'c> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         let before = (self.seen.bytes_up, self.seen.bytes_down, self.stage, self.seen.sent_all);
         // What the client did wrong can make its side look as if it had ended in order.
-        let polled = self.poll_up(cx).and_then(|()| self.poll_down(cx));
+        let was_tunnel = self.is_tunnel;
+        let mut polled = self.poll_up(cx).and_then(|()| self.poll_down(cx));
+        if self.is_tunnel && !was_tunnel {
+            // Of the client's bytes nobody has asked for any yet; some may be there.
+            polled = polled.and_then(|()| self.poll_up(cx));
+        }
         self.upstream.flush();
         let flushed = self.client.flush().map_err(Fault::Client);
         if (self.seen.bytes_up, self.seen.bytes_down, self.stage, self.seen.sent_all) != before {

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use super::fault::SideFault;
 use super::http1_upstream::Http1Upstream;
+use super::http2_upstream::Http2Upstream;
 use crate::http1::request::{HeadLimits, RequestHead};
 use crate::http1::response::ResponseHead;
 use crate::http1::write::RequestChange;
@@ -18,6 +19,8 @@ use crate::tls::transport::Chunk;
 pub(super) enum UpstreamSide {
     /// A connection that it has to itself.
     Http1(Box<Http1Upstream>),
+    /// A stream of a connection that it shares.
+    Http2(Box<Http2Upstream>),
 }
 
 impl UpstreamSide {
@@ -25,6 +28,7 @@ impl UpstreamSide {
     pub(super) fn endpoint(&self) -> &Arc<str> {
         match self {
             Self::Http1(upstream) => upstream.connection().lease.endpoint(),
+            Self::Http2(upstream) => upstream.endpoint(),
         }
     }
 
@@ -32,6 +36,7 @@ impl UpstreamSide {
     pub(super) fn endpoint_index(&self) -> Option<usize> {
         match self {
             Self::Http1(upstream) => Some(upstream.connection().endpoint()),
+            Self::Http2(upstream) => Some(upstream.endpoint_index()),
         }
     }
 
@@ -40,6 +45,7 @@ impl UpstreamSide {
     pub(super) fn is_reused(&self) -> bool {
         match self {
             Self::Http1(upstream) => upstream.connection().requests > 1,
+            Self::Http2(upstream) => upstream.is_reused(),
         }
     }
 
@@ -52,10 +58,8 @@ impl UpstreamSide {
         ends: bool,
     ) -> Result<(), SideFault> {
         match self {
-            Self::Http1(upstream) => {
-                let _ = ends;
-                upstream.send_head(bytes, head, change)
-            }
+            Self::Http1(upstream) => upstream.send_head(bytes, head, change),
+            Self::Http2(upstream) => upstream.send_head(bytes, head, change, ends),
         }
     }
 
@@ -63,6 +67,7 @@ impl UpstreamSide {
     pub(super) fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SideFault>> {
         match self {
             Self::Http1(upstream) => upstream.poll_writable(cx),
+            Self::Http2(upstream) => upstream.poll_writable(cx),
         }
     }
 
@@ -70,6 +75,7 @@ impl UpstreamSide {
     pub(super) fn send_chunk(&mut self, chunk: Chunk) -> Result<(), SideFault> {
         match self {
             Self::Http1(upstream) => upstream.send_chunk(chunk),
+            Self::Http2(upstream) => upstream.send_chunk(chunk),
         }
     }
 
@@ -77,6 +83,7 @@ impl UpstreamSide {
     pub(super) fn finish(&mut self, trailers: Option<&[u8]>) -> Result<(), SideFault> {
         match self {
             Self::Http1(upstream) => upstream.finish(trailers),
+            Self::Http2(upstream) => upstream.finish(trailers),
         }
     }
 
@@ -84,6 +91,7 @@ impl UpstreamSide {
     pub(super) fn flush(&mut self) {
         match self {
             Self::Http1(upstream) => upstream.flush(),
+            Self::Http2(_) => {}
         }
     }
 
@@ -95,6 +103,7 @@ impl UpstreamSide {
     ) -> Poll<Result<(ResponseHead, Chunk), SideFault>> {
         match self {
             Self::Http1(upstream) => upstream.poll_head(limits, cx),
+            Self::Http2(upstream) => upstream.poll_head(limits, cx),
         }
     }
 
@@ -102,6 +111,7 @@ impl UpstreamSide {
     pub(super) fn has_begun(&self) -> bool {
         match self {
             Self::Http1(upstream) => upstream.has_begun(),
+            Self::Http2(upstream) => upstream.has_begun(),
         }
     }
 
@@ -109,6 +119,7 @@ impl UpstreamSide {
     pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, SideFault>> {
         match self {
             Self::Http1(upstream) => upstream.poll_body(cx),
+            Self::Http2(upstream) => upstream.poll_body(cx),
         }
     }
 
@@ -116,6 +127,7 @@ impl UpstreamSide {
     pub(super) fn data(&mut self) -> &[u8] {
         match self {
             Self::Http1(upstream) => upstream.reader().data(),
+            Self::Http2(upstream) => upstream.data(),
         }
     }
 
@@ -123,6 +135,7 @@ impl UpstreamSide {
     pub(super) fn use_data(&mut self, core: &Core) {
         match self {
             Self::Http1(upstream) => upstream.reader().use_data(core),
+            Self::Http2(upstream) => upstream.use_data(),
         }
     }
 
@@ -130,6 +143,7 @@ impl UpstreamSide {
     pub(super) fn take_trailers(&mut self) -> Option<Box<[u8]>> {
         match self {
             Self::Http1(upstream) => upstream.reader().take_trailers(),
+            Self::Http2(upstream) => upstream.take_trailers(),
         }
     }
 
@@ -137,6 +151,8 @@ impl UpstreamSide {
     pub(super) fn tunnel(&mut self) {
         match self {
             Self::Http1(upstream) => upstream.tunnel(),
+            // HTTP/2 has no 101 (RFC 9113, 8.6).
+            Self::Http2(_) => {}
         }
     }
 
@@ -144,6 +160,8 @@ impl UpstreamSide {
     pub(super) fn release(self, pool: &Rc<Pool>, sent_all: bool) {
         match self {
             Self::Http1(upstream) => upstream.release(pool, sent_all),
+            // The connection goes on; a stream that is not complete is reset.
+            Self::Http2(_) => {}
         }
     }
 }

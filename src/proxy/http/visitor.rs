@@ -35,12 +35,16 @@ pub(super) struct Visitor {
     pub(super) identity: Option<Arc<Identity>>,
     told: RefCell<Told>,
     identity_key: OnceCell<[u8; 32]>,
+    forwarded_for: OnceCell<Box<[u8]>>,
     /// Plaintext bytes of its requests and responses, bodies only.
     pub(super) bytes: Cell<(u64, u64)>,
     /// For a deliberate bug.
     #[cfg(feature = "sim")]
     start: OnceCell<Rc<Arc<Snapshot>>>,
 }
+
+/// What its line begins with that says where a request comes from.
+pub(super) const FORWARDED_FOR: &str = "X-Forwarded-For: ";
 
 /// The options of a listener, of the configuration that was in force at some moment. Its count is
 /// the worker's own: that of the configuration would be fought over by all workers.
@@ -81,6 +85,7 @@ impl Visitor {
             identity: record.identity.clone(),
             told: RefCell::new(told),
             identity_key: OnceCell::new(),
+            forwarded_for: OnceCell::new(),
             bytes: Cell::default(),
             #[cfg(feature = "sim")]
             start: OnceCell::new(),
@@ -193,6 +198,15 @@ impl Visitor {
             None => {}
         }
         key
+    }
+
+    /// Where it comes from, as whole field lines.
+    pub(super) fn forwarded_for(&self) -> &[u8] {
+        self.forwarded_for.get_or_init(|| {
+            let ip = self.peer.map(|peer| peer.ip().to_canonical().to_string());
+            let ip = ip.as_deref().unwrap_or("unknown");
+            format!("{FORWARDED_FOR}{ip}\r\nX-Forwarded-Proto: https\r\n").into_bytes().into()
+        })
     }
 
     /// The host of a request that names none (HTTP/1.0).

@@ -1,3 +1,5 @@
+//! Tests of paths: what is normal, what is refused, and what no reading of a normal path does.
+
 use proptest::prelude::*;
 
 use super::*;

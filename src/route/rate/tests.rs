@@ -1,3 +1,5 @@
+//! Tests of rates: exactness, bounds, and what is forgotten.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 
+use crate::attest::{Signer, SigningKey};
 use crate::config::snapshot::{
     Balance, Cluster, ClusterOptions, Limits, Listener, LogTarget, RingOptions,
     Scopes, Snapshot, SocketOptions, Target, UpstreamHttp,
@@ -80,6 +81,8 @@ impl Configurations {
             cpus: None,
             drain_timeout: Duration::from_secs(10),
             log: LogTarget::Off,
+            admin: None,
+            signer: Arc::new(Signer::new(Arc::new(SigningKey::generate()), "gateway")),
             limits: Limits {
                 connections_max: plan.connections_max,
                 connections_per_worker_max: plan.connections_per_worker_max,

@@ -367,3 +367,13 @@ impl Read for Client {
         rustls::Stream::new(&mut self.tls, &mut self.socket).read(buffer)
     }
 }
+
+impl Write for Client {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        rustls::Stream::new(&mut self.tls, &mut self.socket).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        rustls::Stream::new(&mut self.tls, &mut self.socket).flush()
+    }
+}

@@ -16,6 +16,9 @@ pub(crate) struct Setup {
     top: String,
     tables: String,
     listener: String,
+    has_upstream: bool,
+    /// The table `[listener.http]` and those of routes.
+    http: String,
     upstream: String,
     endpoints: Vec<String>,
     certificates: Vec<(PathBuf, PathBuf)>,
@@ -30,6 +33,16 @@ impl Setup {
         Self::to_all([endpoint])
     }
 
+    /// A listener that speaks HTTP before `endpoint`.
+    pub(crate) fn http(endpoint: impl ToString) -> Self {
+        Self::http_to_all([endpoint])
+    }
+
+    /// The same before several endpoints.
+    pub(crate) fn http_to_all(endpoints: impl IntoIterator<Item = impl ToString>) -> Self {
+        Self::to_all(endpoints).listener("protocol = \"http\"")
+    }
+
     /// The same before several endpoints.
     pub(crate) fn to_all(endpoints: impl IntoIterator<Item = impl ToString>) -> Self {
         let server = &pki().server;
@@ -39,6 +52,8 @@ impl Setup {
             top: String::new(),
             tables: String::new(),
             listener: String::new(),
+            has_upstream: true,
+            http: String::new(),
             upstream: String::new(),
             endpoints: endpoints.into_iter().map(|endpoint| endpoint.to_string()).collect(),
             certificates: vec![(server.chain_file.clone(), server.key_file.clone())],
@@ -80,9 +95,29 @@ impl Setup {
         self
     }
 
+    /// Leaves the listener's upstream to its routes.
+    pub(crate) fn without_upstream(self) -> Self {
+        Self { has_upstream: false, ..self }
+    }
+
     /// The listener's name.
     pub(crate) fn named(mut self, name: &str) -> Self {
         self.name = name.into();
+        self
+    }
+
+    /// Keys of `[listener.http]`; before any route.
+    pub(crate) fn http_keys(mut self, lines: &str) -> Self {
+        if self.http.is_empty() {
+            self.http.push_str("[listener.http]\n");
+        }
+        let _ = writeln!(self.http, "{lines}");
+        self
+    }
+
+    /// A route of the listener with these keys.
+    pub(crate) fn route(mut self, lines: &str) -> Self {
+        let _ = writeln!(self.http, "[[listener.route]]\n{lines}");
         self
     }
 
@@ -165,8 +200,13 @@ impl Setup {
         let _ = write!(
             text,
             "[[upstream]]\nname = \"app\"\nendpoints = {:?}\n{}\
-             [[listener]]\nname = {:?}\naddress = \"{}\"\nupstream = \"app\"\n{}",
-            self.endpoints, self.upstream, self.name, self.address, self.listener
+             [[listener]]\nname = {:?}\naddress = \"{}\"\n{}{}",
+            self.endpoints,
+            self.upstream,
+            self.name,
+            self.address,
+            if self.has_upstream { "upstream = \"app\"\n" } else { "" },
+            self.listener
         );
         if let Some(file) = &self.client_ca {
             let _ = writeln!(text, "client_ca = \"{}\"", file.display());
@@ -179,6 +219,6 @@ impl Setup {
                 key.display()
             );
         }
-        text + &self.more
+        text + &self.http + &self.more
     }
 }

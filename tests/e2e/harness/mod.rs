@@ -9,6 +9,7 @@ pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod gateway;
+pub(crate) mod http;
 pub(crate) mod live;
 pub(crate) mod origin;
 pub(crate) mod pki;
@@ -18,6 +19,7 @@ pub(crate) mod programs;
 pub(crate) mod raw;
 pub(crate) mod reload;
 pub(crate) mod returning;
+pub(crate) mod site;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -28,8 +30,10 @@ use std::time::{Duration, Instant};
 pub(crate) use client::{Client, ClientOptions};
 pub(crate) use config::Setup;
 pub(crate) use gateway::Gateway;
+pub(crate) use http::HttpClient;
 pub(crate) use origin::Origin;
 pub(crate) use pki::{Credentials, pki};
+pub(crate) use site::{Reply, Site, Then};
 
 /// How long a test waits for what must happen: far longer than it takes, for busy machines.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);

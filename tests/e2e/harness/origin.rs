@@ -71,11 +71,44 @@ impl Tally {
         Ok(count)
     }
 
+    /// The stream, of which what is read is counted.
+    pub(crate) fn counting(&mut self, stream: TcpStream) -> Counting<'_> {
+        Counting { stream, tally: self }
+    }
+
     /// Reads until FIN.
     pub(crate) fn drain(&mut self, stream: &TcpStream) -> std::io::Result<()> {
         let mut buffer = vec![0; PIECE_BYTES];
         while self.read(stream, &mut buffer)? > 0 {}
         Ok(())
+    }
+}
+
+/// See [`Tally::counting`].
+pub(crate) struct Counting<'a> {
+    stream: TcpStream,
+    tally: &'a mut Tally,
+}
+
+impl Counting<'_> {
+    pub(crate) fn into_inner(self) -> TcpStream {
+        self.stream
+    }
+}
+
+impl Read for Counting<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.tally.read(&self.stream, buffer)
+    }
+}
+
+impl Write for Counting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.stream.flush()
     }
 }
 

@@ -165,6 +165,96 @@ pub(crate) fn python(
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// The Python of the environment that has what tests take from PyPI.
+///
+/// # Panics
+/// Where it is not there.
+fn python_with_packages() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("below the target folder");
+    let python = target.join("python/bin/python");
+    let missing =
+        "is missing: scripts/test makes it, by the list tests/e2e/python/requirements.txt";
+    assert!(python.exists(), "{} {missing}", python.display());
+    python
+}
+
+/// A script of tests/e2e/python that needs packages of PyPI, bounded in time.
+pub(crate) fn python_command(script: &str) -> Command {
+    let mut command = bounded(&python_with_packages().display().to_string());
+    command.arg("-B").arg(self::script(script)).stdin(Stdio::null());
+    command
+}
+
+/// A program that is ended after a minute.
+pub(crate) fn bounded(program: &str) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", "60", program]);
+    command
+}
+
+/// Runs a client that must be content; returns what it prints.
+#[track_caller]
+pub(crate) fn content(command: &mut Command) -> String {
+    let output = command.output().expect("timeout is a program of every Linux");
+    let (stdout, stderr) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
+    let stdout = String::from_utf8_lossy(stdout).into_owned();
+    assert!(output.status.success(), "{command:?}: {}\n{stdout}\n{stderr}", output.status);
+    stdout
+}
+
+/// Adds the address, the roots and the credentials, as the scripts of tests/e2e/python take them.
+pub(crate) fn as_client(command: &mut Command, address: SocketAddr, credentials: &Credentials) {
+    command
+        .args([&address.ip().to_string(), &address.port().to_string(), SERVER_NAME])
+        .arg(&pki().root_file)
+        .arg(&credentials.chain_file)
+        .arg(&credentials.key_file);
+}
+
+/// A server of another program that says on which port it listens; killed on drop.
+pub(crate) struct Server {
+    child: Child,
+    /// Open, so that what it prints does not end it.
+    _stdout: BufReader<ChildStdout>,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    /// Starts it. Its first line is the port, on 127.0.0.1.
+    #[track_caller]
+    pub(crate) fn start(command: &mut Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the program is installed");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("text");
+        let port = line.trim().parse().unwrap_or_else(|_| panic!("no port but {line:?}"));
+        Self { child, _stdout: stdout, address: SocketAddr::from(([127, 0, 0, 1], port)) }
+    }
+
+    /// A script of tests/e2e/python.
+    #[track_caller]
+    pub(crate) fn python(script: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(python_with_packages());
+        Self::start(command.arg("-B").arg(self::script(script)).args(arguments))
+    }
+
+    /// A script of tests/e2e/node.
+    #[track_caller]
+    pub(crate) fn node(script: &str) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/node");
+        Self::start(Command::new("node").arg(folder.join(script)))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // By its own pid; fails only where it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// nginx with a folder of files, on a port of its own; killed on drop.
 pub(crate) struct Nginx {
     child: Child,
@@ -174,6 +264,20 @@ pub(crate) struct Nginx {
 
 impl Nginx {
     pub(crate) fn start() -> Self {
+        Self::speaking("", "")
+    }
+
+    /// HTTP/2 with prior knowledge.
+    pub(crate) fn start_http2() -> Self {
+        Self::speaking("http2", "")
+    }
+
+    /// The same as [`Nginx::start`], with these directives of its server.
+    pub(crate) fn with(directives: &str) -> Self {
+        Self::speaking("", directives)
+    }
+
+    fn speaking(protocol: &str, directives: &str) -> Self {
         let prefix = temp_dir();
         let root = prefix.join("root");
         std::fs::create_dir(&root).expect("a temporary folder");
@@ -185,7 +289,7 @@ impl Nginx {
         let text = format!(
             "daemon off;\nmaster_process off;\npid {0}/pid;\nerror_log {0}/error.log;\n\
              events {{}}\nhttp {{\naccess_log {0}/access.log;\n{temp_paths}\
-             server {{ listen {address}; root {0}/root; }}\n}}\n",
+             server {{ listen {address} {protocol}; root {0}/root; {directives} }}\n}}\n",
             prefix.display()
         );
         let file = prefix.join("nginx.conf");
@@ -201,6 +305,11 @@ impl Nginx {
         let nginx = Self { child, address, root };
         wait_until("nginx", || std::net::TcpStream::connect(address).is_ok());
         nginx
+    }
+
+    /// Its log, of one line for each request.
+    pub(crate) fn access_log(&self) -> PathBuf {
+        self.root.with_file_name("access.log")
     }
 
     /// Puts a file into its folder.

@@ -40,6 +40,7 @@ impl Counting {
             cpus: 0,
             observer: None,
             ticket_secret: kit::ticket_secret(),
+            signing_key: kit::signing_key(),
         };
         let model = model::parse(text, "r.toml").expect("it parses");
         resolve(&model, &context).map_err(|errors| errors.iter().map(ToString::to_string).collect())

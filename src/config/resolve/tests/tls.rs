@@ -303,6 +303,7 @@ fn a_resolved_listener_does_a_handshake_that_the_observer_sees() {
         cpus: 1,
         observer: Some(Arc::clone(&counter) as Arc<dyn VerifyObserver>),
         ticket_secret: kit::ticket_secret(),
+        signing_key: kit::signing_key(),
     };
     let model = model::parse(RIGHT, "r.toml").expect("it is TOML");
     let snapshot = resolve(&model, &context).expect("it is right");

@@ -203,8 +203,9 @@ fn numbers_names_and_protocols_have_bounds() {
 
 #[test]
 fn what_only_http_uses_is_refused_of_an_upstream_that_bytes_are_relayed_to() {
-    let keys = "tls = true\ntls_ca = \"clients.pem\"\ntls_server_name = \"a\"\nprotocol = \"http1\"\n\
-                idle_connections_max = 1\nidle_timeout_ms = 1\nrequests_max = 1\n\
+    let keys = "tls = true\ntls_ca = \"clients.pem\"\ntls_server_name = \"a\"\n\
+                protocol = \"http1\"\nidle_connections_max = 1\nidle_timeout_ms = 1\n\
+                requests_max = 1\n\
                 connection_age_max_ms = 1\n";
     let endpoints = "endpoints = [\"127.0.0.1:9000\"]\n";
     let errors = resolved(&RIGHT.replace(endpoints, &format!("{endpoints}{keys}")));

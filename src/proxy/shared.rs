@@ -1,0 +1,159 @@
+//! The connections of one worker to its upstreams that requests share (HTTP/2).
+//!
+//! Invariant: a connection that is over, worn, old, or of a cluster that is not configured any more
+//! is handed out to nobody; it ends once its streams have.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use super::pool::{Connection, Key, key};
+use super::upstream::{Lease, Place};
+use crate::config::snapshot::Cluster;
+use crate::error::{CloseReason, Source};
+use crate::http2::client::{Client, Driver, connect};
+use crate::http2::options::Http2Options;
+use crate::rt::core::Core;
+use crate::time::Instant;
+
+/// A connection that has room for a stream.
+#[derive(Debug)]
+pub struct Shared {
+    /// Opens the stream.
+    pub client: Client,
+    /// Counts the request to its endpoint.
+    pub lease: Lease,
+    /// Which endpoint of its cluster it leads to.
+    pub endpoint: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    client: Client,
+    place: Place,
+    cluster: Arc<Cluster>,
+    number: u64,
+}
+
+/// See the module's description.
+#[derive(Debug, Default)]
+pub struct SharedPool {
+    entries: RefCell<HashMap<Key, Vec<Entry>>>,
+    next_number: Cell<u64>,
+    is_closing: Cell<bool>,
+}
+
+impl Entry {
+    /// Until when it may be handed out; `None` where that is over.
+    fn until(&self, now: Instant) -> Option<Instant> {
+        let options = &self.cluster.http;
+        let idle_since = if self.client.streams() == 0 { self.client.idle_since() } else { now };
+        let idle = idle_since + options.idle_timeout;
+        let aged = options.age_max.map(|age| self.client.opened_at() + age);
+        let until = aged.map_or(idle, |aged| aged.min(idle));
+        let is_worn = options.requests_max.is_some_and(|max| self.client.requests() >= max);
+        (self.client.is_open() && !is_worn && now < until).then_some(until)
+    }
+}
+
+impl SharedPool {
+    /// A connection to this endpoint with room for a stream.
+    pub fn take(&self, core: &Core, cluster: &Arc<Cluster>, endpoint: usize) -> Option<Shared> {
+        let now = core.now();
+        let mut entries = self.entries.borrow_mut();
+        let found = entries.get_mut(&key(cluster, endpoint))?;
+        found.retain(|entry| entry.until(now).is_some());
+        // The first that has room: those that are not needed run out.
+        let entry = found.iter().find(|entry| entry.client.has_room())?;
+        let (client, lease) = (entry.client.clone(), entry.place.clone().lease());
+        core.counters().upstream_reuses.increment();
+        Some(Shared { client, lease, endpoint })
+    }
+
+    /// Speaks HTTP/2 on a connection that was just made, and shares it from now on.
+    ///
+    /// # Errors
+    /// It has failed already.
+    pub async fn share(
+        self: &Rc<Self>,
+        core: &Core,
+        connection: Connection,
+    ) -> Result<Shared, CloseReason> {
+        let (transport, lease, cluster, endpoint) = connection.into_parts();
+        let connected = connect(core, transport, &Http2Options::default()).await;
+        let (client, driver) = connected
+            .map_err(|end| CloseReason { source: Source::Upstream, kind: end.close_kind() })?;
+        let place = lease.pause();
+        let shared = Shared { client: client.clone(), lease: place.clone().lease(), endpoint };
+        if !self.is_closing.get() {
+            let number = self.next_number.replace(self.next_number.get() + 1);
+            let key = key(&cluster, endpoint);
+            let entry = Entry { client, place, cluster, number };
+            self.entries.borrow_mut().entry(key).or_default().push(entry);
+            core.spawn(keep(core.clone(), Rc::clone(self), key, number, driver));
+        } else {
+            core.spawn(async move {
+                driver.run().await;
+            });
+        }
+        Ok(shared)
+    }
+
+    /// Hands out nothing that leads to clusters that are not among `clusters`.
+    pub fn retain(&self, clusters: &[Arc<Cluster>]) {
+        self.entries.borrow_mut().retain(|_, found| {
+            found.retain(|entry| clusters.iter().any(|it| Arc::ptr_eq(it, &entry.cluster)));
+            !found.is_empty()
+        });
+    }
+
+    /// Hands out nothing any more.
+    pub fn close(&self) {
+        self.is_closing.set(true);
+        // Outside of the borrow: what is dropped wakes its task.
+        let entries = std::mem::take(&mut *self.entries.borrow_mut());
+        drop(entries);
+    }
+
+    /// Until when this one may be handed out; `None`, and forgotten, where that is over.
+    fn until(&self, now: Instant, key: Key, number: u64) -> Option<Instant> {
+        let mut entries = self.entries.borrow_mut();
+        let found = entries.get_mut(&key)?;
+        let index = found.iter().position(|entry| entry.number == number)?;
+        let until = found[index].until(now);
+        if until.is_none() {
+            found.swap_remove(index);
+            if found.is_empty() {
+                entries.remove(&key);
+            }
+        }
+        until
+    }
+}
+
+/// Moves a connection on until it is over, and forgets it when it is not needed.
+async fn keep(core: Core, pool: Rc<SharedPool>, key: Key, number: u64, driver: Driver) {
+    let mut running = std::pin::pin!(driver.run());
+    let mut timer = core.sleep_until(core.now());
+    poll_fn(|cx| {
+        if running.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        // Forgotten, it ends once its streams have; that wakes this task.
+        if let Some(until) = pool.until(core.now(), key, number) {
+            if timer.deadline() != until {
+                timer.reset(until);
+            }
+            if timer.poll_expired(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
+        }
+        Poll::Pending
+    })
+    .await;
+    // It is not open any more.
+    pool.until(core.now(), key, number);
+}

@@ -1,0 +1,102 @@
+//! Requests that are sent without waiting are answered one after the other, each by its own
+//! response.
+
+use std::net::Shutdown;
+use std::thread;
+
+use crate::harness::http::{request, request_with};
+use crate::harness::{HttpClient, Reply, Setup, Site};
+
+const REQUESTS: usize = 10_000;
+
+#[test]
+fn ten_thousand_requests_of_one_connection() {
+    let site = Site::new(|seen| Reply::ok(&seen.request.target()[1..]));
+    let gateway = Setup::http(site.address()).start();
+    let mut client = HttpClient::connect(gateway.address());
+    // What is sent does not wait for what is read: more is under way than sockets hold.
+    let all: String = (0..REQUESTS).map(|n| request("GET", &format!("/{n}"), "")).collect();
+    client.pipeline(all.as_bytes());
+    for n in 0..REQUESTS {
+        let response = client.answer("GET");
+        assert_eq!(response.text(), n.to_string());
+    }
+    drop(client);
+    let seen = site.seen();
+    assert_eq!(seen.len(), REQUESTS);
+    for (n, seen) in seen.iter().enumerate() {
+        assert_eq!(seen.request.target(), format!("/{n}"));
+    }
+    let stopped = gateway.terminate();
+    assert_eq!(stopped.counter("requests"), REQUESTS as u64);
+    stopped.assert_clean();
+}
+
+#[test]
+fn bodies_and_methods_stay_with_their_request() {
+    let site =
+        Site::new(|seen| Reply::ok(&format!("{} {}", seen.request.method(), seen.request.text())));
+    let gateway = Setup::http(site.address()).start();
+    let mut client = HttpClient::connect(gateway.address());
+    let chunked = |body: &str| {
+        let head = request("POST", "/", "Transfer-Encoding: chunked\r\n");
+        format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
+    };
+    let mut all = String::new();
+    for n in 0..100 {
+        all += &request_with("PUT", "/", "", &format!("put {n}"));
+        all += &chunked(&format!("post {n}"));
+        all += &request("HEAD", "/", "");
+        all += &request("GET", "/", "");
+    }
+    // An empty line behind a request is not one (RFC 9112, 2.2).
+    client.send(all + "\r\n" + &request("DELETE", "/", "Connection: close\r\n"));
+    for n in 0..100 {
+        assert_eq!(client.answer("PUT").text(), format!("PUT put {n}"));
+        assert_eq!(client.answer("POST").text(), format!("POST post {n}"));
+        assert_eq!(client.answer("HEAD").text(), "");
+        assert_eq!(client.answer("GET").text(), "GET ");
+    }
+    assert_eq!(client.answer("DELETE").text(), "DELETE ");
+    client.assert_ended();
+    gateway.terminate().assert_clean();
+}
+
+#[test]
+fn what_follows_the_last_request_is_not_served() {
+    let site = Site::ok();
+    let gateway = Setup::http(site.address()).start();
+    let mut client = HttpClient::connect(gateway.address());
+    let last = request("GET", "/last", "Connection: close\r\n");
+    client.send(last + &request("GET", "/beyond", ""));
+    assert_eq!(client.answer("GET").text(), "ok");
+    client.assert_ended();
+    assert_eq!(site.only().target(), "/last");
+    gateway.terminate().assert_clean();
+}
+
+#[test]
+fn many_clients_pipeline_at_once() {
+    let site = Site::new(|seen| Reply::ok(&seen.request.target()[1..]));
+    let gateway = Setup::http(site.address()).start();
+    let address = gateway.address();
+    let clients: Vec<_> = (0..16)
+        .map(|who| {
+            thread::spawn(move || {
+                let mut client = HttpClient::connect(address);
+                let targets: Vec<_> = (0..50).map(|n| format!("/{who}-{n}")).collect();
+                client.send(targets.iter().map(|it| request("GET", it, "")).collect::<String>());
+                for target in targets {
+                    assert_eq!(client.answer("GET").text(), &target[1..]);
+                }
+                client.stream.finish();
+                assert_eq!(client.rest(), b"");
+                let _ = client.stream.socket.shutdown(Shutdown::Both);
+            })
+        })
+        .collect();
+    for client in clients {
+        client.join().expect("each gets its own responses");
+    }
+    gateway.terminate().assert_clean();
+}
