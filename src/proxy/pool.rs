@@ -201,8 +201,8 @@ impl Pool {
         for queue in idle.values_mut() {
             for _ in 0..queue.len() {
                 let Some(mut found) = queue.pop_front() else { break };
-                let is_stale = !planted(Bug::ReuseStale)
-                    && found.transport.poll_read(core, cx).is_ready();
+                let is_stale =
+                    !planted(Bug::ReuseStale) && found.transport.poll_read(core, cx).is_ready();
                 if now >= found.until || is_stale {
                     found.transport.close();
                     continue;

@@ -111,8 +111,7 @@ impl Upstream {
         while let Some(socket) = self.listener.and_then(|listener| net.accept(listener)) {
             let is_unix = net.is_unix(socket);
             let (actor, bytes_max) = (self.actor, self.bytes_max);
-            let made =
-                HttpConnection::new(actor, socket, is_unix, bytes_max, &mut self.random);
+            let made = HttpConnection::new(actor, socket, is_unix, bytes_max, &mut self.random);
             connections.insert(socket, made);
         }
         connections.retain(|_, connection| connection.serve(net, ledger));

@@ -13,7 +13,8 @@ const SLOW_MS_MAX: u64 = 12_000;
 /// What is no response: each is refused, or ends in the middle of a body.
 const GARBAGE: &[&str] = &[
     "HTTP/1.1 200 OK\r\nspoilt: 1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-    "HTTP/1.1 200 OK\r\nspoilt: 1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nspoilt: 1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n\
+     0\r\n\r\n",
     "HTTP/1.1 200 OK\r\nspoilt: 1\r\nTransfer-Encoding: xchunked\r\n\r\n",
     "HTTP/1.1 200 OK\r\nspoilt : 1\r\n\r\n",
     "HTTP/1.1 200 OK\r\nspoilt: 1\r\n folded\r\nContent-Length: 0\r\n\r\n",

@@ -214,7 +214,9 @@ impl Ledger {
         let known = &self.requests.requests[&number];
         let asked = &known.asked;
         let facts = &self.clients[&asked.client];
-        let Some(head_sent) = known.head_sent else { return Some("before its head was sent".into()) };
+        let Some(head_sent) = known.head_sent else {
+            return Some("before its head was sent".into());
+        };
         if !asked.refused_as.is_empty() {
             return Some(format!("it should have been refused as {:?}", asked.refused_as));
         }

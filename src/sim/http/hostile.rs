@@ -59,9 +59,19 @@ const STARTS: &[&str] = &[
 const TARGETS: &[&str] = &["/x/../r/N", "/%2e%2e/r/N", "/r/%zz", "/r/./N", "/r/%2E/N"];
 
 /// Size lines that no chunk may have, and chunks that are none; 3 bytes of data come with them.
-const CHUNKS: &[&str] =
-    &["zz\r\n", "-3\r\n", "+3\r\n", " 3\r\n", "3 \r\n", "0x3\r\n", "3\n", "\r\n", "2\r\n", "3;\0\r\n",
-      "10000000000000003\r\n"];
+const CHUNKS: &[&str] = &[
+    "zz\r\n",
+    "-3\r\n",
+    "+3\r\n",
+    " 3\r\n",
+    "3 \r\n",
+    "0x3\r\n",
+    "3\n",
+    "\r\n",
+    "2\r\n",
+    "3;\0\r\n",
+    "10000000000000003\r\n",
+];
 
 /// Any.
 pub(super) fn any(who: Who<'_>, book: &mut Book, random: &mut Random) -> Sending {

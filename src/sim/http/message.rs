@@ -80,7 +80,8 @@ pub fn head(bytes: &[u8]) -> Result<Option<Head>, String> {
     let start = lines.next().unwrap_or_default().to_owned();
     let mut fields = Vec::new();
     for line in lines {
-        let (name, value) = line.split_once(':').ok_or(format!("a line without a colon: {line}"))?;
+        let (name, value) =
+            line.split_once(':').ok_or(format!("a line without a colon: {line}"))?;
         if name.is_empty() || !name.bytes().all(is_token) {
             return Err(format!("no name of a field: {name:?}"));
         }

@@ -68,8 +68,7 @@ impl HttpPlan {
         if !r.chance(500) {
             return None;
         }
-        let forwarding =
-            [Forwarding::Off, Forwarding::Set, Forwarding::Append, Forwarding::Pass];
+        let forwarding = [Forwarding::Off, Forwarding::Set, Forwarding::Append, Forwarding::Pass];
         Some(Self {
             listener: r.below(LISTENERS as u64) as usize,
             upstreams: r.range(1..=UPSTREAMS_MAX) as usize,

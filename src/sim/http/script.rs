@@ -294,8 +294,8 @@ impl Maker {
         let host = &self.asked.host;
         let origin = if self.is_absolute { format!("http://{host}") } else { String::new() };
         let (method, path, number) = (self.asked.method, self.path, self.number);
-        let start = start
-            .unwrap_or_else(|| format!("{method} {origin}{path}{number} {}", self.version));
+        let start =
+            start.unwrap_or_else(|| format!("{method} {origin}{path}{number} {}", self.version));
         let mut head = format!("{start}\r\n");
         for line in &self.lines {
             head += line;

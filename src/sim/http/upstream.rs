@@ -205,13 +205,7 @@ impl Connection {
         true
     }
 
-    fn begin(
-        &mut self,
-        net: &mut Inner,
-        ledger: &mut Ledger,
-        heard: Heard,
-        head: &message::Head,
-    ) {
+    fn begin(&mut self, net: &mut Inner, ledger: &mut Ledger, heard: Heard, head: &message::Head) {
         let body = Body::new(heard.framing);
         if body.is_complete() {
             ledger.heard_all(net, heard.number, 0, &[]);

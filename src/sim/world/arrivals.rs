@@ -62,7 +62,8 @@ impl World {
             ..ClientFacts::default()
         });
         drop(net);
-        let http = if is_http { self.http_client(number, is_other_name, is_probe, script) } else { None };
+        let http =
+            if is_http { self.http_client(number, is_other_name, is_probe, script) } else { None };
         let mut net = self.net.borrow();
         let socket = net.new_socket(Owner::Actor(actor), &source, &address);
         net.note(format_args!(

@@ -9,8 +9,8 @@ use rustls::crypto::CryptoProvider;
 
 use crate::attest::{Signer, SigningKey};
 use crate::config::snapshot::{
-    Balance, Cluster, ClusterOptions, Limits, Listener, LogTarget, RingOptions,
-    Scopes, Snapshot, SocketOptions, Target, UpstreamHttp,
+    Balance, Cluster, ClusterOptions, Limits, Listener, LogTarget, RingOptions, Scopes, Snapshot,
+    SocketOptions, Target, UpstreamHttp,
 };
 use crate::limits::{TICKET_SECRET_BYTES_MIN, VERDICTS_DEFAULT};
 use crate::sim::crypto::Clock;
