@@ -110,7 +110,7 @@ impl Answer {
                 let detail = Some(crate::log::bounded_detail(refused));
                 Self { detail, ..Self::new(502, CloseKind::UpstreamTlsFailed.as_str()) }
             }
-            Fault::Upstream(SideFault::Body(_)) => Self::new(502, "bad_response"),
+            Fault::Upstream(SideFault::Body(_) | SideFault::Unequal) => Self::new(502, "bad_response"),
             Fault::Upstream(SideFault::Transport(_) | SideFault::Ended) => {
                 Self::new(502, "upstream_closed")
             }

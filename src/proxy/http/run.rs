@@ -218,12 +218,12 @@ impl<'a, 'c> Run<'a, 'c> {
                 Poll::Ready(Ok(true)) => {
                     let data = self.upstream.data();
                     self.seen.bytes_down += data.len() as u64;
-                    self.client.send_data(data).map_err(Fault::Client)?;
+                    self.client.send_data(data).map_err(Fault::of_response)?;
                     self.upstream.use_data(self.core);
                 }
                 Poll::Ready(Ok(false)) => {
                     let trailers = self.upstream.take_trailers();
-                    self.client.finish(trailers.as_deref()).map_err(Fault::Client)?;
+                    self.client.finish(trailers.as_deref()).map_err(Fault::of_response)?;
                     self.stage = Stage::Done;
                 }
                 Poll::Ready(Err(fault)) => return Err(Fault::Upstream(fault)),
