@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::client_side::ClientSide;
 use super::exchange::Request;
 use super::fault::{Fault, Late, SideFault};
+use super::logged::Logged;
 use super::request::Plan;
 use super::upstream_side::UpstreamSide;
 use super::visitor::Visitor;
@@ -50,23 +51,26 @@ pub(super) struct Seen {
 
 /// See the module's description.
 #[derive(Debug)]
-pub(super) struct Run<'a, 'c> {
+pub(super) struct Run<'a, 'c, 'l> {
     core: &'a Core,
     visitor: &'a Visitor,
     client: &'a mut ClientSide<'c>,
     upstream: &'a mut UpstreamSide,
     plan: &'a Plan,
     watch: &'a mut Watch,
+    logged: &'a mut Logged<'l>,
     stage: Stage,
     /// The upstream takes no more of the request; what it says about that comes down.
     refuses: bool,
     is_tunnel: bool,
     seen: Seen,
     began: Instant,
+    /// When the request's head was written.
+    sent_at: Instant,
     progress: Instant,
 }
 
-impl<'a, 'c> Run<'a, 'c> {
+impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
     pub(super) fn new(
         visitor: &'a Visitor,
         client: &'a mut ClientSide<'c>,
@@ -74,6 +78,7 @@ impl<'a, 'c> Run<'a, 'c> {
         request: &Request,
         plan: &'a Plan,
         watch: &'a mut Watch,
+        logged: &'a mut Logged<'l>,
     ) -> Self {
         let core = visitor.worker.core();
         let sent_all = request.head.framing == Framing::None;
@@ -84,11 +89,13 @@ impl<'a, 'c> Run<'a, 'c> {
             upstream,
             plan,
             watch,
+            logged,
             stage: Stage::Head,
             refuses: false,
             is_tunnel: false,
             seen: Seen { sent_all, ..Seen::default() },
             began: request.began,
+            sent_at: core.clock(),
             progress: core.now(),
         }
     }
@@ -279,5 +286,12 @@ impl<'a, 'c> Run<'a, 'c> {
             self.seen.sent_all = false;
         }
         Ok(())
+    }
+}
+
+impl Drop for Run<'_, '_, '_> {
+    /// Also where the exchange is dropped under way.
+    fn drop(&mut self) {
+        self.logged.attempted(&self.seen, self.sent_at);
     }
 }
