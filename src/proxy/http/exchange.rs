@@ -249,7 +249,8 @@ async fn attempt(
     let is_lost = is_unprocessed
         || matches!(fault, Fault::Upstream(SideFault::Transport(_) | SideFault::Ended));
     let took_body = seen.took_body && !planted(Bug::RetryWithoutBody);
-    let is_untouched = !seen.has_interim && !took_body && !upstream.has_begun();
+    let is_untouched =
+        !seen.has_interim && !took_body && !seen.has_trailers && !upstream.has_begun();
     if is_lost && is_untouched && attempts.may_repeat(visitor, plan, &upstream, is_unprocessed) {
         return Attempt::Again;
     }
@@ -330,8 +331,16 @@ pub(super) async fn send_answer(
         None => return Outcome::Over(Fault::Late(Late::ResponseBody).reason()),
     }
     let sent = client.send_answer(&answer, is_head, visitor.options().problem_details);
-    match sent.and_then(|()| client.flush()) {
-        Ok(()) => Outcome::Done,
-        Err(fault) => Outcome::Over(Fault::Client(fault).reason()),
+    if let Err(fault) = sent.and_then(|()| client.flush()) {
+        return Outcome::Over(Fault::Client(fault).reason());
+    }
+    let answered = poll_fn(|cx| match client.poll_answered(cx) {
+        std::task::Poll::Pending => watch.poll(cx).map(|()| None),
+        ready => ready.map(Some),
+    });
+    match answered.await {
+        Some(Ok(())) => Outcome::Done,
+        Some(Err(fault)) => Outcome::Over(Fault::Client(fault).reason()),
+        None => Outcome::Over(Fault::Late(Late::ResponseBody).reason()),
     }
 }

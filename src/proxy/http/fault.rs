@@ -22,6 +22,8 @@ pub(super) enum SideFault {
     Body(BodyError),
     /// What is to be sent to it is not as long as the head that it was sent says.
     Unequal,
+    /// It sent interim responses without end.
+    Interims,
     /// Its connection ended before the message did.
     Ended,
     /// It has reset the stream, or its connection of HTTP/2 has ended.
@@ -118,7 +120,9 @@ impl SideFault {
             Self::TlsRefused(_) => CloseKind::UpstreamTlsFailed,
             Self::Transport(TransportError::Truncated) | Self::Ended => CloseKind::Truncated,
             Self::Stopped(_) | Self::Unprocessed(_) => CloseKind::Reset,
-            Self::Head(_) | Self::Body(_) | Self::Unequal | Self::Refused(_) => malformed,
+            Self::Head(_) | Self::Body(_) | Self::Unequal | Self::Refused(_) | Self::Interims => {
+                malformed
+            },
         }
     }
 }

@@ -176,8 +176,9 @@ async fn discard(
         });
         match taken.await {
             Some(Ok(true)) => {
-                left = left.saturating_sub(client.reader().data().len() as u64);
-                client.reader().use_data(core);
+                let bytes = client.reader().data().len();
+                left = left.saturating_sub(bytes as u64);
+                client.reader().use_data(core, bytes);
                 if left == 0 {
                     return Err(CloseReason::downstream(CloseKind::Finished));
                 }

@@ -100,11 +100,11 @@ impl Http2Upstream {
     }
 
     pub(super) fn send_chunk(&mut self, chunk: Chunk) -> Result<(), SideFault> {
-        let payload = Payload::new(&self.core, chunk, self.shared.client.wire());
-        match &mut self.sender {
-            Some(sender) => Ok(sender.send(payload, false)?),
-            None => Err(SideFault::Ended),
-        }
+        let Some(sender) = &mut self.sender else { return Err(SideFault::Ended) };
+        let is_blocked = self.shared.client.wire().is_blocked();
+        let waits = is_blocked || sender.room_for(chunk.len()) < chunk.len();
+        let payload = Payload::new(&self.core, chunk, waits);
+        Ok(sender.send(payload, false)?)
     }
 
     pub(super) fn finish(&mut self, trailers: Option<&[u8]>) -> Result<(), SideFault> {
@@ -164,9 +164,9 @@ impl Http2Upstream {
         self.body.as_ref().map_or(&[], BodyReader::data)
     }
 
-    pub(super) fn use_data(&mut self) {
+    pub(super) fn use_data(&mut self, bytes: usize) {
         if let Some(body) = &mut self.body {
-            body.take();
+            body.advance(bytes);
         }
     }
 

@@ -17,6 +17,7 @@ use super::watch::Watch;
 use crate::http1::body::Framing;
 use crate::http1::response::ResponseHead;
 use crate::http1::write::ResponseChange;
+use crate::limits::INTERIMS_MAX;
 use crate::planted::{Bug, planted};
 use crate::rt::core::Core;
 use crate::time::Instant;
@@ -43,6 +44,8 @@ pub(super) struct Seen {
     pub(super) has_interim: bool,
     /// Whether any of the request's body was taken from the client.
     pub(super) took_body: bool,
+    /// Whether trailers of the request were.
+    pub(super) has_trailers: bool,
     /// Whether all of the request was given to the upstream.
     pub(super) sent_all: bool,
     pub(super) bytes_up: u64,
@@ -63,6 +66,8 @@ pub(super) struct Run<'a, 'c, 'l> {
     /// The upstream takes no more of the request; what it says about that comes down.
     refuses: bool,
     is_tunnel: bool,
+    /// Interim responses that have come.
+    interims: u32,
     seen: Seen,
     began: Instant,
     /// When the request's head was written.
@@ -93,6 +98,7 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
             stage: Stage::Head,
             refuses: false,
             is_tunnel: false,
+            interims: 0,
             seen: Seen { sent_all, ..Seen::default() },
             began: request.began,
             sent_at: core.clock(),
@@ -159,26 +165,44 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
 
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         while !self.seen.sent_all && !self.refuses {
-            match self.upstream.poll_writable(cx) {
+            // What was received is passed on whole: it would wait in a buffer of the ring.
+            let room = match self.client.has_input() && self.upstream.takes_all() {
+                true => Poll::Ready(Ok(())),
+                false => self.upstream.poll_writable(cx),
+            };
+            match room {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => {
-                    self.refuses = true;
+                Poll::Ready(Err(fault)) => {
+                    self.refused(fault)?;
                     break;
                 }
-                Poll::Pending => break,
+                Poll::Pending => {
+                    self.client.spill();
+                    break;
+                }
             }
             match self.client.poll_body(cx) {
                 Poll::Ready(Ok(true)) => self.pass_up()?,
                 Poll::Ready(Ok(false)) => {
                     let trailers = self.client.take_trailers();
-                    self.refuses |= self.upstream.finish(trailers.as_deref()).is_err();
-                    self.seen.sent_all = true;
+                    self.seen.has_trailers = trailers.is_some();
+                    match self.upstream.finish(trailers.as_deref()) {
+                        Ok(()) => self.seen.sent_all = true,
+                        Err(fault) => self.refused(fault)?,
+                    }
                 }
                 Poll::Ready(Err(fault)) => return Err(Fault::Client(fault)),
                 Poll::Pending => break,
             }
         }
         Ok(())
+    }
+
+    /// The upstream takes no more. It may have said why, which comes down; not in a tunnel, whose
+    /// other direction may have ended long since.
+    fn refused(&mut self, fault: SideFault) -> Result<(), Fault> {
+        self.refuses = true;
+        if self.is_tunnel { Err(Fault::Upstream(fault)) } else { Ok(()) }
     }
 
     fn pass_up(&mut self) -> Result<(), Fault> {
@@ -190,16 +214,23 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
             recycle(self.core, chunk);
             return Err(Fault::BodyTooLarge);
         }
-        self.refuses |= self.upstream.send_chunk(chunk).is_err();
-        Ok(())
+        self.upstream.send_chunk(chunk).or_else(|fault| self.refused(fault))
     }
 
     fn poll_down(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         while self.stage != Stage::Done {
-            match self.client.poll_writable(cx) {
+            // As on the way up.
+            let room = match self.upstream.has_input() && self.client.takes_all() {
+                true => Poll::Ready(Ok(())),
+                false => self.client.poll_writable(cx),
+            };
+            match room {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(fault)) => return Err(Fault::Client(fault)),
-                Poll::Pending => break,
+                Poll::Pending => {
+                    self.upstream.spill();
+                    break;
+                }
             }
             if self.stage == Stage::Head {
                 match self.upstream.poll_head(self.plan.options().head, cx) {
@@ -223,10 +254,10 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
             };
             match polled {
                 Poll::Ready(Ok(true)) => {
-                    let data = self.upstream.data();
-                    self.seen.bytes_down += data.len() as u64;
-                    self.client.send_data(data).map_err(Fault::of_response)?;
-                    self.upstream.use_data(self.core);
+                    let sent = self.client.send_data(self.upstream.data());
+                    let bytes = sent.map_err(Fault::of_response)?;
+                    self.seen.bytes_down += bytes as u64;
+                    self.upstream.use_data(self.core, bytes);
                 }
                 Poll::Ready(Ok(false)) => {
                     let trailers = self.upstream.take_trailers();
@@ -234,18 +265,22 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
                     self.stage = Stage::Done;
                 }
                 Poll::Ready(Err(fault)) => return Err(Fault::Upstream(fault)),
-                Poll::Pending => break,
+                Poll::Pending => return self.poll_gone(cx),
             }
         }
         Ok(())
     }
 
-    /// Whether somebody still waits for the response, which may be long in coming.
+    /// Whether somebody still waits for the response, which, or the rest of which, may be long in
+    /// coming.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        // While there is a body to be read, reading tells.
+        if !self.seen.sent_all && !self.refuses {
+            return Ok(());
+        }
         match self.client.poll_gone(cx) {
-            Poll::Ready(fault) if self.seen.sent_all => Err(Fault::Client(fault)),
-            // While there is a body to be read, reading tells.
-            _ => Ok(()),
+            Poll::Ready(fault) => Err(Fault::Client(fault)),
+            Poll::Pending => Ok(()),
         }
     }
 
@@ -254,6 +289,10 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
         let is_interim = head.status < 200 && head.status != 101;
         if is_interim {
             self.seen.has_interim = true;
+            self.interims += 1;
+            if self.interims > INTERIMS_MAX {
+                return Err(Fault::Upstream(SideFault::Interims));
+            }
             if !self.client.takes_interim() {
                 return Ok(());
             }
