@@ -5,18 +5,27 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::harness::frames::{
-    DATA, END_HEADERS, END_STREAM, Frames, HEADERS, RST_STREAM, origin,
-};
+use socket2::{Domain, Socket, Type};
+
+use crate::harness::frames::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, RST_STREAM, origin};
 use crate::harness::http::{request, request_with};
 use crate::harness::programs::Nginx;
 use crate::harness::site::scripted;
-use crate::harness::{HttpClient, Reply, Setup, Site, wait_until};
+use crate::harness::{ClientOptions, Gateway, HttpClient, Reply, Setup, Site, pki, wait_until};
 
 /// `:status` of the static table (RFC 7541, A).
-const STATUS_200: u8 = 0x88;
 const STATUS_204: u8 = 0x89;
 const STATUS_304: u8 = 0x8b;
+
+/// A client that has room for little, and so soon makes others wait.
+fn small(gateway: &Gateway) -> HttpClient {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a socket");
+    socket.connect(&gateway.address().into()).expect("it listens");
+    let mut client = ClientOptions::with(&pki().client).over(socket.into());
+    client.shake_hands().expect("it is let in");
+    HttpClient::new(client)
+}
 
 /// Reads a request of HTTP/1.1 and answers nothing until the gateway is gone.
 fn silent(head: &'static str) -> crate::harness::Origin {
@@ -59,10 +68,11 @@ fn clients_that_do_not_read_leave_an_upstream_to_others() {
     let nginx = Nginx::start_http2();
     nginx.file("large", &vec![b'x'; 30_000_000]);
     nginx.file("small", &vec![b'y'; 100_000]);
-    let gateway = Setup::http(nginx.address).upstream("protocol = \"http2\"").start();
+    let setup = Setup::http(nginx.address).upstream("protocol = \"http2\"");
+    let gateway = setup.top("workers = 1").start();
     let slow: Vec<HttpClient> = (0..8)
         .map(|_| {
-            let mut client = HttpClient::connect(gateway.address());
+            let mut client = small(&gateway);
             client.send(request("GET", "/large", ""));
             client.stream.receive(1);
             client
@@ -227,6 +237,15 @@ fn a_client_that_does_not_wait_any_more_is_noticed_while_a_response_is_silent() 
     client.send(RST_STREAM, 0, 1, &[0, 0, 0, 8]);
     has_ended.recv_timeout(Duration::from_secs(20)).expect("the upstream is told");
     drop(client);
+    // By HTTP/1.1 it can only end its connection.
+    let mut client = HttpClient::connect(gateway.address());
+    client.send(request("GET", "/events", ""));
+    client.head().expect("a head").expect("of a response");
+    socket2::SockRef::from(&client.stream.socket)
+        .set_linger(Some(Duration::ZERO))
+        .expect("a socket");
+    drop(client);
+    has_ended.recv_timeout(Duration::from_secs(20)).expect("the upstream is told");
     gateway.terminate().assert_clean();
 }
 
@@ -250,13 +269,14 @@ fn slow_readers_of_chunks_leave_buffers_to_others() {
     let gateway = setup.more("[ring]\nrecv_buffers = 8\n").start();
     let slow: Vec<HttpClient> = (0..24)
         .map(|_| {
-            let mut client = HttpClient::connect(gateway.address());
+            let mut client = small(&gateway);
             client.send(request("GET", "/large", ""));
             client
         })
         .collect();
     std::thread::sleep(Duration::from_secs(3));
     let mut client = HttpClient::connect(gateway.address());
+    client.stream.socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
     assert_eq!(client.get("/small").text(), "ok");
     drop((slow, client));
     gateway.terminate().assert_nothing_left();
@@ -281,4 +301,28 @@ fn a_tunnel_ends_with_its_upstream() {
     let line = gateway.wait_for("its line", |line| line["event"] == "request");
     assert!(!line["failure"].is_null(), "{line}");
     gateway.terminate().assert_nothing_left();
+}
+
+#[test]
+fn requests_that_come_at_once_share_the_connection_that_the_first_makes() {
+    let upstream = origin(|peer| {
+        while let Some(frame) = peer.receive() {
+            if frame.kind == HEADERS {
+                peer.send(HEADERS, END_HEADERS | END_STREAM, frame.stream, &[STATUS_204]);
+            }
+        }
+        Ok(())
+    });
+    let setup = Setup::http(upstream.address()).upstream("protocol = \"http2\"");
+    let gateway = setup.top("workers = 1").start();
+    let mut client = Frames::client(&gateway, &[]);
+    for index in 0..50 {
+        client.ask(2 * index + 1, "GET", "/", true);
+    }
+    for _ in 0..50 {
+        client.receive_kind(HEADERS);
+    }
+    assert_eq!(upstream.accepted(), 1);
+    drop(client);
+    gateway.terminate().assert_clean();
 }

@@ -169,7 +169,8 @@ fn streams_fit_into_the_window_of_the_connection() {
         |_, mut client| async move {
             let options = Http2Options::of_upstreams();
             let fit = options.connection_window_bytes / options.stream_window_bytes;
-            let streams: Vec<_> = (0..fit).map(|_| client.open(get(), true).expect("room")).collect();
+            let streams: Vec<_> =
+                (0..fit).map(|_| client.open(get(), true).expect("room")).collect();
             assert!(fit >= 100 && !client.has_room(), "{fit} streams");
             drop(streams);
             assert!(client.has_room());
