@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use super::pool::{Connection, Key, key};
+use super::pool::{Configured, Connection, Key, key};
 use super::upstream::{Lease, Place};
 use crate::config::snapshot::Cluster;
 use crate::error::{CloseReason, Source};
@@ -45,6 +45,7 @@ pub struct SharedPool {
     /// Those that are being made.
     openings: RefCell<HashMap<Key, Rc<Opening>>>,
     next_number: Cell<u64>,
+    configured: Configured,
     is_closing: Cell<bool>,
 }
 
@@ -173,7 +174,7 @@ impl SharedPool {
             .map_err(|end| CloseReason { source: Source::Upstream, kind: end.close_kind() })?;
         let place = lease.pause();
         let shared = Shared { client: client.clone(), lease: place.clone().lease(), endpoint };
-        if !self.is_closing.get() {
+        if !self.is_closing.get() && self.configured.has(&cluster) {
             let number = self.next_number.replace(self.next_number.get() + 1);
             let key = key(&cluster, endpoint);
             let entry = Entry { client, place, cluster, number };
@@ -189,6 +190,7 @@ impl SharedPool {
 
     /// Hands out nothing that leads to clusters that are not among `clusters`.
     pub fn retain(&self, clusters: &[Arc<Cluster>]) {
+        self.configured.set(clusters);
         self.entries.borrow_mut().retain(|_, found| {
             found.retain(|entry| clusters.iter().any(|it| Arc::ptr_eq(it, &entry.cluster)));
             !found.is_empty()

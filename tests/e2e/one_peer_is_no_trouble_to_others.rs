@@ -101,7 +101,8 @@ fn streams_that_an_upstream_resets_do_not_end_those_of_others() {
         while peer.receive().is_some() {}
         Ok(())
     });
-    let gateway = Setup::http(upstream.address()).upstream("protocol = \"http2\"").start();
+    let setup = Setup::http(upstream.address()).upstream("protocol = \"http2\"");
+    let gateway = setup.top("workers = 1").start();
     let mut slow = HttpClient::connect(gateway.address());
     // The connection is there, and has a stream that waits.
     slow.send(request("GET", "/slow", ""));
