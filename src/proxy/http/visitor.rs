@@ -17,7 +17,7 @@ use crate::http1::fields::Span;
 use crate::identity::Identity;
 use crate::limits::LOGGED_TEXT_BYTES_MAX;
 use crate::log::RequestRecord;
-use crate::proxy::worker::Worker;
+use crate::proxy::worker::{Published, Worker};
 
 /// See the module's description.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub(super) const FORWARDED_FOR: &str = "X-Forwarded-For: ";
 /// the worker's own: that of the configuration would be fought over by all workers.
 #[derive(Clone, Debug)]
 pub(super) struct InForce {
-    pub(super) snapshot: Rc<Arc<Snapshot>>,
+    pub(super) snapshot: Published,
     listener: usize,
 }
 
