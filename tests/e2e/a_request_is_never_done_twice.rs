@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::http::{request, request_with};
 use crate::harness::origin::{Hanging, Origin, Refusing, reset};
@@ -67,7 +67,11 @@ fn after_the_head_a_post_is_not_sent_again_and_a_get_is_within_bounds() {
 fn a_get_goes_to_another_endpoint_where_one_fails() {
     let (bad, count) = failing(reset);
     let good = Site::ok();
-    let gateway = start(&[bad.address(), good.address()]);
+    let gateway = Setup::http_to_all([bad.address(), good.address()])
+        .top("workers = 1")
+        .without_upstream()
+        .route("name = \"only\"\nupstream = \"app\"\nretry_budget_percent = 100")
+        .start();
     let mut client = HttpClient::connect(gateway.address());
     for _ in 0..6 {
         assert_eq!(client.get("/").text(), "ok");
@@ -86,6 +90,26 @@ fn a_get_goes_to_another_endpoint_where_one_fails() {
     drop(client);
     let stopped = gateway.terminate();
     assert!(stopped.counter("requests_retried") > 0, "{}", stopped.event);
+    stopped.assert_nothing_left();
+}
+
+#[test]
+fn retries_are_a_part_of_the_requests_and_no_more() {
+    const REQUESTS: u64 = 200;
+    let (bad, count) = failing(reset);
+    let gateway = start(&[bad.address()]);
+    let mut client = HttpClient::connect(gateway.address());
+    let began = Instant::now();
+    for _ in 0..REQUESTS {
+        assert_eq!(client.get("/").status(), 502);
+    }
+    let retries = count.load(Ordering::SeqCst) - REQUESTS;
+    // A fifth, and three each second.
+    let most = REQUESTS / 5 + 3 * (began.elapsed().as_secs() + 1);
+    assert!((1..=most).contains(&retries), "{retries} of {most}");
+    drop(client);
+    let stopped = gateway.terminate();
+    assert_eq!(stopped.counter("requests_retried"), retries);
     stopped.assert_nothing_left();
 }
 

@@ -20,7 +20,7 @@ fn assert_line(line: &Value, status: u16, answered: &str, path: &str) {
     assert_eq!(line["method"], "GET", "{line}");
     assert_eq!(line["authority"], "gateway.test", "{line}");
     assert_eq!(line["protocol"], "http/1.1", "{line}");
-    assert_eq!(line["identity"], "dns:client.test", "{line}");
+    assert_eq!(line["identity"], "client.test", "{line}");
     assert!(line["total_us"].as_u64().is_some(), "{line}");
 }
 
@@ -39,7 +39,7 @@ fn a_request_that_is_served_has_a_line_with_all_of_it() {
     assert_eq!(line["peer"], record["peer"]);
     for (key, value) in [
         ("listener", Value::from("main")),
-        ("identity", "dns:client.test".into()),
+        ("identity", "client.test".into()),
         ("protocol", "http/1.1".into()),
         ("method", "POST".into()),
         ("authority", "gateway.test".into()),
@@ -68,13 +68,16 @@ fn forbidden_says_nothing_unless_it_is_asked_to() {
         let site = Site::ok();
         let mut gateway = Setup::http(site.address())
             .http_keys(&format!("problem_details = {details}"))
-            .route("name = \"other\"\npath_prefix = \"/secret\"\nupstream = \"app\"\nallow = [\"dns:other.test\"]")
+            .route(
+                "name = \"other\"\npath_prefix = \"/secret\"\nupstream = \"app\"\n\
+                 allow = [\"dns:other.test\"]",
+            )
             .start();
         let mut client = HttpClient::connect(gateway.address());
         let answer = client.get("/secret/a");
         assert_eq!(answer.status(), 403);
         let line = line(&mut gateway);
-        assert_line(&line, 403, "no_allow_matches", "/secret/a");
+        assert_line(&line, 403, "no_rule_matches", "/secret/a");
         assert_eq!(line["route"], "other", "{line}");
         assert!(!answer.text().contains("other.test"), "{answer:?}");
         if details {
@@ -103,6 +106,7 @@ fn forbidden_says_nothing_unless_it_is_asked_to() {
 fn bodies_beyond_the_limit_get_413() {
     let site = Site::ok();
     let mut gateway = Setup::http(site.address())
+        .without_upstream()
         .route("name = \"small\"\nupstream = \"app\"\nrequest_body_bytes_max = 1000")
         .start();
     let body = "x".repeat(1000);
@@ -135,7 +139,10 @@ fn heads_beyond_the_limit_get_431_and_long_targets_414() {
     let keys = "head_bytes_max = 4096\nhead_fields_max = 20";
     let gateway = Setup::http(site.address())
         .http_keys(keys)
-        .route("name = \"short\"\npath = \"/short\"\nupstream = \"app\"\nrequest_head_bytes_max = 1024")
+        .route(
+            "name = \"short\"\npath = \"/short\"\nupstream = \"app\"\n\
+             request_head_bytes_max = 1024",
+        )
         .start();
     let many: String = (0..30).map(|n| format!("X-{n}: y\r\n")).collect();
     let long = |bytes: usize| format!("X-Long: {}\r\n", "y".repeat(bytes));
@@ -165,7 +172,8 @@ fn a_host_of_another_trust_scope_gets_421() {
     let site = Site::ok();
     let other = crate::harness::chaos::Ca::root("other root", |_| {});
     let strict = format!(
-        "[[listener.server_name]]\nnames = [\"strict.test\", \"*.strict.test\"]\nclient_ca = {:?}\n",
+        "[[listener.server_name]]\nnames = [\"strict.test\", \"*.strict.test\"]\n\
+         client_ca = {:?}\n",
         other.file()
     );
     let mut gateway = Setup::http(site.address()).http_keys("").more(&strict).start();
@@ -205,8 +213,14 @@ fn statuses(client: &mut HttpClient, target: &str, count: usize) -> Vec<Message>
 fn rates_are_per_identity_and_per_source_and_say_when_to_come_back() {
     let site = Site::ok();
     let mut gateway = Setup::http(site.address())
-        .route("name = \"each\"\npath = \"/each\"\nupstream = \"app\"\nrate_per_identity = \"6/m burst 3\"")
-        .route("name = \"all\"\npath = \"/all\"\nupstream = \"app\"\nrate_per_source = \"6/m burst 4\"")
+        .route(
+            "name = \"each\"\npath = \"/each\"\nupstream = \"app\"\n\
+             rate_per_identity = \"6/m burst 3\"",
+        )
+        .route(
+            "name = \"all\"\npath = \"/all\"\nupstream = \"app\"\n\
+             rate_per_source = \"6/m burst 4\"",
+        )
         .start();
     let connect = |name: &str| {
         let options = ClientOptions::with(&pki().client_named(name));
@@ -256,7 +270,8 @@ fn upstreams_that_fail_have_each_their_status() {
     .collect();
     let route = |name: &str| {
         format!(
-            "name = {name:?}\npath = \"/{name}\"\nupstream = {name:?}\nfirst_byte_timeout_ms = 400\n\
+            "name = {name:?}\npath = \"/{name}\"\nupstream = {name:?}\n\
+             first_byte_timeout_ms = 400\n\
              retries = 0"
         )
     };

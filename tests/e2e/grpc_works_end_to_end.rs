@@ -2,8 +2,13 @@
 //! directions, metadata, errors in trailers, deadlines and cancellation, whether the upstream
 //! speaks HTTP/2 with prior knowledge or over TLS.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::harness::gateway::read_text;
 use crate::harness::programs::{Server, as_client, content, python_command};
-use crate::harness::{Gateway, Setup, Site, pki};
+use crate::harness::{Credentials, Gateway, Setup, Site, pki};
 
 /// A gateway before a gRPC server, over TLS or not.
 fn start(server: &Server, over_tls: bool) -> Gateway {
@@ -31,8 +36,13 @@ fn both(over_tls: bool) -> (Server, Gateway) {
 
 #[track_caller]
 fn client(gateway: &Gateway, what: &str) -> String {
+    client_with(gateway, &pki().client, what)
+}
+
+#[track_caller]
+fn client_with(gateway: &Gateway, credentials: &Credentials, what: &str) -> String {
     let mut command = python_command("grpc_client.py");
-    as_client(&mut command, gateway.address(), &pki().client);
+    as_client(&mut command, gateway.address(), credentials);
     content(command.arg(what))
 }
 
@@ -85,6 +95,42 @@ fn a_cancelled_call_is_cancelled_at_the_server() {
 }
 
 #[test]
+fn a_client_whose_certificate_expires_is_cut_off_in_the_middle_of_a_stream() {
+    let (_server, mut gateway) = both(false);
+    let began = Instant::now();
+    let said = client_with(&gateway, &pki().client_valid(-600, 6), "endure");
+    // By what grpcio makes of a connection that was cut.
+    assert!(["begun\nUNAVAILABLE\n", "begun\nUNKNOWN\n"].contains(&&*said), "{said}");
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
+    let record = gateway.wait_for_record(|record| record["close_reason"] == "certificate_expired");
+    assert_eq!(record["alpn"], "h2", "{record}");
+    // The upstream hears of it, and so does nobody else.
+    client(&gateway, "was_cancelled");
+    gateway.terminate().assert_nothing_left();
+}
+
+#[test]
+fn a_server_that_dies_in_the_middle_of_a_stream_is_told_from_an_end() {
+    for over_tls in [false, true] {
+        let (server, mut gateway) = both(over_tls);
+        let mut command = python_command("grpc_client.py");
+        as_client(&mut command, gateway.address(), &pki().client);
+        let mut child = command.arg("endure").stdout(Stdio::piped()).spawn().expect("timeout");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("text");
+        assert_eq!(line, "begun\n");
+        drop(server);
+        // RST_STREAM with INTERNAL_ERROR, by gRPC's table of codes.
+        assert_eq!(read_text(stdout), "INTERNAL\n");
+        assert!(child.wait().expect("our child").success());
+        let line = gateway.wait_for("a request", |line| line["event"] == "request");
+        assert_eq!((&line["status"], &line["failure_source"]), (&200.into(), &"upstream".into()));
+        gateway.terminate().assert_nothing_left();
+    }
+}
+
+#[test]
 fn answers_of_the_gateway_are_errors_that_grpc_understands() {
     // gRPC over HTTP/2 maps statuses of HTTP to its own (doc/http-grpc-status-mapping.md).
     let refusing = crate::harness::origin::Refusing::new();
@@ -95,6 +141,7 @@ fn answers_of_the_gateway_are_errors_that_grpc_understands() {
     gateway.terminate().assert_nothing_left();
     let site = Site::ok();
     let gateway = Setup::http(site.address())
+        .without_upstream()
         .route("name = \"no\"\nupstream = \"app\"\ndeny = [\"dns:client.test\"]")
         .start();
     assert_eq!(client(&gateway, "code").trim(), "PERMISSION_DENIED", "403");

@@ -7,7 +7,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::programs::{Server, bounded, content, curl, url};
+use crate::harness::programs::{
+    Nginx, Server, as_client, bounded, content, curl, python_command, url,
+};
 use crate::harness::{Gateway, HttpClient, Reply, Setup, Site, Then, chaos, pki, wait_until};
 
 #[track_caller]
@@ -56,12 +58,14 @@ fn alpn_chooses_the_version() {
 fn curl_gets_puts_and_sees_heads_over_http_2() {
     let site = Site::new(|seen| match seen.request.target() {
         "/chunked" => Reply::raw(
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nchu\r\n3\r\nnks\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nchu\r\n3\r\nnks\r\n0\r\n\
+             \r\n",
         ),
         "/close" => Reply::raw("HTTP/1.1 200 OK\r\n\r\nuntil close").then(Then::Close),
         "/204" => Reply::raw("HTTP/1.1 204 No Content\r\n\r\n"),
         "/hop" => Reply::raw(
-            "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\nX-Hop: 1\r\n\
+            "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\n\
+             X-Hop: 1\r\n\
              Content-Length: 2\r\n\r\nok",
         ),
         target => Reply::ok(&format!("{} {target} {}", seen.request.method(), seen.request.text())),
@@ -104,7 +108,7 @@ fn a_large_body_goes_up_and_comes_down_over_http_2() {
     let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(said["sha256"], hash, "{said}");
     gateway.terminate().assert_clean();
-    let nginx = crate::harness::programs::Nginx::start();
+    let nginx = Nginx::start();
     nginx.file("body", &body);
     let gateway = Setup::http(nginx.address).start();
     let down = file.with_extension("down").display().to_string();
@@ -154,16 +158,10 @@ fn h2load_has_all_its_requests_answered() {
 }
 
 /// nginx with HTTP/2 and TLS as an upstream, which says what it was asked.
-fn nginx_of_http_2() -> (crate::harness::programs::Nginx, Setup) {
-    let server = &pki().server;
-    let address = crate::harness::free_local();
-    let nginx = crate::harness::programs::Nginx::with(&format!(
-        "}} server {{ listen {address} ssl http2; ssl_certificate {}; ssl_certificate_key {}; \
-         location / {{ return 200 \"$server_protocol $request_method $uri $http_host\"; }}",
-        server.chain_file.display(),
-        server.key_file.display()
-    ));
-    let setup = Setup::http(address).upstream(&format!(
+fn nginx_of_http_2() -> (Nginx, Setup) {
+    let says = "location / { return 200 \"$server_protocol $request_method $uri $http_host\"; }";
+    let nginx = Nginx::over_tls("http2", &pki().server, says);
+    let setup = Setup::http(nginx.address).upstream(&format!(
         "protocol = \"http2\"\ntls = true\ntls_ca = {:?}\ntls_server_name = \"gateway.test\"",
         pki().root_file
     ));
@@ -208,6 +206,76 @@ fn a_drain_ends_http_2_by_goaway_and_completes_its_streams() {
     let output = running.join().expect("it ran");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "/slow", "{output:?}");
     gateway.wait().assert_clean();
+}
+
+#[test]
+fn each_refusal_has_its_status_and_the_connection_goes_on() {
+    let refusing = crate::harness::origin::Refusing::new();
+    let silent = crate::harness::origin::Origin::sink();
+    let upstreams = format!(
+        "[[upstream]]\nname = \"refusing\"\nendpoints = [\"{}\"]\n\
+         [[upstream]]\nname = \"silent\"\nendpoints = [\"{}\"]\n",
+        refusing.address,
+        silent.address()
+    );
+    let site = Site::ok();
+    let gateway = Setup::http(site.address())
+        .without_upstream()
+        .http_keys("problem_details = true")
+        .route("name = \"no\"\npath = \"/403\"\nupstream = \"app\"\ndeny = [\"dns:client.test\"]")
+        .route("name = \"small\"\npath = \"/413\"\nupstream = \"app\"\nrequest_body_bytes_max = 10")
+        .route(
+            "name = \"rare\"\npath = \"/429\"\nupstream = \"app\"\n\
+             rate_per_identity = \"1/m burst 1\"",
+        )
+        .route("name = \"down\"\npath = \"/502\"\nupstream = \"refusing\"")
+        .route(
+            "name = \"late\"\npath = \"/504\"\nupstream = \"silent\"\n\
+             first_byte_timeout_ms = 300",
+        )
+        .route("name = \"good\"\npath = \"/good\"\nupstream = \"app\"")
+        .route("name = \"ok\"\npath = \"/ok\"\nupstream = \"app\"")
+        .more(&upstreams)
+        .start();
+    let statuses = |arguments: &[&str], paths: &[&str]| {
+        let each = ["--output", "/dev/null", "--write-out", "%{http_code} "];
+        // Of each URL, or they would be written.
+        let outputs = paths.iter().skip(1).flat_map(|_| ["--output", "/dev/null"]);
+        let all: Vec<_> =
+            each.into_iter().chain(outputs).chain(arguments.iter().copied()).collect();
+        curled(&gateway, &all, paths)
+    };
+    let paths = ["/403", "/404", "/429", "/429", "/502", "/504", "/400/../ok", "/ok"];
+    let path_as_is = ["--path-as-is"];
+    assert_eq!(statuses(&path_as_is, &paths), "403 404 200 429 502 504 400 200 ");
+    let said = curled(&gateway, &["--include"], &["/429"]).to_lowercase();
+    assert!(said.contains("\r\nretry-after: "), "{said}");
+    assert!(said.contains("application/problem+json"), "{said}");
+    assert!(said.contains("\"code\":\"rate_of_identity\""), "{said}");
+    // By curl this would be a question of time: it fails where the answer comes before the body.
+    hostile(&gateway, "early");
+    let stopped = gateway.terminate();
+    assert_eq!(stopped.counter("accepted"), 3, "one connection each");
+    stopped.assert_clean();
+}
+
+/// Runs a part of the client that speaks HTTP/2 as it likes.
+#[track_caller]
+fn hostile(gateway: &Gateway, what: &str) {
+    let mut command = python_command("h2_client.py");
+    as_client(&mut command, gateway.address(), &pki().client);
+    content(command.arg(what));
+}
+
+#[test]
+fn fields_that_belong_to_http_1_are_no_request() {
+    let site = Site::ok();
+    let gateway = Setup::http(site.address()).start();
+    hostile(&gateway, "malformed");
+    for seen in site.seen() {
+        assert_eq!(seen.request.target(), "/good", "{seen:?}");
+    }
+    gateway.terminate().assert_nothing_left();
 }
 
 #[test]

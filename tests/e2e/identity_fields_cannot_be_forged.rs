@@ -224,6 +224,6 @@ fn a_resumed_session_tells_of_the_same_client() {
         assert!(seen.iter().all(|seen| seen.request.value(name) == first), "{name}: {seen:#?}");
     }
     let stopped = gateway.terminate();
-    assert!(stopped.counter("handshakes_resumed") > 0, "{}", stopped.event);
+    assert!(stopped.counter("resumptions") > 0, "{}", stopped.event);
     stopped.assert_clean();
 }

@@ -42,6 +42,7 @@ mod sigusr1_writes_what_was_counted;
 mod slow_requests_are_bounded;
 mod the_admin_listener_publishes_keys_and_health;
 mod upstream_connections_are_reused;
+mod upstreams_are_spoken_to_in_tls;
 mod upstreams_that_fail_are_survived;
 mod websockets_pass;
 mod what_is_not_tls_is_refused;

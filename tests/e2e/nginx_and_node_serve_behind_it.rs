@@ -83,8 +83,10 @@ fn node_understands_bodies_chunks_and_trailers() {
     assert_eq!(lines.trailers, [("X-Sum".into(), "50".into())]);
     assert_eq!(client.get("/connections").text(), "1", "one for all");
     // It closes idle connections soon: no request is lost to that.
+    let mut pause = std::time::Duration::from_millis(300);
     wait_until("Node closes its idle connection", || {
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        pause += pause / 2;
+        std::thread::sleep(pause);
         client.get("/connections").text() != "1"
     });
     drop(client);

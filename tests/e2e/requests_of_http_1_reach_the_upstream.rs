@@ -46,10 +46,12 @@ fn http_1_0_is_answered_and_closed() {
         _ => Reply::ok("whole"),
     });
     let gateway = Setup::http(site.address()).start();
-    assert_eq!(curled(&gateway, &["--http1.0"], &["/"]), "whole");
+    // By ALPN curl would ask for http/1.0, which is not offered.
+    let old = ["--http1.0", "--no-alpn"];
+    assert_eq!(curled(&gateway, &old, &["/"]), "whole");
     assert!(site.last().start.ends_with(" HTTP/1.1"), "{:?}", site.last());
     // What HTTP/1.0 does not know is not sent to it.
-    let said = curled(&gateway, &["--http1.0", "--raw", "--include"], &["/chunked"]);
+    let said = curled(&gateway, &[&old[..], &["--raw", "--include"]].concat(), &["/chunked"]);
     let (head, body) = said.split_once("\r\n\r\n").expect("a head");
     assert_eq!(body, "chunks", "{head}");
     assert!(!head.to_lowercase().contains("transfer-encoding"), "{head}");

@@ -131,7 +131,7 @@ fn many_slow_clients_hold_up_nobody() {
 /// A gateway with one route, which has these keys.
 fn with_route(address: impl ToString, keys: &str) -> Gateway {
     let route = format!("name = \"only\"\nupstream = \"app\"\n{keys}");
-    Setup::http(address).route(&route).start()
+    Setup::http(address).without_upstream().route(&route).start()
 }
 
 #[test]

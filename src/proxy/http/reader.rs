@@ -96,6 +96,11 @@ impl Reader {
         Chunk::Decrypted(head)
     }
 
+    /// Whether what is there begins so.
+    pub(super) fn begins_with(&self, bytes: &[u8]) -> bool {
+        self.input.as_ref().is_some_and(|input| input.starts_with(bytes))
+    }
+
     /// A body follows the head with these `fields` of `head`.
     pub(super) fn begin_body(&mut self, framing: Framing, fields: &[Field], head: &[u8]) {
         self.body = BodyDecoder::behind(framing, fields, head);

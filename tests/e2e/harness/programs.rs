@@ -277,6 +277,13 @@ impl Nginx {
         Self::speaking("", directives)
     }
 
+    /// Over TLS with this certificate; `protocol` is empty or `http2`.
+    pub(crate) fn over_tls(protocol: &str, server: &Credentials, directives: &str) -> Self {
+        let (chain, key) = (server.chain_file.display(), server.key_file.display());
+        let files = format!("ssl_certificate {chain}; ssl_certificate_key {key};");
+        Self::speaking(&format!("ssl {protocol}"), &format!("{files} {directives}"))
+    }
+
     fn speaking(protocol: &str, directives: &str) -> Self {
         let prefix = temp_dir();
         let root = prefix.join("root");

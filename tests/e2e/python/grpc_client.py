@@ -43,7 +43,8 @@ def calls():
 
 
 def metadata():
-    response, call = unary.with_call(b"metadata", metadata=(("x-asked", "yes"),), timeout=PATIENCE_S)
+    asked = (("x-asked", "yes"),)
+    response, call = unary.with_call(b"metadata", metadata=asked, timeout=PATIENCE_S)
     assert response == b"yes"
     initial, trailing = dict(call.initial_metadata()), dict(call.trailing_metadata())
     assert initial["x-initial"] == "1", initial
@@ -105,9 +106,25 @@ def cancel():
     assert unary(b"was cancelled", timeout=PATIENCE_S) == b"True"
 
 
+def endure():
+    """Takes messages until the call ends by itself, and says how."""
+
+    def take():
+        for number, _ in enumerate(endless(b"", timeout=PATIENCE_S)):
+            if number == 0:
+                print("begun", flush=True)
+
+    print(code_of(take).code().name)
+
+
+def was_cancelled():
+    assert unary(b"was cancelled", timeout=PATIENCE_S) == b"True"
+
+
 def code():
     print(code_of(lambda: unary(b"hello", timeout=PATIENCE_S)).code().name)
 
 
-{f.__name__: f for f in (calls, metadata, errors, streams, deadlines, cancel, code)}[what]()
+tasks = (calls, metadata, errors, streams, deadlines, cancel, endure, was_cancelled, code)
+{task.__name__: task for task in tasks}[what]()
 channel.close()

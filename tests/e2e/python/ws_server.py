@@ -1,4 +1,4 @@
-"""A WebSocket server on a free port, whose number it prints: echoes messages and does as it is told."""
+"""A WebSocket server on a free port, whose number it prints: echoes, and does as it is told."""
 
 import asyncio
 
@@ -25,7 +25,11 @@ async def handle(connection):
 
 async def main():
     async with serve(
-        handle, "127.0.0.1", 0, max_size=MESSAGE_BYTES_MAX, subprotocols=["chat.v2", "chat.v1"]
+        handle,
+        "127.0.0.1",
+        0,
+        max_size=MESSAGE_BYTES_MAX,
+        select_subprotocol=lambda _, offered: "chat.v1" if "chat.v1" in offered else None,
     ) as server:
         print(server.sockets[0].getsockname()[1], flush=True)
         await server.serve_forever()
