@@ -12,7 +12,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use super::client_side::ClientSide;
 use super::exchange::Request;
 use crate::attest::{Telling, Told};
-use crate::config::snapshot::{HttpOptions, Listener, Snapshot};
+use crate::config::snapshot::{HttpOptions, Listener};
 use crate::http1::fields::Span;
 use crate::identity::Identity;
 use crate::limits::LOGGED_TEXT_BYTES_MAX;
