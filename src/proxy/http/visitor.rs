@@ -40,7 +40,7 @@ pub(super) struct Visitor {
     pub(super) bytes: Cell<(u64, u64)>,
     /// For a deliberate bug.
     #[cfg(feature = "sim")]
-    start: OnceCell<Rc<Arc<Snapshot>>>,
+    start: OnceCell<Published>,
 }
 
 /// What its line begins with that says where a request comes from.
