@@ -42,7 +42,7 @@ mod the_admin_listener_publishes_keys_and_health;
 mod upstream_connections_are_reused;
 mod upstreams_are_spoken_to_in_tls;
 mod upstreams_that_fail_are_survived;
-mod websockets_pass;
+mod websockets_pass_as_bytes_both_ways;
 mod what_is_not_tls_is_refused;
 mod what_waits_for_a_limit_is_served_later;
 mod who_may_not_stay_is_cut_off;
