@@ -1,11 +1,11 @@
-//! What the gateway costs: CPU time per full handshake, per round trip and per byte, and memory
-//! per idle connection, beside the floors and nginx in the same run.
+//! What the gateway costs: CPU time per full handshake, per round trip, per request of HTTP and per
+//! byte, and memory per idle connection, beside the floors and nginx in the same run.
 //!
-//! `cargo bench --bench gateway` runs it. The gateway has one worker on the first CPU; clients and
-//! origin share the last one, so wall-clock figures mean nothing. Cost is the time that the
-//! kernel's scheduler charged to the threads of the serving process (`/proc/PID/task/*/schedstat`).
-//! Rounds of all subjects are interleaved and the median is shown, because the machine's state
-//! drifts.
+//! `cargo bench --bench gateway` runs it; words behind `--` choose: `http` is all of HTTP. The
+//! gateway has one worker on the first CPU; clients and origin share the last one, so wall-clock
+//! figures mean nothing. Cost is the time that the kernel's scheduler charged to the threads of the
+//! serving process (`/proc/PID/task/*/schedstat`). Rounds of all subjects are interleaved and the
+//! median is shown, because the machine's state drifts.
 
 mod kit;
 
@@ -18,13 +18,19 @@ const ROUNDS: usize = 5;
 const HANDSHAKES: u64 = 500;
 const BULK_BYTES: u64 = 512 * 1024 * 1024;
 const IDLE_CONNECTIONS: u64 = 4000;
-const LOADS: [Load; 6] = [
+const MIB: u64 = 1024 * 1024;
+const LOADS: [Load; 11] = [
     Load::Handshake(HANDSHAKES),
     Load::RoundTrip { connections: 64, count: 100_000 },
     Load::Down { connections: 1, bytes: BULK_BYTES },
     Load::Down { connections: 8, bytes: BULK_BYTES },
     Load::Up { connections: 1, bytes: BULK_BYTES },
     Load::Up { connections: 8, bytes: BULK_BYTES },
+    Load::Request { connections: 64, count: 100_000 },
+    Load::Bodies { connections: 8, body: MIB, bytes: BULK_BYTES, up: false },
+    Load::Bodies { connections: 8, body: MIB, bytes: BULK_BYTES, up: true },
+    Load::Bodies { connections: 2, body: 64 * MIB, bytes: BULK_BYTES, up: false },
+    Load::Bodies { connections: 2, body: 64 * MIB, bytes: BULK_BYTES, up: true },
 ];
 
 fn main() {
@@ -47,7 +53,7 @@ fn main() {
     let floor = floor::Blocking::start(&pki);
     let ringfort = Ringfort::start(&pki, &origin);
     let nginx = Nginx::start(&pki, &origin);
-    for load in LOADS.iter().filter(|load| is_wanted(&load.to_string())) {
+    for load in LOADS.iter().filter(|load| !load.is_http() && is_wanted(&load.to_string())) {
         let subjects: &[&dyn Subject] = match load {
             Load::Handshake(_) => &[&floor, &ringfort, &nginx],
             _ => &[&ringfort, &nginx],
@@ -64,6 +70,23 @@ fn main() {
         }
     }
     println!("ringfort's own counters: {}", ringfort.stop());
+    let http: Vec<&Load> =
+        LOADS.iter().filter(|load| load.is_http() && is_wanted(&load.to_string())).collect();
+    if !http.is_empty() {
+        compare_http(&http, &origin, &pki);
+    }
+}
+
+/// In HTTP, with the relay of bytes as the floor.
+fn compare_http(loads: &[&Load], origin: &load::Origin, pki: &Pki) {
+    let ringfort = Ringfort::start_http(pki, origin);
+    let relay = Ringfort::start_relay(pki, origin);
+    let nginx = Nginx::start_http(pki, origin);
+    for load in loads {
+        compare(load, &[&relay, &ringfort, &nginx], origin, pki);
+    }
+    relay.end();
+    ringfort.end();
 }
 
 fn compare(load: &Load, subjects: &[&dyn Subject], origin: &load::Origin, pki: &Pki) {

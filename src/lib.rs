@@ -6,11 +6,12 @@
 //! it.
 //!
 //! ```text
-//! main -> cli -> control -> proxy -> { tls, identity, policy }
+//! main -> cli -> control -> proxy -> { http2, http1, route, attest, tls, identity, policy }
 //! control -> { config, metrics, log }      proxy -> { rt, config::snapshot, metrics, log }
 //! tls::stream -> rt -> sys
 //! PURE (never rt, sys, sockets, files, threads, wall clock):
-//!   identity, policy, trust, tls::{hello, session, verify}, config::{model, resolve}
+//!   identity, policy, trust, http1, route, attest, tls::{hello, session, verify},
+//!   config::{model, resolve}
 //! leaves, importable by all: limits, error, time, metrics::counter
 //! ```
 #![deny(unsafe_code)]

@@ -74,6 +74,28 @@ bugs! {
     VerdictOfAnyScope = "verdict_of_any_scope",
     /// A verdict is good after its chain has expired.
     VerdictForever = "verdict_forever",
+    /// A request is sent again whatever its method is.
+    RetryWhatever = "retry_whatever",
+    /// A request is sent again after a part of its body was given away.
+    RetryWithoutBody = "retry_without_body",
+    /// A connection to an upstream is used again although the request on it is not whole.
+    ReuseAmidRequest = "reuse_amid_request",
+    /// A connection to an upstream is used again although the client left amid the response.
+    ReuseAmidResponse = "reuse_amid_response",
+    /// Nobody looks at what comes on a connection that waits, its end included.
+    ReuseStale = "reuse_stale",
+    /// Requests are judged by the configuration that their connection began with.
+    RouteOfTheStart = "route_of_the_start",
+    /// Fields that claim who the client is are forwarded.
+    KeepIdentityFields = "keep_identity_fields",
+    /// Connections that wait are kept while the gateway drains.
+    KeepPool = "keep_pool",
+    /// The deadlines of a request are forgotten.
+    ForgetWatch = "forget_watch",
+    /// A response that was cut is completed.
+    CompleteCutResponse = "complete_cut_response",
+    /// A request is forwarded whatever trust scope its host belongs to.
+    ForgetMisdirected = "forget_misdirected",
 }
 
 /// Whether `bug` is planted on this thread.

@@ -28,6 +28,7 @@ use time::OffsetDateTime;
 
 const OPERATIONS: &str = "docs/operations.md";
 const REFUSALS: &str = "docs/refusals.md";
+const HTTP: &str = "docs/http.md";
 
 fn read(path: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -305,7 +306,11 @@ fn operations_shows_the_line_of_a_request_as_it_is_written() {
 #[test]
 fn configuration_examples_keep_to_the_schema() {
     for path in ["README.md", "docs/configuration.md"] {
-        for block in blocks(path, "toml") {
+        for mut block in blocks(path, "toml") {
+            // What belongs to a listener stands below one.
+            if block.starts_with("[listener") {
+                block.insert_str(0, "[[listener]]\n");
+            }
             model::parse(&block, path).unwrap_or_else(|error| panic!("{error}"));
         }
     }
@@ -350,6 +355,98 @@ fn the_map_of_the_rooms_is_complete() {
         .map(str::to_owned)
         .collect();
     assert_eq!(listed, entries.collect());
+}
+
+/// The texts in quotes of some source.
+fn quoted(source: &str) -> BTreeSet<String> {
+    set(source.split('"').skip(1).step_by(2))
+}
+
+/// What stands between two texts of a file, each of which is there.
+fn between(path: &str, start: &str, end: &str) -> String {
+    let source = read(path);
+    let rest = source.split_once(start).unwrap_or_else(|| panic!("{path} has no {start:?}")).1;
+    rest.split_once(end).unwrap_or_else(|| panic!("{path} has no {end:?} behind it")).0.to_owned()
+}
+
+/// The codes that ringfort answers by, with their status where the source says it in one place.
+fn answers() -> Vec<(String, Option<u16>)> {
+    let mut answers: Vec<(String, Option<u16>)> = Vec::new();
+    let source = read("src/proxy/http/answer.rs");
+    for call in source.split("::new(").skip(1).chain(source.split("::closing(").skip(1)) {
+        let (status, rest) = call.split_once(", ").expect("two arguments");
+        if let (Ok(status), Some(code)) = (status.parse(), rest.strip_prefix('"')) {
+            let code = code.split('"').next().expect("it ends");
+            answers.push((code.to_owned(), Some(status)));
+        }
+    }
+    assert!(answers.len() >= 14, "{answers:?}");
+    let more = |path, start, end| quoted(&between(path, start, end)).into_iter();
+    let heads = more("src/http1/error.rs", "Self::TooLarge =>", "Self::Status =>");
+    answers.extend(heads.map(|code| (code, None)));
+    let bodies = more("src/http1/error.rs", "Self::Chunk =>", "Self::Incomplete =>");
+    answers.extend(bodies.map(|code| (code, Some(400))));
+    let streams = more("src/http2/head.rs", "Self::Scheme =>", "Self::Status =>");
+    answers.extend(streams.map(|code| (code, None)).chain([("http2_connect".into(), Some(501))]));
+    let paths = more("src/route/path.rs", "Self::DotSegment =>", "}");
+    answers.extend(paths.map(|code| (code, Some(400))));
+    let rates = more("src/proxy/http/request.rs", "let limits = [", "];");
+    answers.extend(rates.map(|code| (code, Some(429))));
+    answers.extend(Denial::CODES.map(|code| (code.to_owned(), Some(403))));
+    let unreachable = [
+        (CloseKind::NoEndpoint, 503),
+        (CloseKind::ConnectTimeout, 504),
+        (CloseKind::ConnectRefused, 502),
+        (CloseKind::ConnectFailed(1), 502),
+        (CloseKind::UpstreamCertificateRefused, 502),
+        (CloseKind::UpstreamTlsFailed, 502),
+        (CloseKind::Reset, 502),
+        (CloseKind::Io(1), 502),
+        (CloseKind::Truncated, 502),
+        (CloseKind::Finished, 502),
+        (CloseKind::Http2Error, 502),
+        (CloseKind::Http2Flood, 502),
+        (CloseKind::TlsFailed, 502),
+        (CloseKind::AlertReceived, 502),
+        (CloseKind::PingTimeout, 502),
+    ];
+    answers.extend(unreachable.map(|(kind, status)| (kind.as_str().to_owned(), Some(status))));
+    answers
+}
+
+#[test]
+fn http_lists_every_answer_with_its_status_and_no_other() {
+    let table = section(HTTP, "## Answers");
+    let mut listed = std::collections::BTreeMap::new();
+    for row in table.lines().filter(|line| line.starts_with("| `")).skip(1) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        let [codes, status, cause] = cells[..] else { panic!("{row} has not three cells") };
+        assert!(cause.trim().len() > 8, "{row} says nothing");
+        for code in code_of(codes) {
+            let status: u16 = status.trim().parse().expect("a status");
+            assert_eq!(listed.insert(code.to_owned(), status), None, "{code} is there twice");
+        }
+    }
+    let answers = answers();
+    for (code, status) in &answers {
+        let found = listed.get(code);
+        assert!(found.is_some(), "{HTTP} does not explain {code}");
+        assert!(status.is_none() || found == status.as_ref(), "{code}: {found:?}, not {status:?}");
+    }
+    let known = set(answers.iter().map(|(code, _)| code.as_str()));
+    let unknown: Vec<&String> = listed.keys().filter(|code| !known.contains(*code)).collect();
+    assert!(unknown.is_empty(), "nothing is answered by {unknown:?}");
+}
+
+#[test]
+fn http_lists_every_field_that_is_removed_and_no_other() {
+    let table = section(HTTP, "## Identity");
+    let table = table.split("\n\n").find(|part| part.starts_with("| removed")).expect("a table");
+    let listed = first_cells(table);
+    let names = |name| between("src/http1/names.rs", &format!("const {name}: &[&[u8]] = &["), "];");
+    let mut removed = quoted(&names("IDENTITY"));
+    removed.extend(quoted(&names("IDENTITY_PREFIXES")).iter().map(|prefix| format!("{prefix}*")));
+    assert_eq!(listed, removed);
 }
 
 const THREATS: &str = "docs/threat-model.md";
@@ -402,12 +499,19 @@ fn wrong_with(row: &str, limits: &str, keys: &BTreeSet<String>) -> Option<String
 
 #[test]
 fn the_threat_model_names_bounds_files_and_tests_that_exist() {
-    let limits = read("src/limits.rs");
-    let keys: BTreeSet<String> =
-        ["## Top level", "## `[limits]`", "## `[ring]`", "## `[[listener]]`", "## `[[upstream]]`"]
-            .iter()
-            .flat_map(|heading| first_cells(&section("docs/configuration.md", heading)))
-            .collect();
+    let limits = read("src/limits.rs") + &read("src/limits/http.rs");
+    let keys: BTreeSet<String> = [
+        "## Top level",
+        "## `[limits]`",
+        "## `[ring]`",
+        "## `[[listener]]`",
+        "## `[listener.http]`",
+        "## `[[listener.route]]`",
+        "## `[[upstream]]`",
+    ]
+    .iter()
+    .flat_map(|heading| first_cells(&section("docs/configuration.md", heading)))
+    .collect();
     let table = section(THREATS, "## What a peer can take, and where it is bounded");
     let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1);
     let rows: Vec<&str> = rows.collect();

@@ -50,30 +50,30 @@ impl InFlight {
     }
 }
 
-struct Connection {
-    session: Session,
+pub(super) struct Connection {
+    pub(super) session: Session,
     /// While it shakes hands.
-    visit: Option<Arc<Visit>>,
+    pub(super) visit: Option<Arc<Visit>>,
     /// What its lease is about.
-    client: Option<Arc<Verdict>>,
-    receive: OpId,
-    upstream_receive: Option<OpId>,
-    timer: TimerKey,
-    to_client: SendBuf,
-    to_upstream: SendBuf,
-    last_byte: Instant,
-    record: Box<ConnectionRecord>,
+    pub(super) client: Option<Arc<Verdict>>,
+    pub(super) receive: OpId,
+    pub(super) upstream_receive: Option<OpId>,
+    pub(super) timer: TimerKey,
+    pub(super) to_client: SendBuf,
+    pub(super) to_upstream: SendBuf,
+    pub(super) last_byte: Instant,
+    pub(super) record: Box<ConnectionRecord>,
 }
 
 /// See the module's description.
 pub struct Gateway<'e> {
     ends: &'e Ends,
     accept: OpId,
-    ops: OpSlots,
+    pub(super) ops: OpSlots,
     timers: Wheel<usize>,
-    pool: SendPool,
-    connections: Slab<Connection>,
-    counters: Arc<WorkerCounters>,
+    pub(super) pool: SendPool,
+    pub(super) connections: Slab<Connection>,
+    pub(super) counters: Arc<WorkerCounters>,
     listener: Arc<str>,
     upstream: Arc<str>,
     /// The worker's clock, which the scenario moves.
@@ -268,12 +268,12 @@ impl<'e> Gateway<'e> {
         connection.record.line(&self.clocks)
     }
 
-    fn send_to_client(&mut self, key: usize) -> Option<InFlight> {
+    pub(super) fn send_to_client(&mut self, key: usize) -> Option<InFlight> {
         let data = std::mem::take(&mut self.connections[key].to_client);
         self.send(key, data)
     }
 
-    fn send(&mut self, key: usize, data: SendBuf) -> Option<InFlight> {
+    pub(super) fn send(&mut self, key: usize, data: SendBuf) -> Option<InFlight> {
         if data.is_empty() {
             self.pool.put(data);
             return None;

@@ -13,6 +13,7 @@
 
 mod baseline;
 mod gateway;
+mod http;
 #[path = "../memory/mod.rs"]
 mod memory;
 mod profile;

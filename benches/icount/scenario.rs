@@ -15,18 +15,21 @@ use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom};
 use rustls::{CipherSuite, ClientConnection, NamedGroup};
 
 use super::gateway::{Gateway, InFlight};
+use super::http::{self, BODY_BYTES, GET, POST, RESPONSE};
 use super::memory::{Ends, Sessions, VERDICTS_MAX, deliver, sent, shake};
 
 /// A scenario: its name, how clients come back, and what plays it.
 pub type Scenario = (&'static str, Sessions, fn(&Ends, Meter));
 
 /// All of them, in the order of the table.
-pub const SCENARIOS: [Scenario; 8] = [
+pub const SCENARIOS: [Scenario; 10] = [
     ("full-new-chain", Sessions::Off, new_chain),
     ("full-seen-chain", Sessions::Off, handshake),
     ("resumed-by-cache", Sessions::Cache, handshake),
     ("resumed-by-ticket", Sessions::Tickets, handshake),
     ("round-trip-128-bytes", Sessions::Off, round_trip),
+    ("http1-get", Sessions::Off, get),
+    ("http1-post-1-kib", Sessions::Off, post),
     ("relay-1-mib-up", Sessions::Off, relay_up),
     ("relay-1-mib-down", Sessions::Off, relay_down),
     ("100-idle-connections", Sessions::Off, idle),
@@ -115,6 +118,36 @@ fn round_trip(ends: &Ends, meter: Meter) {
     let reply = RecvBuf::Heap(REPLY.to_vec());
     let down = meter.count(|| gateway.relay_down(key, &reply));
     assert_eq!(deliver(&mut client, &arrived(&mut gateway, down, meter)), REPLY);
+}
+
+/// A GET of HTTP/1.1, and the response with 1 KiB.
+fn get(ends: &Ends, meter: Meter) {
+    exchange(ends, meter, GET, 0);
+}
+
+/// A POST of HTTP/1.1 with 1 KiB, and the response with as much.
+fn post(ends: &Ends, meter: Meter) {
+    exchange(ends, meter, POST, BODY_BYTES);
+}
+
+fn exchange(ends: &Ends, meter: Meter, head: &[u8], body_bytes: usize) {
+    let not = Meter { is_counting: false };
+    let mut gateway = Gateway::new(ends);
+    let routes = http::routes();
+    let (mut client, key, _) = connect(&mut gateway, ends, not);
+    // The first of a connection has storage to make that later ones find in the pool.
+    for meter in [not, meter] {
+        let request = [head, &vec![b'q'; body_bytes]].concat();
+        let received = RecvBuf::Heap(sent(&mut client, &request));
+        let up = meter.count(|| gateway.request_up(key, &received, &routes));
+        let up = arrived(&mut gateway, Some(up), meter);
+        assert!(up.ends_with(&[&b"\r\n\r\n"[..], &vec![b'q'; body_bytes]].concat()));
+        assert!(up.windows(24).any(|it| it == b"X-Forwarded-Proto: https"), "{up:?}");
+        let response = RecvBuf::Heap([RESPONSE, &[b'a'; BODY_BYTES]].concat());
+        let down = meter.count(|| gateway.response_down(key, &response, &routes));
+        let down = deliver(&mut client, &arrived(&mut gateway, Some(down), meter));
+        assert!(down.starts_with(b"HTTP/1.1 200 OK\r\n") && down.ends_with(&[b'a'; BODY_BYTES]));
+    }
 }
 
 /// As much as fits a receive buffer comes at a time, so records are cut at its end.

@@ -1,4 +1,5 @@
-//! The work: handshakes, round trips and bulk, by blocking rustls clients, and the origin.
+//! The work: handshakes, round trips and bulk, by blocking rustls clients, and the origin. What is
+//! of HTTP is in [`http`].
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -9,12 +10,12 @@ use std::thread;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 
-use super::Pki;
+use super::{Pki, http};
 
 pub const MESSAGE_BYTES: usize = 128;
-const CHUNK_BYTES: usize = 256 * 1024;
+pub const CHUNK_BYTES: usize = 256 * 1024;
 
-type Tls = StreamOwned<ClientConnection, TcpStream>;
+pub type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 /// One kind of work.
 pub enum Load {
@@ -26,6 +27,10 @@ pub enum Load {
     Down { connections: u64, bytes: u64 },
     /// From the client to the origin.
     Up { connections: u64, bytes: u64 },
+    /// A small request of HTTP/1.1 and its answer.
+    Request { connections: u64, count: u64 },
+    /// Bodies of HTTP/1.1 of that length, all of them together.
+    Bodies { connections: u64, body: u64, bytes: u64, up: bool },
 }
 
 impl fmt::Display for Load {
@@ -35,6 +40,10 @@ impl fmt::Display for Load {
             Self::RoundTrip { connections, .. } => format!("round trip, {connections} connections"),
             Self::Down { connections, .. } => format!("bulk down, {connections} connections"),
             Self::Up { connections, .. } => format!("bulk up, {connections} connections"),
+            Self::Request { connections, .. } => format!("http request, {connections} connections"),
+            Self::Bodies { body, up, .. } => {
+                format!("http bodies {}, {} MiB", if *up { "up" } else { "down" }, body >> 20)
+            }
         };
         f.pad(&text)
     }
@@ -70,19 +79,32 @@ impl Load {
                 in_parallel(connections, || up(connect(address, pki), each));
                 each * connections
             }
+            Self::Request { connections, count } => {
+                http::requests(address, &origin.http, pki, connections, count)
+            }
+            Self::Bodies { connections, body, bytes, up } => {
+                http::bodies(address, pki, connections, body, bytes, up)
+            }
         }
+    }
+
+    /// Whether it takes a proxy that speaks HTTP.
+    pub fn is_http(&self) -> bool {
+        matches!(self, Self::Request { .. } | Self::Bodies { .. })
     }
 
     /// A cost in nanoseconds per operation, in the unit that suits the work.
     pub fn show(&self, ns: f64) -> String {
         match self {
-            Self::Handshake(_) | Self::RoundTrip { .. } => format!("{:8.2} us", ns / 1000.0),
-            Self::Down { .. } | Self::Up { .. } => format!("{ns:8.3} ns/B"),
+            Self::Handshake(_) | Self::RoundTrip { .. } | Self::Request { .. } => {
+                format!("{:8.2} us", ns / 1000.0)
+            }
+            Self::Down { .. } | Self::Up { .. } | Self::Bodies { .. } => format!("{ns:8.3} ns/B"),
         }
     }
 }
 
-fn in_parallel(threads: u64, act: impl Fn() + Sync) {
+pub fn in_parallel(threads: u64, act: impl Fn() + Sync) {
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(&act);
@@ -90,7 +112,7 @@ fn in_parallel(threads: u64, act: impl Fn() + Sync) {
     });
 }
 
-fn connect(address: SocketAddr, pki: &Pki) -> Tls {
+pub fn connect(address: SocketAddr, pki: &Pki) -> Tls {
     let name = ServerName::try_from("localhost").expect("a name");
     let client = ClientConnection::new(Arc::clone(&pki.client), name).expect("a client");
     let socket = TcpStream::connect(address).expect("a listener");
@@ -108,7 +130,7 @@ fn exchange(tls: &mut Tls, kind: u8) {
     tls.read_exact(&mut message).expect("it comes back");
 }
 
-fn end(mut tls: Tls) {
+pub fn end(mut tls: Tls) {
     tls.conn.send_close_notify();
     tls.flush().expect("the proxy takes it");
     // nginx ends without close_notify, which rustls reports as an error; both are the end.
@@ -226,6 +248,8 @@ mod sweep {
 pub struct Origin {
     pub address: SocketAddr,
     pub swept: Arc<Mutex<Vec<TcpStream>>>,
+    /// The one that speaks HTTP.
+    pub http: http::Origin,
 }
 
 impl Origin {
@@ -243,7 +267,7 @@ impl Origin {
                     .expect("a thread");
             }
         });
-        Self { address, swept }
+        Self { address, swept, http: http::Origin::start() }
     }
 }
 

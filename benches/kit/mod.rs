@@ -2,6 +2,7 @@
 
 pub mod floor;
 pub mod floor_mode;
+pub mod http;
 pub mod load;
 pub mod probe;
 pub mod subject;

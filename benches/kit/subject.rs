@@ -42,6 +42,7 @@ pub fn wait_for(address: SocketAddr) {
 
 /// The gateway itself.
 pub struct Ringfort {
+    name: &'static str,
     child: Child,
     address: SocketAddr,
     log: String,
@@ -49,17 +50,37 @@ pub struct Ringfort {
 
 impl Ringfort {
     pub fn start(pki: &Pki, origin: &Origin) -> Self {
+        Self::of(pki, origin.address, &pki.file("log"), &[])
+    }
+
+    /// As an HTTP proxy, which writes no line for each request, as nginx writes none.
+    pub fn start_http(pki: &Pki, origin: &Origin) -> Self {
+        Self::of(pki, origin.http.address, "off", &["--protocol", "http"])
+    }
+
+    /// As a relay of bytes before the origin of HTTP: what the exchange costs without HTTP.
+    pub fn start_relay(pki: &Pki, origin: &Origin) -> Self {
+        Self { name: "relay", ..Self::of(pki, origin.http.address, "off", &[]) }
+    }
+
+    fn of(pki: &Pki, origin: SocketAddr, log: &str, more: &[&str]) -> Self {
         let address = free_address();
         let child = Command::new("taskset")
             .args(["--cpu-list", &first_cpu(), env!("CARGO_BIN_EXE_ringfort"), "run"])
-            .args(["--listen", &address.to_string(), "--to", &origin.address.to_string()])
+            .args(["--listen", &address.to_string(), "--to", &origin.to_string()])
             .args(["--cert", &pki.file("server.pem"), "--key", &pki.file("server.key")])
-            .args(["--client-ca", &pki.file("root.pem"), "--log", &pki.file("log")])
+            .args(["--client-ca", &pki.file("root.pem"), "--log", log])
+            .args(more)
             .stderr(Stdio::null())
             .spawn()
             .expect("the gateway starts");
         wait_for(address);
-        Self { child, address, log: pki.file("log") }
+        Self { name: "ringfort", child, address, log: log.to_string() }
+    }
+
+    /// Ends it.
+    pub fn end(mut self) {
+        terminate(&mut self.child);
     }
 
     /// Ends it, and returns its own counters.
@@ -80,7 +101,7 @@ fn terminate(child: &mut Child) {
 
 impl Subject for Ringfort {
     fn name(&self) -> &'static str {
-        "ringfort"
+        self.name
     }
 
     fn address(&self) -> SocketAddr {
@@ -92,31 +113,62 @@ impl Subject for Ringfort {
     }
 }
 
-/// Debian's nginx as a TLS-terminating TCP proxy.
+/// Debian's nginx as a TLS-terminating proxy.
 pub struct Nginx {
     child: Child,
     address: SocketAddr,
 }
 
 impl Nginx {
+    /// As a relay of bytes.
     pub fn start(pki: &Pki, origin: &Origin) -> Self {
+        let origin = origin.address;
+        let more = format!("proxy_pass {origin}; proxy_buffer_size 64k;");
+        Self::of(pki, "nginx", ["stream", "", &more])
+    }
+
+    /// As an HTTP proxy that keeps its connections, puts nothing into files and says what the
+    /// client said.
+    pub fn start_http(pki: &Pki, origin: &Origin) -> Self {
+        let (folder, origin) = (pki.folder.display(), origin.http.address);
+        let more = format!(
+            "keepalive_requests 1000000000; client_max_body_size 0;\n\
+             client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n\
+             fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;\n\
+             location / {{ proxy_pass http://origin; proxy_http_version 1.1;\n\
+             proxy_set_header Connection \"\"; proxy_set_header Host $http_host;\n\
+             proxy_request_buffering off; proxy_max_temp_file_size 0; proxy_buffer_size 64k;\n\
+             proxy_buffers 8 64k; proxy_busy_buffers_size 128k; }}"
+        );
+        let upstream = format!(
+            "upstream origin {{ server {origin}; keepalive 64; keepalive_requests 1000000000; }}"
+        );
+        Self::of(pki, "nginx-http", ["http", &upstream, &more])
+    }
+
+    /// With that kind of block, its own lines, and those of its server.
+    fn of(pki: &Pki, name: &str, [kind, upstream, more]: [&str; 3]) -> Self {
         let address = free_address();
         let folder = pki.folder.display();
-        let module = "/usr/lib/nginx/modules/ngx_stream_module.so";
+        let module = match kind {
+            "stream" => "load_module /usr/lib/nginx/modules/ngx_stream_module.so;",
+            _ => "",
+        };
         let conf = format!(
-            "load_module {module}; daemon off; worker_processes 1; pid {folder}/nginx.pid;\n\
-             error_log {folder}/nginx.error crit; events {{ worker_connections 16384; }}\n\
-             stream {{ access_log off; server {{ listen {address} ssl reuseport backlog=4096;\n\
+            "{module} daemon off; worker_processes 1; pid {folder}/{name}.pid;\n\
+             error_log {folder}/{name}.error crit; events {{ worker_connections 16384; }}\n\
+             {kind} {{ access_log off; {upstream} server {{\n\
+             listen {address} ssl reuseport backlog=4096;\n\
              ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.key;\n\
              ssl_client_certificate {folder}/root.pem; ssl_verify_client on; ssl_verify_depth 3;\n\
              ssl_protocols TLSv1.3; ssl_session_cache off; ssl_session_tickets off;\n\
              ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256; ssl_ecdh_curve X25519;\n\
-             proxy_pass {origin}; tcp_nodelay on; proxy_buffer_size 64k; }} }}\n",
-            origin = origin.address
+             tcp_nodelay on; {more} }} }}\n"
         );
-        std::fs::write(pki.file("nginx.conf"), conf).expect("a temporary file");
+        let file = pki.file(&format!("{name}.conf"));
+        std::fs::write(&file, conf).expect("a temporary file");
         let child = Command::new("taskset")
-            .args(["--cpu-list", &first_cpu(), "nginx", "-c", &pki.file("nginx.conf")])
+            .args(["--cpu-list", &first_cpu(), "nginx", "-c", &file])
             .spawn()
             .expect("nginx starts; apt-get install nginx libnginx-mod-stream");
         wait_for(address);

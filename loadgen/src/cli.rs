@@ -63,12 +63,18 @@ pub struct RequestArgs {
 /// What is asked of the server again and again.
 #[derive(Clone, Debug, Args)]
 pub struct RequestOptions {
-    /// http, or tcp: bytes that come back as they are
+    /// http (HTTP/1.1), h2 (HTTP/2), or tcp: bytes that come back as they are
     #[arg(long, value_enum, default_value_t = Protocol::Http)]
     pub proto: Protocol,
-    /// Bytes of a request's body, or of the echo [default: 0 with http, 128 with tcp]
+    /// Requests at a time on each connection, with h2 [default: 1]
+    #[arg(long, value_name = "N")]
+    pub streams: Option<usize>,
+    /// Bytes of a request's body, or of the echo [default: 0 with http and h2, 128 with tcp]
     #[arg(long, value_name = "BYTES")]
     pub size: Option<String>,
+    /// Bytes that each answer's body must have, with http and h2 [default: any number]
+    #[arg(long, value_name = "BYTES")]
+    pub expect: Option<String>,
     /// Path and query of the request
     #[arg(long, default_value = "/")]
     pub path: String,
@@ -92,12 +98,15 @@ pub struct BulkArgs {
     /// Bytes of one operation
     #[arg(long, value_name = "BYTES", default_value = "1MiB")]
     pub size: String,
-    /// tcp: the service sends by itself, discards, or echoes (RFC 864, 863, 862); http: bodies
+    /// tcp: the service sends by itself, discards, or echoes (RFC 864, 863, 862); http, h2: bodies
     #[arg(long, value_enum, default_value_t = Protocol::Tcp)]
     pub proto: Protocol,
-    /// Path and query of the request, with http
-    #[arg(long, default_value = "/")]
-    pub path: String,
+    /// Requests at a time on each connection, with h2 [default: 1]
+    #[arg(long, value_name = "N")]
+    pub streams: Option<usize>,
+    /// Path and query of the request, with http and h2 [default: /bytes/SIZE down, /echo both, /]
+    #[arg(long)]
+    pub path: Option<String>,
 }
 
 /// `idle`.
@@ -122,11 +131,13 @@ pub struct MixedArgs {
     pub request: RequestOptions,
 }
 
-/// HTTP/1.1, or bytes as they are.
+/// A version of HTTP, or bytes as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Protocol {
     /// HTTP/1.1.
     Http,
+    /// HTTP/2.
+    H2,
     /// Bytes.
     Tcp,
 }

@@ -11,14 +11,15 @@ use ringfort::sys::ops::SendBuf;
 use ringfort::time::Instant;
 use ringfort::tls::session::{Session, SessionError};
 use ringfort::tls::stream::{HandshakeError, TlsStream, client_handshake};
+use ringfort::tls::transport::Transport;
 use rustls::CertificateError;
 
-use crate::http::Response;
+use crate::http::response::Response;
 use crate::tally::{Failure, Phase};
 use crate::worker::Worker;
 
 /// What bodies and echoes are made of.
-static FILLER: [u8; 64 * 1024] = [0; 64 * 1024];
+pub static FILLER: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// What is awaited of the server.
 #[derive(Debug)]
@@ -59,8 +60,13 @@ impl Answer {
                 }
                 Ok(0)
             }
-            Self::Http(response) => response.feed(data).map(|()| 0).map_err(Failure::Answer),
+            Self::Http(response) => response.feed(data).map(|()| 0),
         }
+    }
+
+    /// Whether what is still to be sent is of no use.
+    fn refuses(&self) -> bool {
+        matches!(self, Self::Http(response) if response.refuses())
     }
 
     /// Whether it ends with the connection.
@@ -113,6 +119,7 @@ impl Client {
         };
         let done = core.clock();
         worker.agreed(&agreed);
+        plan.application.accepts(agreed.alpn.as_deref())?;
         worker.tally(|tally| {
             tally.record(Phase::Connect, connected - begun);
             tally.record(Phase::Handshake, done - connected);
@@ -162,7 +169,7 @@ impl Client {
     ) -> Poll<Result<(), Failure>> {
         loop {
             let blocked = unsent.is_empty() || self.poll_send(cx, unsent)?.is_pending();
-            if answer.is_done() && (unsent.is_empty() || !matches!(answer, Answer::Nothing)) {
+            if answer.is_done() && (unsent.is_empty() || answer.refuses()) {
                 return Poll::Ready(Ok(()));
             }
             match self.tls.socket().poll_recv(cx) {
@@ -172,10 +179,8 @@ impl Client {
                         Some(bytes) => self.take(&bytes, answer, first_byte)?,
                         None => false,
                     };
-                    if !more && !answer.ends_with_connection() {
-                        let phase =
-                            if first_byte.is_some() { Phase::Total } else { Phase::FirstByte };
-                        return Poll::Ready(Err(Failure::Closed(phase)));
+                    if !more {
+                        return Poll::Ready(ended(unsent, answer, first_byte.is_some()));
                     }
                 }
                 Poll::Pending if blocked => return Poll::Pending,
@@ -184,7 +189,7 @@ impl Client {
         }
     }
 
-    /// Sends one piece, where the socket has room.
+    /// Sends one piece, where the socket has room; with a head the first piece of its body.
     fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -193,10 +198,13 @@ impl Client {
         if self.tls.socket().poll_writable(cx).map_err(failure_of_errno)?.is_pending() {
             return Ok(Poll::Pending);
         }
-        let piece = unsent.next();
-        self.tls.encrypt(piece).map_err(|error| failure_of_session(&error))?;
+        let pieces = 1 + usize::from(!unsent.head.is_empty() && unsent.body > 0);
+        for _ in 0..pieces {
+            let piece = unsent.next();
+            self.tls.encrypt(piece).map_err(|error| failure_of_session(&error))?;
+            self.worker.tally(|tally| tally.bytes_sent += piece.len() as u64);
+        }
         self.tls.socket().flush();
-        self.worker.tally(|tally| tally.bytes_sent += piece.len() as u64);
         Ok(Poll::Ready(()))
     }
 
@@ -250,9 +258,28 @@ impl Client {
         ended.unwrap_or(Err(Failure::Timeout(Phase::Total)))
     }
 
+    /// A request was answered to the end.
+    pub fn count_request(&self) {
+        self.worker.tally(|tally| tally.requests += 1);
+    }
+
+    /// The connection as bytes both ways, for a protocol that is not taken apart here.
+    pub fn into_transport(self) -> Transport {
+        Transport::Tls(Box::new(self.tls))
+    }
+
     /// Ends the connection in order, without waiting for the server.
     pub fn close(self) {
         self.tls.close(true);
+    }
+}
+
+/// The server has ended the connection; what that means for the exchange.
+fn ended(unsent: &Unsent<'_>, answer: &mut Answer, has_begun: bool) -> Result<(), Failure> {
+    match (answer.ends_with_connection(), unsent.is_empty() || answer.refuses()) {
+        (true, true) => Ok(()),
+        (true, false) => Err(Failure::Answer("before the whole request was sent")),
+        _ => Err(Failure::Closed(if has_begun { Phase::Total } else { Phase::FirstByte })),
     }
 }
 
@@ -288,7 +315,8 @@ impl<'h> Unsent<'h> {
     }
 }
 
-fn failure_of_errno(errno: Errno) -> Failure {
+/// An errno of connect(2), send(2) or recv(2) as a failure.
+pub fn failure_of_errno(errno: Errno) -> Failure {
     // The errnos of connect(2) and recv(2) that mean something to the reader of a report.
     match std::io::Error::from_raw_os_error(errno.0).kind() {
         std::io::ErrorKind::ConnectionRefused => Failure::Refused,
@@ -315,7 +343,8 @@ fn failure_of_handshake(error: &HandshakeError) -> Failure {
     }
 }
 
-fn failure_of_session(error: &SessionError) -> Failure {
+/// What went wrong in TLS as a failure.
+pub fn failure_of_session(error: &SessionError) -> Failure {
     if let Some(alert) = error.alert_received() {
         return Failure::Alert(u8::from(alert));
     }

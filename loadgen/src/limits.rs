@@ -37,4 +37,25 @@ pub const RATE_TOLERANCE: f64 = 0.05;
 /// The busy share of a worker from which the generator is the bottleneck.
 pub const BUSY_SHARE: f64 = 0.95;
 
+/// Requests at a time on a connection of HTTP/2.
+pub const STREAMS_MAX: usize = 1_000;
+/// Connections of HTTP/2 in a row that may end in order and have answered nothing; what was asked
+/// on the next one that does has failed.
+pub const BARREN_MAX: u32 = 3;
+/// Bytes that the server may send on a stream of HTTP/2 before it hears of more.
+pub const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+/// The same of a connection of HTTP/2.
+pub const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// Bytes that a stream of HTTP/2 gives to its connection at a time.
+pub const STREAM_PIECE_BYTES: usize = 64 * 1024;
+/// Bytes of one record's worth of small writes, which are gathered.
+pub const GATHER_BYTES: usize = 64 * 1024;
+/// Bytes of the longest body that an origin makes up: 64 GiB.
+pub const ORIGIN_BODY_BYTES_MAX: u64 = 64 << 30;
+/// Bytes of a response that an origin keeps ready as a whole.
+pub const ORIGIN_READY_BYTES_MAX: u64 = 64 * 1024;
+/// Responses that an origin keeps ready.
+pub const ORIGIN_READY_MAX: usize = 64;
+
+const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);
 const _: () = assert!(TICKETS_MAX >= OPENING_MAX && GRACE_MS > REPORT_MS);

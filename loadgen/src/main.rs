@@ -61,7 +61,7 @@ fn serve(args: &OriginArgs) -> Result<(), Failed> {
 
 fn measure(command: &Command) -> Result<u8, Failed> {
     let (plan, args) = Plan::new(command).map_err(|error| (BAD_ARGUMENTS, error.to_string()))?;
-    let identities = tls::identities(args, plan.resume > 0.0).map_err(failed)?;
+    let identities = tls::identities(args, &plan.alpn, plan.resume > 0.0).map_err(failed)?;
     let (json, hdr, html) = (args.json.as_deref(), args.hdr.as_deref(), args.html.as_deref());
     let outputs = Outputs::open(json, hdr, html).map_err(failed)?;
     let ended = ended_by_signal().map_err(failed)?;

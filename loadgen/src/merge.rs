@@ -266,6 +266,7 @@ impl Merge {
         }
         let numbers = [
             counts.operations,
+            counts.requests,
             counts.bytes_sent,
             counts.bytes_received,
             counts.full,
@@ -280,6 +281,7 @@ impl Merge {
     fn tally(&mut self, counts: &Counts) -> Result<Tally, String> {
         let mut tally = Tally {
             operations: counts.operations,
+            requests: counts.requests,
             bytes_sent: counts.bytes_sent,
             bytes_received: counts.bytes_received,
             full: counts.full,
@@ -336,6 +338,8 @@ impl Merge {
             workers: runs().map(|run| run.workers as usize).sum(),
             connections: runs().map(|run| run.connections as usize).sum(),
             rate_asked_per_s: rates.map(|rates| rates.iter().sum()),
+            protocol: distinct(runs().filter_map(|run| run.protocol.as_deref())),
+            streams: runs().filter_map(|run| run.streams).max().map(|streams| streams as usize),
             resume_asked: same(runs().map(|run| run.resume_asked)),
             negotiated: negotiated(&self.runs),
             series: self.points(started_ns),

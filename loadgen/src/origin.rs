@@ -24,8 +24,15 @@ use ringfort::rt::uring::Uring;
 use ringfort::sys::cpu;
 use ringfort::sys::ring::{RingOptions, SetupError};
 use ringfort::sys::sockopt::{SocketOptions, listen};
+use ringfort::tls::transport::Transport;
 
-use crate::limits::HEAD_BYTES_MAX;
+use self::http1::Ready;
+use self::http2::PREFACE;
+use crate::limits::ORIGIN_BODY_BYTES_MAX;
+
+pub mod http1;
+pub mod http2;
+pub mod target;
 
 /// `origin`.
 #[derive(Debug, Args)]
@@ -36,9 +43,10 @@ pub struct OriginArgs {
     /// What it does with a connection
     #[arg(long, value_enum, default_value_t = Service::Echo)]
     pub serve: Service,
-    /// Bytes of a response's body, with http
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub body_bytes: usize,
+    /// Bytes of a response's body, with http, where the path does not say how many
+    #[arg(long, value_name = "N", default_value_t = 0,
+        value_parser = clap::value_parser!(u64).range(..=ORIGIN_BODY_BYTES_MAX))]
+    pub body_bytes: u64,
     /// CPU to pin it to
     #[arg(long, value_name = "N")]
     pub cpu: Option<usize>,
@@ -53,7 +61,8 @@ pub enum Service {
     Chargen,
     /// Takes what comes (RFC 863).
     Discard,
-    /// Answers each HTTP/1.1 request without a body with 200.
+    /// Answers requests of HTTP/1.1 and, with prior knowledge, HTTP/2: /bytes/N with so many
+    /// bytes, /echo with what was sent, all else with --body-bytes.
     Http,
 }
 
@@ -140,18 +149,20 @@ fn local_address(socket: &OwnedFd) -> io::Result<SocketAddr> {
     address.as_socket().ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))
 }
 
-async fn accept(core: Core, socket: OwnedFd, service: Service, body_bytes: usize) {
+async fn accept(core: Core, socket: OwnedFd, service: Service, body_bytes: u64) {
     let listener = core.listen(socket);
-    let response: Rc<[u8]> = response(body_bytes).into();
+    let ready: Rc<Ready> = Rc::default();
     loop {
         let stream = poll_fn(|cx| listener.poll_accept(cx, true)).await;
-        let response = Rc::clone(&response);
+        if service == Service::Http {
+            core.spawn(http(core.clone(), stream, Rc::clone(&ready), body_bytes));
+            continue;
+        }
         core.spawn(async move {
             let served = match service {
                 Service::Echo => echo(&stream).await,
                 Service::Chargen => chargen(&stream).await,
-                Service::Discard => discard(&stream).await,
-                Service::Http => http(&stream, &response).await,
+                Service::Discard | Service::Http => discard(&stream).await,
             };
             // A peer that is gone needs no order; dropping resets.
             if served.is_ok() {
@@ -159,13 +170,6 @@ async fn accept(core: Core, socket: OwnedFd, service: Service, body_bytes: usize
             }
         });
     }
-}
-
-fn response(body_bytes: usize) -> Vec<u8> {
-    let mut response =
-        format!("HTTP/1.1 200 OK\r\nContent-Length: {body_bytes}\r\n\r\n").into_bytes();
-    response.resize(response.len() + body_bytes, 0);
-    response
 }
 
 async fn echo(stream: &Stream) -> Result<(), Errno> {
@@ -199,26 +203,23 @@ async fn chargen(stream: &Stream) -> Result<(), Errno> {
     .await
 }
 
-/// Answers each head that ends; what is too long ends the connection.
-async fn http(stream: &Stream, response: &[u8]) -> Result<(), Errno> {
-    let mut head: Vec<u8> = Vec::new();
-    while let Some(bytes) = stream.recv().await? {
-        head.extend_from_slice(&bytes);
-        let mut answers = 0;
-        while let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") {
-            head.drain(..end + 4);
-            answers += 1;
-        }
-        if head.len() > HEAD_BYTES_MAX {
-            return Ok(());
-        }
-        for _ in 0..answers {
-            poll_fn(|cx| stream.poll_writable(cx)).await?;
-            stream.append(response);
-            stream.flush();
+/// HTTP/1.1, or HTTP/2 where the connection begins as that does.
+async fn http(core: Core, stream: Stream, ready: Rc<Ready>, body_bytes: u64) {
+    let mut first: Vec<u8> = Vec::new();
+    while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
+        match stream.recv().await {
+            Ok(Some(bytes)) => first.extend_from_slice(&bytes),
+            Ok(None) => return stream.close(),
+            Err(_) => return,
         }
     }
-    Ok(())
+    if first.starts_with(PREFACE) {
+        let transport = Transport::Plain(stream);
+        return http2::serve(&core, transport, first, body_bytes).await;
+    }
+    if http1::serve(&stream, first, &ready, body_bytes).await.is_ok() {
+        stream.close();
+    }
 }
 
 /// A flag that SIGINT and SIGTERM set.

@@ -99,6 +99,10 @@ pub struct Outcome {
     pub connections: usize,
     /// Operations per second that were asked for (open loop).
     pub rate_asked_per_s: Option<f64>,
+    /// What was spoken inside of TLS: `HTTP/1.1`, `HTTP/2`; `None` for bytes.
+    pub protocol: Option<String>,
+    /// Requests at a time on a connection, where there were any.
+    pub streams: Option<usize>,
     /// The share of resumed handshakes that was asked for.
     pub resume_asked: Option<f64>,
     /// What TLS was agreed on; `None` where no handshake was completed.

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 
+use crate::application::Application;
 use crate::cli::{Command, CommonArgs, Direction, Protocol, RequestOptions, Schedule};
-use crate::http::Request;
+use crate::http::request::{Asked, Request, Request2};
 use crate::limits::{
-    CONNECTIONS_MAX, IDENTITIES_MAX, MESSAGE_BYTES_MAX, RATE_PER_S_MAX, SOURCES_MAX, WORKERS_MAX,
+    CONNECTIONS_MAX, IDENTITIES_MAX, MESSAGE_BYTES_MAX, RATE_PER_S_MAX, SOURCES_MAX, STREAMS_MAX,
+    WORKERS_MAX,
 };
+use crate::multiplex::Streams;
 
 /// An argument that cannot be: what was found, what was expected.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,7 +30,8 @@ impl fmt::Display for BadArgument {
     }
 }
 
-fn bad(option: &'static str, problem: impl Into<String>) -> BadArgument {
+/// An argument that cannot be.
+pub fn bad(option: &'static str, problem: impl Into<String>) -> BadArgument {
     BadArgument { option, problem: problem.into() }
 }
 
@@ -39,8 +43,10 @@ pub enum Work {
         /// Bytes sent and read back.
         exchange_bytes: usize,
     },
-    /// HTTP requests; a response that is not 2xx is a failure.
+    /// Requests of HTTP/1.1; a response that is not 2xx is a failure.
     Http(Request),
+    /// Requests of HTTP/2, several at a time; the same holds.
+    Http2(Box<Streams>),
     /// Bytes that come back.
     Echo {
         /// How many.
@@ -81,6 +87,12 @@ pub struct Plan {
     pub server_name: ServerName<'static>,
     /// What connections do, with weights.
     pub works: Vec<(Work, u32)>,
+    /// What is spoken.
+    pub application: Application,
+    /// Requests at a time on a connection; `None` where there are none.
+    pub streams: Option<usize>,
+    /// Application protocols to offer.
+    pub alpn: Vec<String>,
     /// The share of resumed handshakes that is asked for.
     pub resume: f64,
     /// Connections at a time.
@@ -127,7 +139,8 @@ impl Plan {
                 if bytes == 0 {
                     return Err(bad("--size", "found 0, expected at least one byte"));
                 }
-                let work = bulk(args.direction, args.proto, bytes, &args.path, &args.common)?;
+                let http = Http::new(args.proto, args.streams, &args.common)?;
+                let work = bulk(args.direction, http, bytes, args.path.as_deref())?;
                 ("bulk", &args.common, vec![(work, 1)], 0.0)
             }
             Command::Idle(args) => ("idle", &args.common, vec![(Work::Idle, 1)], 0.0),
@@ -179,11 +192,15 @@ impl Plan {
         if timeout.is_zero() {
             return Err(bad("--timeout", "found 0s, expected more"));
         }
+        let application = application(&works);
         Ok(Self {
             mode,
             target: args.target.clone(),
             address,
             server_name,
+            application,
+            streams: streams(&works),
+            alpn: application.offers(&args.alpn)?,
             works,
             resume,
             connections: args.connections,
@@ -270,43 +287,111 @@ fn sources(texts: &[String], target: SocketAddr) -> Result<Vec<IpAddr>, BadArgum
     Ok(sources)
 }
 
-fn request(options: &RequestOptions, common: &CommonArgs) -> Result<Work, BadArgument> {
-    match options.proto {
-        Protocol::Tcp => {
-            let bytes = message_bytes("--size", options.size.as_deref().unwrap_or("128"))?;
-            if bytes == 0 {
-                return Err(bad("--size", "found 0, expected at least one byte to be echoed"));
+/// What the connections speak; those of a mixed load speak one.
+fn application(works: &[(Work, u32)]) -> Application {
+    let of = |(work, _): &(Work, u32)| match work {
+        Work::Http(_) => Application::Http1,
+        Work::Http2(_) => Application::Http2,
+        _ => Application::Bytes,
+    };
+    works.iter().map(of).find(|found| *found != Application::Bytes).unwrap_or(Application::Bytes)
+}
+
+fn streams(works: &[(Work, u32)]) -> Option<usize> {
+    let of = |(work, _): &(Work, u32)| match work {
+        Work::Http(_) => Some(1),
+        Work::Http2(streams) => Some(streams.lanes),
+        _ => None,
+    };
+    works.iter().filter_map(of).max()
+}
+
+/// How requests are made, if they are: HTTP/1.1 or HTTP/2, and to whom.
+#[derive(Clone, Copy)]
+struct Http<'a> {
+    proto: Protocol,
+    lanes: usize,
+    host: &'a str,
+}
+
+impl<'a> Http<'a> {
+    fn new(
+        proto: Protocol,
+        streams: Option<usize>,
+        common: &'a CommonArgs,
+    ) -> Result<Self, BadArgument> {
+        if let Some(streams) = streams {
+            within("--streams", streams, STREAMS_MAX)?;
+            if proto != Protocol::H2 {
+                return Err(bad("--streams", "one connection has several with --proto h2 only"));
             }
-            Ok(Work::Echo { bytes })
         }
-        Protocol::Http => {
-            let bytes = parse_bytes("--size", options.size.as_deref().unwrap_or("0"))?;
-            let default = if bytes == 0 { "GET" } else { "POST" };
-            let method = options.method.as_deref().unwrap_or(default);
-            Request::new(method, &options.path, &common.target, &options.header, bytes)
-                .map(Work::Http)
-                .map_err(|(option, problem)| bad(option, problem))
-        }
+        Ok(Self { proto, lanes: streams.unwrap_or(1), host: &common.target })
     }
+
+    fn work(self, asked: &Asked<'_>) -> Result<Work, BadArgument> {
+        let work = if self.proto == Protocol::H2 {
+            let lanes = self.lanes;
+            Request2::new(asked).map(|request| Work::Http2(Box::new(Streams { request, lanes })))
+        } else {
+            Request::new(asked).map(Work::Http)
+        };
+        work.map_err(|(option, problem)| bad(option, problem))
+    }
+}
+
+fn request(options: &RequestOptions, common: &CommonArgs) -> Result<Work, BadArgument> {
+    let http = Http::new(options.proto, options.streams, common)?;
+    if options.proto == Protocol::Tcp {
+        if options.expect.is_some() {
+            return Err(bad("--expect", "an echo is as long as what was sent: leave it out"));
+        }
+        let bytes = message_bytes("--size", options.size.as_deref().unwrap_or("128"))?;
+        if bytes == 0 {
+            return Err(bad("--size", "found 0, expected at least one byte to be echoed"));
+        }
+        return Ok(Work::Echo { bytes });
+    }
+    let bytes = parse_bytes("--size", options.size.as_deref().unwrap_or("0"))?;
+    let expected = options.expect.as_deref().map(|text| parse_bytes("--expect", text));
+    http.work(&Asked {
+        method: options.method.as_deref().unwrap_or(if bytes == 0 { "GET" } else { "POST" }),
+        path: &options.path,
+        host: http.host,
+        fields: &options.header,
+        body_bytes: bytes,
+        answer_bytes: expected.transpose()?,
+        is_echo: false,
+    })
 }
 
 fn bulk(
     direction: Direction,
-    proto: Protocol,
+    http: Http<'_>,
     bytes: u64,
-    path: &str,
-    common: &CommonArgs,
+    path: Option<&str>,
 ) -> Result<Work, BadArgument> {
-    if proto == Protocol::Tcp {
-        return Ok(Work::Bulk { direction, bytes });
+    if http.proto == Protocol::Tcp {
+        return match path {
+            None => Ok(Work::Bulk { direction, bytes }),
+            Some(_) => Err(bad("--path", "there are paths with --proto http and h2 only")),
+        };
     }
-    let (method, body) = match direction {
-        Direction::Down => ("GET", 0),
-        Direction::Up | Direction::Both => ("POST", bytes),
+    let down = format!("/bytes/{bytes}");
+    let (method, default, body_bytes, answer_bytes) = match direction {
+        Direction::Down => ("GET", down.as_str(), 0, Some(bytes)),
+        Direction::Up => ("POST", "/", bytes, None),
+        Direction::Both => ("POST", "/echo", bytes, Some(bytes)),
     };
-    Request::new(method, path, &common.target, &[], body)
-        .map(Work::Http)
-        .map_err(|(option, problem)| bad(option, problem))
+    http.work(&Asked {
+        method,
+        path: path.unwrap_or(default),
+        host: http.host,
+        fields: &[],
+        body_bytes,
+        answer_bytes,
+        is_echo: direction == Direction::Both,
+    })
 }
 
 fn mix(
@@ -324,8 +409,8 @@ fn mix(
             "handshake" => Work::Handshake { exchange_bytes: 0 },
             "request" => request(options, common)?,
             "bulk" => {
-                let proto = options.proto;
-                bulk(Direction::Both, proto, 1 << 20, &options.path, common)?
+                let http = Http::new(options.proto, options.streams, common)?;
+                bulk(Direction::Both, http, 1 << 20, None)?
             }
             "idle" => Work::Idle,
             _ => return Err(found()),
@@ -411,6 +496,23 @@ mod tests {
     }
 
     #[test]
+    fn requests_of_either_version_say_what_they_want_back() {
+        let target = "--target 127.0.0.1:1 --insecure";
+        let made = plan(&format!("request {target} --proto h2 --streams 10 --expect 1KiB"));
+        let made = made.expect("a plan");
+        let [(Work::Http2(streams), 1)] = &made.works[..] else { panic!("{made:?}") };
+        assert_eq!((streams.lanes, streams.request.expected.body_bytes), (10, Some(1024)));
+        assert_eq!((made.alpn, made.streams), (vec!["h2".to_owned()], Some(10)));
+        assert_eq!(made.application.name(), Some("HTTP/2"));
+        let down = plan(&format!("bulk {target} --proto http --size 2KiB")).expect("a plan");
+        let [(Work::Http(request), 1)] = &down.works[..] else { panic!("{down:?}") };
+        assert!(request.head.starts_with(b"GET /bytes/2048 HTTP/1.1\r\n"));
+        assert_eq!((request.expected.body_bytes, down.streams), (Some(2048), Some(1)));
+        let mixed = plan(&format!("mixed {target} --proto h2")).expect("a plan");
+        assert_eq!(mixed.application, Application::Http2);
+    }
+
+    #[test]
     fn weights_share_the_connections_out() {
         let text = "mixed --target 127.0.0.1:1 --insecure --connections 7 --mix handshake=1,idle=2";
         let works = plan(text).expect("a plan").work_of_connections();
@@ -434,6 +536,13 @@ mod tests {
             ("mixed --target 127.0.0.1:1 --insecure --mix sing=1", "--mix: found \"sing=1\""),
             ("request --target 127.0.0.1:1 --insecure --path x", "--path"),
             ("idle --target 127.0.0.1:1 --insecure --connections 0", "--connections: found 0"),
+            ("request --target 127.0.0.1:1 --insecure --streams 2", "--streams: one connection"),
+            ("request --target 127.0.0.1:1 --insecure --proto h2 --streams 0", "--streams: found"),
+            ("request --target 127.0.0.1:1 --insecure --proto h2 --streams 9999", "1 to 1000"),
+            ("request --target 127.0.0.1:1 --insecure --proto h2 --alpn x", "expected h2 among"),
+            ("request --target 127.0.0.1:1 --insecure --alpn h2", "expected http/1.1 among"),
+            ("request --target 127.0.0.1:1 --insecure --proto tcp --expect 1", "--expect: an echo"),
+            ("bulk --target 127.0.0.1:1 --insecure --path /x", "--path: there are paths with"),
         ] {
             let error = plan(args).expect_err(args);
             assert!(error.contains(expected), "{args}: {error}");

@@ -406,6 +406,8 @@ impl<'p> Run<'p> {
             workers: self.workers.len(),
             connections: plan.connections,
             rate_asked_per_s: if ramp.is_some() { None } else { plan.rate_per_s },
+            protocol: plan.application.name().map(str::to_owned),
+            streams: plan.streams,
             resume_asked: (plan.mode == "handshake").then_some(plan.resume),
             negotiated: self.shared.negotiated.get().cloned(),
             total: collected.total,

@@ -59,8 +59,15 @@ pub enum Failure {
     Tls(&'static str),
     /// HTTP: a status other than 2xx.
     Status(u16),
-    /// The answer is not HTTP/1.1, or the echo is not what was sent: what about it.
+    /// The answer is not HTTP/1.1, not as long as was asked for, or not the echo of what was
+    /// sent: what about it.
     Answer(&'static str),
+    /// The server reset a stream of HTTP/2 (RFC 9113, 6.4): the error's name.
+    StreamReset(&'static str),
+    /// The server ended a connection of HTTP/2 (RFC 9113, 6.8): the error's name.
+    GoAway(&'static str),
+    /// What the server sent or agreed on is not the HTTP/2 that was asked for: what about it.
+    Http2(&'static str),
     /// This machine has no port left for the connection (`EADDRNOTAVAIL`).
     NoPort,
     /// This process may not open more descriptors (`EMFILE`).
@@ -87,11 +94,20 @@ impl fmt::Display for Failure {
             Self::Tls(what) => write!(f, "tls {what}"),
             Self::Status(status) => write!(f, "status {status}"),
             Self::Answer(what) => write!(f, "answer {what}"),
+            Self::StreamReset(name) => write!(f, "stream reset {name}"),
+            Self::GoAway(name) => write!(f, "goaway {name}"),
+            Self::Http2(what) => write!(f, "http2 {what}"),
             Self::NoPort => f.write_str("no local port"),
             Self::NoDescriptor => f.write_str("no descriptor"),
             Self::Errno(errno) => write!(f, "errno {errno}"),
             Self::Named(name) => f.write_str(name),
         }
+    }
+}
+
+impl From<&'static str> for Failure {
+    fn from(what: &'static str) -> Self {
+        Self::Answer(what)
     }
 }
 
@@ -103,6 +119,8 @@ pub const NANOS_MAX: u64 = 24 * 3600 * 1_000_000_000;
 pub struct Tally {
     /// Operations that were completed as asked.
     pub operations: u64,
+    /// HTTP requests that were answered to the end, whatever the answer was.
+    pub requests: u64,
     /// Bytes of application data sent.
     pub bytes_sent: u64,
     /// Bytes of application data received.
@@ -123,6 +141,7 @@ impl Default for Tally {
     fn default() -> Self {
         Self {
             operations: 0,
+            requests: 0,
             bytes_sent: 0,
             bytes_received: 0,
             full: 0,
@@ -168,7 +187,7 @@ impl Tally {
 
     /// Whether nothing was counted.
     pub fn is_empty(&self) -> bool {
-        self.operations == 0
+        self.operations + self.requests == 0
             && self.errors.is_empty()
             && self.full + self.resumed == 0
             && self.bytes_sent + self.bytes_received == 0
@@ -177,6 +196,7 @@ impl Tally {
     /// Adds what another tally counted.
     pub fn add(&mut self, other: &Self) {
         self.operations += other.operations;
+        self.requests += other.requests;
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;
         self.full += other.full;
@@ -211,14 +231,14 @@ mod tests {
     fn tallies_add_up() {
         let mut one = Tally::default();
         assert!(one.is_empty());
-        one.operations = 1;
+        (one.operations, one.requests) = (1, 3);
         one.record(Phase::Total, Duration::from_micros(5));
         one.fail(Failure::Refused);
         let mut two = one.clone();
         two.record(Phase::Total, Duration::from_secs(90));
         two.fail(Failure::Timeout(Phase::Handshake));
         one.add(&two);
-        assert_eq!((one.operations, one.failed()), (2, 3));
+        assert_eq!((one.operations, one.requests, one.failed()), (2, 6, 3));
         assert_eq!(one.errors[&Failure::Refused], 2);
         assert_eq!(one.phase(Phase::Total).len(), 3);
         assert_eq!(
@@ -233,6 +253,8 @@ mod tests {
             (Failure::Timeout(Phase::FirstByte), "timeout first_byte"),
             (Failure::Alert(116), "alert certificate_required"),
             (Failure::Status(503), "status 503"),
+            (Failure::StreamReset("refused_stream"), "stream reset refused_stream"),
+            (Failure::GoAway("enhance_your_calm"), "goaway enhance_your_calm"),
         ] {
             assert_eq!(failure.to_string(), name);
         }

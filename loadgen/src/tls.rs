@@ -65,7 +65,11 @@ pub struct Identity {
 ///
 /// # Errors
 /// [`TlsError`], for the first file or option that does not fit.
-pub fn identities(args: &CommonArgs, resume: bool) -> Result<Vec<Identity>, TlsError> {
+pub fn identities(
+    args: &CommonArgs,
+    alpn: &[String],
+    resume: bool,
+) -> Result<Vec<Identity>, TlsError> {
     let provider = Arc::new(crypto(args)?);
     let verifier = verifier(args, &provider)?;
     let key_log = args.key_log.as_deref().map(open_key_log).transpose()?;
@@ -82,7 +86,7 @@ pub fn identities(args: &CommonArgs, resume: bool) -> Result<Vec<Identity>, TlsE
             Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
             None => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = args.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         // The record layer takes the keys over after the handshake.
         config.enable_secret_extraction = true;
         if let Some(key_log) = &key_log {

@@ -28,8 +28,9 @@ use rustls::ClientConfig;
 
 use crate::cli::Direction;
 use crate::client::{Answer, Client};
-use crate::http::Response;
+use crate::http::response::Response;
 use crate::limits::{GRACE_MS, OPENING_MAX, REPORT_MS, RETRY_MS};
+use crate::multiplex::{self, Streams};
 use crate::outcome::Negotiated;
 use crate::pace::{Pace, Share};
 use crate::plan::{Plan, Work};
@@ -239,7 +240,8 @@ impl Worker {
         (self.live.get() == 0 && self.core.is_idle()) || self.stopped_at.get().is_some_and(is_over)
     }
 
-    fn is_stopped(&self) -> bool {
+    /// Whether it begins nothing more.
+    pub fn is_stopped(&self) -> bool {
         self.stopped_at.get().is_some()
     }
 
@@ -265,8 +267,14 @@ impl Worker {
         .await
     }
 
+    /// Whether operations are left to be made.
+    pub fn has_more(&self) -> bool {
+        let is_counted = self.is_counted.get() && self.plan().count.is_some();
+        !self.is_stopped() && (!is_counted || self.shared.left.load(Ordering::Relaxed) > 0)
+    }
+
     /// Takes one of the operations of `--count`; whether one was left.
-    fn take_turn(&self) -> bool {
+    pub fn take_turn(&self) -> bool {
         let take = |left: u64| left.checked_sub(1);
         !self.is_counted.get()
             || self.plan().count.is_none()
@@ -275,7 +283,7 @@ impl Worker {
 
     /// When the next operation begins, or should have begun: it is time now. `None` where there
     /// is to be none.
-    async fn next_operation(&self) -> Option<Instant> {
+    pub async fn next_operation(&self) -> Option<Instant> {
         if self.is_stopped() || !self.take_turn() {
             return None;
         }
@@ -299,7 +307,7 @@ impl Worker {
     }
 
     /// An operation has ended.
-    async fn ended(&self, begun: Instant, result: Result<(), Failure>) {
+    pub async fn ended(&self, begun: Instant, result: Result<(), Failure>) {
         match result {
             Ok(()) => {
                 let time = self.core.clock() - begun;
@@ -313,14 +321,17 @@ impl Worker {
     }
 
     /// Counts a failure, and waits: what failed now would fail again at once.
-    async fn failed(&self, failure: Failure) {
+    pub async fn failed(&self, failure: Failure) {
         self.tally(|tally| tally.fail(failure));
         let retry = self.core.clock() + Duration::from_millis(RETRY_MS);
         self.unless_stopped(self.core.sleep_until(retry)).await;
     }
 
     /// Opens a connection, not too many at a time.
-    async fn open(self: &Rc<Self>) -> Result<Client, Failure> {
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub async fn open(self: &Rc<Self>) -> Result<Client, Failure> {
         poll_fn(|cx| {
             if self.opening.get() < OPENING_MAX {
                 return Poll::Ready(());
@@ -368,6 +379,7 @@ async fn connection(worker: Rc<Worker>, work: usize) {
             }
         }
         Work::Idle => hold(&worker).await,
+        Work::Http2(streams) => multiplex::keep(&worker, &Rc::new(Streams::clone(streams))).await,
         kept => keep(&worker, kept).await,
     }
     worker.live.set(worker.live.get() - 1);
@@ -424,13 +436,12 @@ async fn keep(worker: &Rc<Worker>, work: &Work) {
 async fn operate(client: &mut Client, work: &Work) -> Result<bool, Failure> {
     match work {
         Work::Http(request) => {
-            let mut answer = Answer::Http(Response::new(request.is_head));
+            let mut answer = Answer::Http(Response::new(request.expected));
             client.exchange(&request.head, request.body_bytes, &mut answer).await?;
             let Answer::Http(response) = answer else { return Ok(false) };
-            match response.status {
-                200..300 => Ok(response.keeps_alive),
-                status => Err(Failure::Status(status)),
-            }
+            client.count_request();
+            response.verdict()?;
+            Ok(response.keeps_alive)
         }
         Work::Echo { bytes } => {
             let bytes = *bytes as u64;
@@ -446,7 +457,7 @@ async fn operate(client: &mut Client, work: &Work) -> Result<bool, Failure> {
             client.exchange(&[], sent, &mut answer).await?;
             Ok(true)
         }
-        Work::Handshake { .. } | Work::Idle => Ok(false),
+        Work::Handshake { .. } | Work::Idle | Work::Http2(_) => Ok(false),
     }
 }
 

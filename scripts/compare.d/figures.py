@@ -12,6 +12,8 @@ Sample = dict[str, float]
 Cell = dict[str, Any]
 
 OURS = "ringfort"
+# ringfort in TCP mode before the origin of HTTP: a floor.
+RELAY = "relay of bytes"
 
 
 def spread_percent(values: list[float]) -> float:

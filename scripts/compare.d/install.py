@@ -31,6 +31,7 @@ PROOF_OF = {
     "stunnel4": ("stunnel4", "stunnel"),
     "hitch": ("hitch", "hitch"),
     "openssl": ("openssl", ""),
+    "curl": ("curl", ""),
     "util-linux": ("taskset", ""),
 }
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import checks
+import checks_http
 import figures
 import install
 import measure
@@ -57,10 +58,10 @@ def main(arguments: list[str]) -> int:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/compare", description="ringfort beside its peers")
     parser.add_argument("--check", action="store_true", help="only check what each peer does; measure nothing")
-    parser.add_argument("--quick", action="store_true", help="short runs, three rounds: under 6 minutes")
+    parser.add_argument("--quick", action="store_true", help="short runs, three rounds: 10 minutes, not 50")
     parser.add_argument("--rounds", type=_positive, help="interleaved rounds; 5, and 3 with --quick, by default")
-    keys = [workload.key for workload in workloads.ALL]
-    parser.add_argument("--only", choices=keys, action="append", help="a workload; may be repeated")
+    parser.add_argument("--only", choices=[*workloads.GROUPS, *workloads.BY_KEY], action="append", metavar="WORKLOAD",
+                        help=f"may be repeated: {', '.join([*workloads.GROUPS, *workloads.BY_KEY])}")  # fmt: skip
     parser.add_argument("--peers", type=_peers, help="names with commas between; ringfort is always there")
     parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md and .svg")
     parser.add_argument("--redraw", action="store_true", help="write the pages from the last result, measure nothing")
@@ -107,13 +108,17 @@ def _compare(options: argparse.Namespace, arguments: list[str], run: Path, proce
     if options.check:
         return 1 if failed else 0
     plan = _plan(options)
+    asked = workloads.chosen(options.only or [])
+    seconds = sum(plan.seconds(each, [peer for peer in good if each.asks(peer.name, peer.floors)]) for each in asked)
+    print(f"the measurements take about {seconds / 60:.0f} minutes", file=sys.stderr)
     result |= {"rounds": plan.rounds, "idle_rounds": plan.idle_rounds}
     result |= {"warmup_s": plan.warmup_s, "duration_s": plan.duration_s}
-    for workload in workloads.ALL:
-        if not options.only or workload.key in options.only:
-            result["workloads"][workload.key] = _measure(tools, processes, workload, good, plan, result)
-            # After each: what is measured outlives an interruption.
-            _write(RESULT, json.dumps(result, indent=1) + "\n")
+    begun = time.monotonic()
+    for workload in asked:
+        result["workloads"][workload.key] = _measure(tools, processes, workload, good, plan, result)
+        result["minutes"] = (time.monotonic() - begun) / 60
+        # After each: what is measured outlives an interruption.
+        _write(RESULT, json.dumps(result, indent=1) + "\n")
     print(report.table(result))
     print(f"all figures are in {RESULT.relative_to(install.ROOT)}")
     if options.write_docs:
@@ -186,6 +191,10 @@ def _check(tools: Tools, processes: Processes, chosen: list[Peer], result: dict[
         result["subjects"][peer.name]["truth"] = vars(truth)
         print(checks.line(peer.name, truth), flush=True)
         good.append(peer)
+        if peer.http_template:
+            http = _http_truth(tools, processes, peer)
+            result["subjects"][peer.name]["http"] = vars(http)
+            print(checks_http.line(peer.name, http), flush=True)
     return good
 
 
@@ -206,6 +215,20 @@ def _truth(tools: Tools, processes: Processes, peer: Peer) -> checks.Truth:
         origin.close()
 
 
+def _http_truth(tools: Tools, processes: Processes, peer: Peer) -> checks_http.HttpTruth:
+    """What it does in HTTP; a peer that does not what it should there is still measured in TCP."""
+    origin = checks_http.HttpOrigin()
+    try:
+        running = peers.start(peer, tools, processes, origin.port, workloads.BY_KEY["http-request"])
+        truth = checks_http.check(running, origin, tools.certificates)
+        processes.end(running.process)
+        return truth
+    except Failure as failure:
+        return checks_http.HttpTruth(why=dict.fromkeys(checks_http.VERSIONS, str(failure)))
+    finally:
+        origin.close()
+
+
 def _measure(
     tools: Tools, processes: Processes, workload: workloads.Workload, good: list[Peer], plan: Plan, result: dict[str, Any]
 ) -> dict[str, Any]:
@@ -217,16 +240,26 @@ def _measure(
             reasons[peer.name] = truth["resumes"]
         if workload.group == workloads.MLKEM and truth["mlkem"]:
             reasons[peer.name] = truth["mlkem"]
-    asked = [peer for peer in good if workload.asks(peer.name, peer.is_floor)]
+        if workload.http and not peer.is_floor and (
+            why := _http_reason(result["subjects"][peer.name], workload.http)
+        ):
+            reasons[peer.name] = why
+    asked = [peer for peer in good if workload.asks(peer.name, peer.floors)]
     able = [peer for peer in asked if peer.name not in reasons]
     row = {"cells": {}, "latency_ns": []}
     if able:
         row = measure.rounds(tools, processes, workload, able, plan, report.progress)
-    floors = {peer.name for peer in peers.ALL if peer.is_floor}
-    without = {name: {"why": why} for name, why in reasons.items() if workload.asks(name, name in floors)}
+    of_floors = {peer.name: peer.floors for peer in peers.ALL}
+    floors = {name for name, kinds in of_floors.items() if kinds}
+    without = {name: {"why": why} for name, why in reasons.items() if workload.asks(name, of_floors[name])}
     row["cells"] |= without
     about = {"title": workload.title, "unit": workload.unit, "throughput": workload.throughput}
     return about | row | figures.summary(row["cells"], floors)
+
+
+def _http_reason(subject: dict[str, Any], version: str) -> str:
+    """Empty where it does in that version of HTTP what is measured; else why not."""
+    return str(subject["http"]["why"].get(version, "")) if "http" in subject else "is no HTTP proxy"
 
 
 def _write_docs(result: dict[str, Any]) -> None:

@@ -28,6 +28,10 @@ SETTLE_S = 1.0
 # What is allocated once per process is allocated before the first reading of an idle peer.
 IDLE_FIRST = 64
 
+# What a run of the load generator takes besides, and what an idle peer does; only to tell a person.
+START_S = 0.3
+IDLE_S = 8.0
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -37,6 +41,13 @@ class Plan:
     idle_rounds: int
     warmup_s: float
     duration_s: float
+
+    def seconds(self, workload: Workload, chosen: list[Peer]) -> float:
+        """About how long that workload takes with so many of them."""
+        if workload.is_idle:
+            return self.idle_rounds * len(chosen) * IDLE_S
+        each = max(self.warmup_s, workload.warmup_s) + self.duration_s + START_S
+        return self.rounds * len(chosen) * each
 
 
 def cache_line_ns(tools: Tools) -> int:
@@ -114,7 +125,25 @@ def judge(report: Path, status: int, log: Path, workload: Workload) -> dict[str,
     # IANA writes x25519, everybody else X25519.
     if (found[0], found[1].lower()) != (SUITE, workload.group.lower()):
         raise Failure(f"negotiated {found[0]} and {found[1]}, not {SUITE} and {workload.group}")
+    if workload.http:
+        judge_http(result, workload)
     return result
+
+
+def judge_http(result: dict[str, Any], workload: Workload) -> None:
+    """Whether the requests were those of the workload, and their bodies went through."""
+    spoken = f"{result['protocol']} ({result['tls']['alpn']})"
+    wanted = f"{workload.http} ({workloads.ALPN[workload.http]})"
+    if spoken != wanted:
+        raise Failure(f"{spoken} was spoken, not {wanted}")
+    operations, requests = result["operations"], result["requests"]
+    if requests < operations:
+        raise Failure(f"{operations} operations were made of {requests} answers")
+    carried = result["bytes_sent"] + result["bytes_received"]
+    # Of those that were under way when the warm-up ended, some bytes came before.
+    whole = operations - result["connections"] * result["streams"]
+    if carried < whole * workload.operation_bytes:
+        raise Failure(f"{carried} bytes were carried, of {whole} times {workload.operation_bytes} at least")
 
 
 def mlkem_reason(tools: Tools, processes: Processes, running: Running) -> str:

@@ -12,12 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from figures import RELAY
 from processes import Failure, Processes, free_port, wait_listening
-from workloads import Workload
+from workloads import ALPN, Workload
 
 HERE = Path(__file__).resolve().parent
 # An authority that has a list has to be known, though clients present it.
 LISTS = 'client_intermediates = "@CERTS@/intermediate.pem"\nclient_crl = "@CERTS@/lists.pem"'
+
+# What the floors of rustls know.
+HANDSHAKES = ("seen", "new", "tickets", "cache")
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,18 @@ class Peer:
     says: str
     note: str
     sessions: dict[str, dict[str, str]] = field(default_factory=dict)
-    is_floor: bool = False
+    # What the floors are of, by the name that the workloads have for it; a peer is of none.
+    floors: tuple[str, ...] = ()
+    # Its configuration as an HTTP proxy; without one it is none.
+    http_template: str | None = None
     asks_origin: bool = True
     # OpenSSL gives tickets that only its configuration file can switch off.
     needs_openssl_cnf: bool = False
+
+    @property
+    def is_floor(self) -> bool:
+        """It is no peer, but what a peer is compared with."""
+        return bool(self.floors)
 
     @property
     def uses_openssl(self) -> bool:
@@ -89,6 +101,7 @@ ALL = [
     Peer(
         name="ringfort",
         template="ringfort.toml",
+        http_template="ringfort-http.toml",
         command=lambda tools, config, port, origin, floor: [str(tools.ringfort), "run", "--config", config],
         version=_ringfort_version,
         says=r"ringfort \S+",
@@ -97,6 +110,7 @@ ALL = [
     Peer(
         name="envoy",
         template="envoy.yaml",
+        http_template="envoy-http.yaml",
         command=lambda tools, config, port, origin, floor: [
             _envoy(tools), "-c", config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error",
         ],
@@ -108,9 +122,10 @@ ALL = [
     Peer(
         name="nginx",
         template="nginx.conf",
+        http_template="nginx-http.conf",
         command=lambda tools, config, port, origin, floor: ["nginx", "-c", config],
         version=lambda tools: ["nginx", "-V"],
-        says=r"nginx/\S+|OpenSSL \S+",
+        says=r"nginx/\d\S*|OpenSSL \S+",
         note="OpenSSL, epoll",
         sessions={
             "tickets": {"ON_OFF": "on", "TICKETS": "1", "NGINX_CACHE": "none"},
@@ -121,6 +136,7 @@ ALL = [
     Peer(
         name="haproxy",
         template="haproxy.cfg",
+        http_template="haproxy-http.cfg",
         command=lambda tools, config, port, origin, floor: ["haproxy", "-db", "-f", config],
         version=lambda tools: ["haproxy", "-vv"],
         says=r"HAProxy version \S+|OpenSSL version : OpenSSL \S+",
@@ -160,7 +176,7 @@ ALL = [
         version=_ringfort_version,
         says=r"ringfort \S+",
         note="rustls behind a blocking accept loop, which echoes by itself",
-        is_floor=True,
+        floors=HANDSHAKES,
         asks_origin=False,
     ),
     Peer(
@@ -170,7 +186,17 @@ ALL = [
         version=_ringfort_version,
         says=r"ringfort \S+",
         note="the same, which asks the origin",
-        is_floor=True,
+        floors=HANDSHAKES,
+    ),
+    # The same exchange on the same ring and TLS: what it costs more is what HTTP costs.
+    Peer(
+        name=RELAY,
+        template="ringfort.toml",
+        command=lambda tools, config, port, origin, floor: [str(tools.ringfort), "run", "--config", config],
+        version=_ringfort_version,
+        says=r"ringfort \S+",
+        note="ringfort in TCP mode, which takes nothing apart",
+        floors=("exchange",),
     ),
 ]
 
@@ -180,9 +206,11 @@ def start(peer: Peer, tools: Tools, processes: Processes, origin: int, workload:
     folder = tools.run / peer.name.replace(" ", "-")
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    config = folder / (peer.template or "none")
-    if peer.template:
-        config.write_text(_configure(peer, tools, folder, port, origin, workload))
+    # A floor relays the same bytes without knowing what they are.
+    template = peer.http_template if workload.http and not peer.is_floor else peer.template
+    config = folder / (template or "none")
+    if template:
+        config.write_text(_configure(peer, template, tools, folder, port, origin, workload))
     log = folder / "output.log"
     pinned = ["taskset", "--cpu-list", str(tools.gateway_cpu)]
     command = pinned + peer.command(tools, str(config), port, origin, workload.floor)
@@ -193,7 +221,9 @@ def start(peer: Peer, tools: Tools, processes: Processes, origin: int, workload:
     return Running(peer, port, process)
 
 
-def _configure(peer: Peer, tools: Tools, folder: Path, port: int, origin: int, workload: Workload) -> str:
+def _configure(
+    peer: Peer, template: str, tools: Tools, folder: Path, port: int, origin: int, workload: Workload
+) -> str:
     values = {
         "PORT": str(port),
         "ORIGIN_PORT": str(origin),
@@ -204,10 +234,11 @@ def _configure(peer: Peer, tools: Tools, folder: Path, port: int, origin: int, w
         # hitch refuses to serve as root, and no one else may change users.
         "HITCH_USER": 'user = "_hitch"' if os.geteuid() == 0 else "",
         "RESUMPTION": workload.sessions,
+        "ALPN": f'alpn = ["{ALPN[workload.http]}"]' if workload.http else "",
         "VERDICTS": str(workload.verdicts),
         "LISTS": LISTS.replace("@CERTS@", str(tools.certificates)) if workload.with_lists else "",
     } | peer.sessions.get(workload.sessions, {})
-    text = (HERE / str(peer.template)).read_text()
+    text = (HERE / template).read_text()
     for name, value in values.items():
         text = text.replace(f"@{name}@", value)
     return text

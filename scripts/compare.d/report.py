@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import budgets
+from checks_http import ORIGIN_CONNECTIONS_MAX, REQUESTS
 from figures import OURS, Cell, Sample
 from workloads import CLIENTS, IDLE_CONNECTIONS, MESSAGE_BYTES, REVOKED, SUITE, WARMUP_S, Workload
 
@@ -96,7 +97,8 @@ def table(result: dict[str, Any]) -> str:
         for line in [head, *body]:
             text.append("  ".join(part.ljust(width) for part, width in zip(line, widths)).rstrip())
         text.append(verdict(row))
-    return "\n".join([*text, "", *(f"{' '.join(line)}" for line in _budgets(result)), *failures(result), HTTP])
+    bounds = [" ".join(line) for line in _budgets(result)]
+    return "\n".join([*text, "", *bounds, *failures(result), *_time(result)])
 
 
 def _budgets(result: dict[str, Any]) -> list[list[str]]:
@@ -108,7 +110,9 @@ def _budgets(result: dict[str, Any]) -> list[list[str]]:
     ]  # fmt: skip
 
 
-HTTP = "HTTP mode: not yet; ringfort has none."
+def _time(result: dict[str, Any]) -> list[str]:
+    """How long all of it took, where that is known."""
+    return [f"All of it took {result['minutes']:.0f} minutes."] if "minutes" in result else []
 
 
 def _markdown(row: Row) -> str:
@@ -128,7 +132,7 @@ def page(result: dict[str, Any]) -> str:
     """docs/benchmarks.md."""
     rows = "\n".join(_markdown(row) for row in result["workloads"].values())
     subjects = "\n".join(
-        _line([name, about["version"], about["note"], _truth(about.get("truth", {}))])
+        _line([name, about["version"], about["note"], _truth(about.get("truth", {})), _http(about.get("http", {}))])
         for name, about in result["subjects"].items()
     )
     short = f"{result['rounds']} rounds of {result['duration_s']:g} s after {result['warmup_s']:g} s of warm-up"
@@ -136,7 +140,8 @@ def page(result: dict[str, Any]) -> str:
     return PAGE.format(
         **{key: result[key] for key in ["date", "command", "kernel", "cpu", "cpus", "commit", "idle_rounds"]},
         budgets="\n".join(map(_line, _budgets(result))),
-        rows=rows, subjects=subjects, short=short, failed=failed, suite=SUITE, http=HTTP,
+        rows=rows, subjects=subjects, short=short, failed=failed, suite=SUITE, minutes=" ".join(_time(result)),
+        requests=REQUESTS, connections=ORIGIN_CONNECTIONS_MAX,
         message=MESSAGE_BYTES, idle=IDLE_CONNECTIONS, clients=CLIENTS, warmup=WARMUP_S, revoked=REVOKED,
     )  # fmt: skip
 
@@ -147,6 +152,11 @@ def _truth(truth: dict[str, Any]) -> str:
     refused = "; ".join(f"{what}: {how}" for what, how in truth["refusals"].items())
     resumes = (truth["resumes"] or "resumes") if truth["is_peer"] else "not asked to resume"
     return f"refuses {refused}; {resumes}"
+
+
+def _http(http: dict[str, Any]) -> str:
+    """The last cell of who is compared: the fields that it sends to the origin, or why there are none."""
+    return "; ".join([*http.get("why", {}).values(), ", ".join(http.get("fields", [])) or "-"])
 
 
 PAGE = """\
@@ -163,7 +173,7 @@ installs what it needs:
 {command}
 ```
 
-{short}; the memory in {idle_rounds}.
+{short}; the memory in {idle_rounds}. {minutes}
 
 ## Results
 
@@ -173,8 +183,7 @@ byte. `(bound)` says that the load generator and not the server was the limit of
 is the median of the ratios of single rounds; below 1 ringfort is cheaper.
 
 {rows}
-{failed}{http}
-
+{failed}
 ## Budgets
 
 | what | found | bound | |
@@ -185,8 +194,8 @@ The floors of 268, 161 and 105 us, of 8.3 us and of 0.39 ns per byte are the pla
 
 ## Who is compared
 
-| | version | made of | what `openssl s_client` saw |
-|---|---|---|---|
+| | version | made of | what `openssl s_client` saw | fields of HTTP that the origin sees |
+|---|---|---|---|---|
 {subjects}
 
 ## Method
@@ -206,6 +215,11 @@ The floors of 268, 161 and 105 us, of 8.3 us and of 0.39 ns per byte are the pla
 - The lists of revocation have {revoked:,} entries of the root, and as many of the intermediate; each
   certificate of the path is looked up.
 - A round trip is {message} bytes there and back. Bulk is operations of 1 MiB one way.
+- A request of HTTP is a GET of {message} bytes on a connection that stays open; the answer's length is checked. Over
+  HTTP/2 each connection carries 1, 10 or 100 at a time; to the origin all speak HTTP/1.1, on kept connections. Bodies
+  have a Content-Length; the ones of 64 MiB are 2 at a time. The origin is the load generator's own.
+- The relay of bytes is ringfort in TCP mode, before the same origin: it carries the same requests and takes nothing
+  apart. What a request costs above it is what HTTP costs.
 - Memory is what the resident size of a fresh server grows by, divided by {idle} idle connections,
   after 64 others had it allocate what it allocates once. The origin's side of each is open too.
 - The floor is rustls behind a blocking accept loop that echoes by itself: the least that a handshake and
@@ -216,12 +230,16 @@ The floors of 268, 161 and 105 us, of 8.3 us and of 0.39 ns per byte are the pla
 
 - The same P-256 certificates (root, intermediate, leaf) on both sides, TLS 1.3, {suite}, X25519. A
   client certificate is required, and its chain is verified.
-- The same TCP mode before the same origin, access logs off, TCP_NODELAY on, buffers of 64 KiB where
+- The same TCP or HTTP mode before the same origin, access logs off, TCP_NODELAY on, buffers of 64 KiB where
   there is a setting, no session tickets where tickets are not what is measured.
+- In HTTP: no fields added that no other adds, where there is a setting (the table above has what the origin sees), no
+  body kept back or put into a file, connections to the origin kept and used by whatever request comes next.
 - The configurations are short and say why each line is there: see `scripts/compare.d/`.
 - Before anything is measured each server has to refuse a client without certificate and one of another
   authority, with no byte at the origin; to echo for the right one; and to negotiate the suite and group.
-  Whether it resumes is decided by a second connection that does.
+  Whether it resumes is decided by a second connection that does. In HTTP it has to answer curl in both versions with
+  the right status and length, forward Host and a field as they were sent, carry a body of 1 MiB each way, and ask the
+  origin {requests} times on at most {connections} connections.
 
 ## What is not measured
 

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import unittest
 import xml.etree.ElementTree as ElementTree
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import budgets
 import checks
+import checks_http
 import figures
+import main as compare
 import measure
+import peers
 import plot
 import processes
 import report
@@ -169,12 +173,110 @@ class Judge(unittest.TestCase):
                 self.judged(status, **changes)
 
 
+    def test_a_run_over_http_counts_only_where_its_requests_were_made(self) -> None:
+        get = workloads.BY_KEY["h2-10"]
+        good = {
+            "protocol": "HTTP/2", "tls": {"alpn": "h2"}, "operations": 10, "requests": 10, "bytes_sent": 0,
+            "bytes_received": 1024, "connections": 1, "streams": 2,
+        }  # fmt: skip
+        measure.judge_http(good, get)
+        for change, words in [
+            ({"protocol": "HTTP/1.1"}, "HTTP/1.1 .h2. was spoken"),
+            ({"tls": {"alpn": None}}, "HTTP/2 .None. was spoken"),
+            ({"requests": 9}, "of 9 answers"),
+            ({"bytes_received": 1023}, "1023 bytes were carried, of 8 times 128"),
+        ]:
+            with self.subTest(words), self.assertRaisesRegex(processes.Failure, words):
+                measure.judge_http(good | change, get)
+
+
+class Http(unittest.TestCase):
+    """What is compared in HTTP, and what curl shows of it."""
+
+    def test_a_relay_is_the_floor_of_requests_only_and_no_floor_of_handshakes(self) -> None:
+        takes_part = {
+            key: [peer.name for peer in peers.ALL if workloads.BY_KEY[key].asks(peer.name, peer.floors)]
+            for key in ["full", "request", "http-request", "h2-100"]
+        }
+        self.assertIn("floor with upstream", takes_part["full"])
+        self.assertNotIn(figures.RELAY, takes_part["full"])
+        self.assertNotIn("floor", takes_part["request"])
+        self.assertEqual(takes_part["http-request"], ["ringfort", "envoy", "nginx", "haproxy", figures.RELAY])
+        self.assertEqual(takes_part["h2-100"], ["ringfort", "envoy", "nginx", "haproxy"])
+
+    def test_everybody_who_is_asked_for_http_has_a_configuration_for_it(self) -> None:
+        with_one = {peer.name for peer in peers.ALL if peer.http_template}
+        self.assertEqual(with_one, set(workloads.HTTP_PEERS))
+        for workload in workloads.ALL:
+            self.assertEqual(bool(workload.http), workload.origin == "http", workload.key)
+
+    def test_a_version_that_is_not_spoken_keeps_nobody_from_being_measured_in_the_other(self) -> None:
+        truth = checks_http.HttpTruth({"HTTP/2": "HTTP/2: x answers 0 requests of 8"}, ["host"], 1)
+        subject = {"http": vars(truth)}
+        self.assertEqual(compare._http_reason(subject, "HTTP/1.1"), "")
+        self.assertIn("0 requests of 8", compare._http_reason(subject, "HTTP/2"))
+        self.assertEqual(compare._http_reason({}, "HTTP/2"), "is no HTTP proxy")
+        line = checks_http.line("x", truth)
+        self.assertIn("0 requests of 8; HTTP/1.1; 1 connections", line)
+
+    def test_workloads_are_chosen_by_key_and_by_group_in_their_order(self) -> None:
+        self.assertEqual(workloads.chosen([]), workloads.ALL)
+        keys = [each.key for each in workloads.chosen(["h2-1", "full", "h2-1"])]
+        self.assertEqual(keys, ["full", "h2-1"])
+        self.assertEqual(workloads.chosen(["tcp", "http"]), workloads.ALL)
+        self.assertTrue(all(each.http for each in workloads.chosen(["http"])))
+
+    def test_what_curl_writes_is_read_and_no_answer_is_none(self) -> None:
+        found = checks_http.parse("200 128 2\n000 0 0\n404 9 1.1\n")
+        self.assertEqual(found, [checks_http.Answer(200, 128, "2"), checks_http.Answer(404, 9, "1.1")])
+
+    def test_an_answer_of_another_status_length_or_version_is_a_failure(self) -> None:
+        good = checks_http.Answer(200, 128, "2")
+        checks_http.judge_answers("x", [good, good], [good, good])
+        for wrong in [
+            [good],
+            [good, checks_http.Answer(200, 127, "2")],
+            [good, checks_http.Answer(502, 128, "2")],
+            [good, checks_http.Answer(200, 128, "1.1")],
+        ]:
+            with self.subTest(wrong), self.assertRaises(processes.Failure):
+                checks_http.judge_answers("x", wrong, [good, good])
+
+    def test_the_origin_counts_requests_connections_and_bodies_in_both_framings(self) -> None:
+        origin = checks_http.HttpOrigin()
+        self.addCleanup(origin.close)
+        connection = HTTPConnection("127.0.0.1", origin.port, timeout=10)
+        self.addCleanup(connection.close)
+        for body, chunked in [(b"12345", False), (iter([b"12", b"345"]), True)]:
+            connection.request("POST", "/bytes/7", body, {"X-Check": "kept"}, encode_chunked=chunked)
+            self.assertEqual(connection.getresponse().read(), bytes(7))
+        self.assertEqual((origin.requests, origin.connections, origin.body_bytes), (2, 1, 10))
+        self.assertEqual(origin.fields["x-check"], "kept")
+
+    def test_a_request_is_bounded_by_the_relay_of_its_run_and_by_the_plan(self) -> None:
+        costs = {"ringfort": [12.0, 12.0], "nginx": [20.0, 20.0], figures.RELAY: [10.0, 10.0]}
+        cells = {name: figures.cell([sample(cost) for cost in each], "") for name, each in costs.items()}
+        made = row(cells, "GET") | figures.summary(cells, {figures.RELAY})
+        found = {each.what: each for each in budgets.judge({"workloads": {"http-request": made}})}
+        self.assertAlmostEqual(found[f"GET: ringfort / {figures.RELAY}"].found, 1.2)
+        self.assertTrue(found[f"GET: ringfort / {figures.RELAY}"].is_met)
+        self.assertFalse(found["GET: 1.4 x 8.3 us"].is_met)
+        self.assertEqual(found["GET: ringfort / nginx"].bound, 0.7)
+        self.assertTrue(found["GET: ringfort / nginx"].is_met)
+
+    def test_the_time_of_a_plan_is_told_by_rounds_and_peers(self) -> None:
+        plan = measure.Plan(3, 1, warmup_s=0.3, duration_s=1.0)
+        chosen = [peer for peer in peers.ALL if peer.http_template]
+        workload = workloads.BY_KEY["http-request"]
+        self.assertAlmostEqual(plan.seconds(workload, chosen), 3 * 4 * (1.3 + measure.START_S))
+
+
 class Output(unittest.TestCase):
     """Table, page, plot."""
 
     def test_the_page_has_every_figure_reason_and_budget(self) -> None:
         page = report.page(result())
-        for expected in ["**310 us**", "does not resume yet", "ringfort / envoy = 0.76", "| missed |", "HTTP mode: not yet"]:
+        for expected in ["**310 us**", "does not resume yet", "ringfort / envoy = 0.76", "| missed |"]:
             self.assertIn(expected, page)
         self.assertNotIn("{", page.replace("```", ""))
 
@@ -204,7 +306,7 @@ class Output(unittest.TestCase):
 
     def test_no_value_of_a_template_is_left_out(self) -> None:
         named = {"PORT", "ORIGIN_PORT", "CERTS", "RUN", "CPU", "GROUPS", "HITCH_USER"}
-        named |= {"RESUMPTION", "VERDICTS", "LISTS", "NGINX_CACHE"}
+        named |= {"RESUMPTION", "VERDICTS", "LISTS", "ALPN", "NGINX_CACHE"}
         tickets = {"NOT_TICKETS", "ON_OFF", "TICKETS", "HAPROXY_TICKETS", "YES_NO", "STUNNEL_TICKETS"}
         for template in [*HERE.glob("*.conf"), *HERE.glob("*.cfg"), *HERE.glob("*.yaml"), *HERE.glob("*.toml")]:
             found = set(re.findall(r"@([A-Z_]+)@", template.read_text()))

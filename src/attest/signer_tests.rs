@@ -1,3 +1,5 @@
+//! Tests of keys: which are taken, how they are named and published.
+
 use super::*;
 
 const NOON: i64 = 1_800_000_000;

@@ -1,3 +1,5 @@
+//! Tests of what a connection's upstreams are told, as a whole.
+
 use rustls::pki_types::CertificateDer;
 
 use super::kit::{Names, certificate};

@@ -1,3 +1,5 @@
+//! Tests of signed identities: what they say, for whom, for how long.
+
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -152,7 +154,6 @@ fn openssl_takes_the_signature_for_one_of_the_published_key() {
 /// PyJWT, which shares nothing with ringfort, takes the token by the key set as it is published,
 /// and refuses it for another upstream, after its time, and with a byte changed.
 #[test]
-#[ignore = "needs PyJWT: python3 -m pip install pyjwt cryptography"]
 fn pyjwt_takes_a_token_and_refuses_what_is_not_one() {
     const SCRIPT: &str = r#"
 import json, sys, jwt
@@ -183,9 +184,14 @@ print("good")
     let fresh = line(&mut Tokens::default(), &signer, "orders", now_unix_s);
     let old = line(&mut Tokens::default(), &signer, "orders", now_unix_s - 61);
     let said = json!({ "keys": key_set(&signer), "token": token(&fresh), "old": token(&old) });
-    let mut python = Command::new("python3");
+    // Beside the folder of the profile: what scripts/test makes.
+    let test = std::env::current_exe().expect("the test is a file");
+    let target = test.ancestors().nth(3).expect("below the target folder");
+    let interpreter = target.join("python/bin/python");
+    assert!(interpreter.exists(), "{interpreter:?} is missing: scripts/test makes it");
+    let mut python = Command::new(interpreter);
     python.args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut python = python.spawn().expect("python3 is installed");
+    let mut python = python.spawn().expect("it starts");
     let mut stdin = python.stdin.take().expect("piped");
     stdin.write_all(said.to_string().as_bytes()).expect("it reads");
     drop(stdin);

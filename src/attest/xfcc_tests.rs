@@ -1,3 +1,5 @@
+//! Tests of `X-Forwarded-Client-Cert`: what it says, and that no name breaks out of it.
+
 use proptest::prelude::*;
 
 use super::super::kit::{Names, identity};

@@ -172,7 +172,10 @@ fn start(
     let listening: Vec<_> = listeners
         .map(|(listener, address)| {
             let crypto = listener.crypto.name();
-            json!({ "name": &*listener.name, "address": address, "crypto": crypto })
+            let protocol = if listener.http.is_some() { "http" } else { "tcp" };
+            json!({
+                "name": &*listener.name, "address": address, "protocol": protocol, "crypto": crypto,
+            })
         })
         .collect();
     let started = json!({

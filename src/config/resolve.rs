@@ -39,7 +39,7 @@ use self::errors::Errors;
 use super::error::{ConfigError, Place, nearest};
 use super::model::{Model, Number, Text, Texts};
 use super::snapshot::{Limits, LogTarget, RingOptions, Snapshot};
-use crate::attest::SigningKey;
+use crate::attest::{Signer, SigningKey};
 use crate::limits::{
     FDS_PER_CONNECTION, FDS_PER_WORKER, FDS_RESERVED, HANDSHAKES_PER_SOURCE_DIVISOR_DEFAULT,
     NAME_BYTES_MAX, WORKERS_MAX,
@@ -111,9 +111,14 @@ pub struct Context<'a> {
 /// What is wrong, in the order of the file: at most `CONFIG_ERRORS_MAX` problems, and one more that
 /// counts the others.
 pub fn resolve(model: &Model, context: &Context<'_>) -> Result<Snapshot, Vec<ConfigError>> {
-    let mut resolver =
-        Resolver { model, context, errors: Errors::new(&model.source), lists: HashMap::new() };
-    let signer = resolver.signer();
+    let mut resolver = Resolver {
+        model,
+        context,
+        errors: Errors::new(&model.source),
+        lists: HashMap::new(),
+        signer: attest::signer_of_process(context),
+    };
+    resolver.read_signer();
     let clusters = resolver.clusters();
     let listeners = resolver.listeners();
     resolver.refuse_unused_http(&listeners);
@@ -125,7 +130,7 @@ pub fn resolve(model: &Model, context: &Context<'_>) -> Result<Snapshot, Vec<Con
         drain_timeout: resolver.millis(model.drain_timeout_ms.as_ref(), &bounds::DRAIN_TIMEOUT_MS),
         log: resolver.log_target(),
         admin: resolver.admin(&listeners),
-        signer,
+        signer: Arc::clone(&resolver.signer),
         limits: resolver.limits(),
         ring: resolver.ring(),
         listeners,
@@ -168,6 +173,8 @@ struct Resolver<'a> {
     /// The lists of revocation of files that were read, by who may have signed them: the tables of
     /// a listener share what they inherit.
     lists: HashMap<(PathBuf, Vec<IssuerId>), Vec<Arc<RevocationList>>>,
+    /// What signs identities.
+    signer: Arc<Signer>,
 }
 
 impl Resolver<'_> {

@@ -6,6 +6,7 @@
 
 use super::chunk::Chunks;
 use super::error::BodyError;
+use super::fields::{Field, values};
 
 /// How a body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +49,22 @@ pub struct Decoded<'a> {
 }
 
 impl BodyDecoder {
-    /// For a body that begins.
+    /// For a body behind a head with these `fields`, spans of `head`.
+    ///
+    /// RFC 9110, 7.6.1: "Intermediaries MUST parse a received Connection header field before a
+    /// message is forwarded and, for each connection-option in this field, remove any header or
+    /// trailer field(s) from the message with the same name as the connection-option".
+    pub fn behind(framing: Framing, fields: &[Field], head: &[u8]) -> Self {
+        let mut body = Self::new(framing);
+        if let State::Chunked(chunks) = &mut body.state {
+            for options in values(fields, head, b"connection") {
+                chunks.drop_trailers(options);
+            }
+        }
+        body
+    }
+
+    /// For a body that begins, of which no connection-option is known.
     pub fn new(framing: Framing) -> Self {
         let state = match framing {
             Framing::None => State::Length(0),

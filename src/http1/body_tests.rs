@@ -1,6 +1,7 @@
 //! Tests of bodies: what comes out, however it is cut, and what is refused.
 
 use super::*;
+use crate::http1::request::{self, HeadLimits};
 use crate::limits::{CHUNK_EXTENSION_BYTES_MAX, TRAILER_BYTES_MAX, TRAILER_FIELDS_MAX};
 
 /// Data, trailers and how many bytes were taken.
@@ -214,4 +215,17 @@ fn what_is_written_is_read() {
     write_last_chunk(&mut out, b"A: b\r\n");
     let trailers: Option<Box<[u8]>> = Some(b"A: b\r\n"[..].into());
     assert_eq!(decoded(Framing::Chunked, &out), Ok((b"hello".to_vec(), trailers, out.len())));
+}
+
+#[test]
+fn trailers_that_connection_names_do_not_go_on() {
+    let limits = HeadLimits { bytes_max: 1024, fields_max: 10 };
+    let bytes =
+        b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close, X-One\r\nconnection:x-TWO ,,\r\n\
+        Transfer-Encoding: chunked\r\n\r\n0\r\nX-One: 1\r\nx-two: 2\r\nX-On: 3\r\nX_One: 4\r\n\r\n";
+    let head = request::parse(bytes, limits).expect("a good head").expect("a whole one");
+    let (head_bytes, body) = bytes.split_at(head.bytes);
+    let mut decoder = BodyDecoder::behind(head.framing, &head.fields, head_bytes);
+    assert_eq!(decoder.decode(body).expect("a body").consumed, body.len());
+    assert_eq!(decoder.take_trailers().as_deref(), Some(&b"X-On: 3\r\nX_One: 4\r\n"[..]));
 }

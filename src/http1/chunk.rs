@@ -68,6 +68,8 @@ pub(super) struct Chunks {
     trailer_fields: usize,
     /// The lines of the trailer section; when it is complete, those of them that may go on.
     trailers: Vec<u8>,
+    /// The connection-options of the head, with a comma behind each list of them.
+    options: Vec<u8>,
 }
 
 impl Chunks {
@@ -80,7 +82,14 @@ impl Chunks {
             extensions_bytes: 0,
             trailer_fields: 0,
             trailers: Vec::new(),
+            options: Vec::new(),
         }
+    }
+
+    /// Fields of the trailer section that a list of connection-options names do not go on.
+    pub(super) fn drop_trailers(&mut self, options: &[u8]) {
+        self.options.extend_from_slice(options);
+        self.options.push(b',');
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -217,7 +226,7 @@ impl Chunks {
         let next = match (self.state, byte) {
             (State::TrailerStart, b'\r') => return Ok(State::EndLf),
             (State::EndLf, b'\n') => {
-                self.trailers = trailer::forwarded(&self.trailers)?;
+                self.trailers = trailer::forwarded(&self.trailers, &self.options)?;
                 return Ok(State::Complete);
             }
             (State::TrailerLf, b'\n') => {

@@ -39,6 +39,7 @@
 //! them where they must not pass.
 
 use super::fields::Class;
+use crate::planted::{Bug, planted};
 
 /// A name that begins with one of these claims who the client is.
 const IDENTITY_PREFIXES: &[&[u8]] = &[
@@ -177,6 +178,7 @@ impl Name {
             }
             Self::Connection | Self::Upgrade => Class::HopByHop,
             Self::Expect => Class::EndToEnd,
+            Self::Other(Class::Identity) if planted(Bug::KeepIdentityFields) => Class::EndToEnd,
             Self::Other(class) => class,
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! A head that comes byte by byte would be parsed once for each byte. This looks at each byte once
 //! and lets a parse happen at most twice: with what came first, for what is no HTTP at all is
-//! refused at once, and when the head has ended.
+//! refused at once, and when the head has ended. A bare LF, which is refused when the head is
+//! there, costs one more each: as many as there may be fields.
 
 /// Where the search for the end of a head has got to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +26,8 @@ impl HeadScan {
     pub fn is_due(&mut self, bytes: &[u8], bytes_max: usize) -> bool {
         let is_first = !self.has_begun && !bytes.is_empty();
         self.has_begun |= is_first;
-        is_first | self.has_ended(bytes) || bytes.len() >= bytes_max
+        // Most heads come in one piece, and are not searched at all.
+        is_first || self.has_ended(bytes) || bytes.len() >= bytes_max
     }
 
     fn has_ended(&mut self, bytes: &[u8]) -> bool {
@@ -33,13 +35,16 @@ impl HeadScan {
             bytes.get(self.searched..).and_then(|rest| rest.iter().position(|&byte| byte == b'\n'))
         {
             let at = self.searched + found;
-            // An empty line, or a bare LF, which is an error. The CRLF that may be before a request
-            // line is neither.
+            // An empty line. The CRLF that may be before a request line is none.
             let is_crlf = at >= 1 && bytes[at - 1] == b'\r';
-            if !is_crlf || (at >= 2 && bytes[at - 2] == b'\n') {
+            if is_crlf && at >= 2 && bytes[at - 2] == b'\n' {
                 return true;
             }
             self.searched = at + 1;
+            // Once for each, or a head that goes on behind it would be parsed for each byte.
+            if !is_crlf {
+                return true;
+            }
         }
         self.searched = self.searched.max(bytes.len());
         false
@@ -69,6 +74,11 @@ mod tests {
         assert!(scan.is_due(&[b'a'; 20], 100));
         assert!(!scan.is_due(&[b'a'; 99], 100));
         assert!(scan.is_due(&[b'a'; 100], 100));
+    }
+
+    #[test]
+    fn a_bare_lf_makes_a_head_due_once() {
+        assert_eq!(due_at(b"GET / HTTP/1.1\na: b\r\nc: d\n\n"), [1, 15, 26, 27]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! how they came.
 
 use super::error::BodyError;
-use super::fields::{Class, classify};
+use super::fields::{Class, classify, trim};
 use crate::limits::TRAILER_FIELDS_MAX;
 
 /// End-to-end fields that no trailer section may have.
@@ -52,11 +52,12 @@ pub fn is_forwarded(name: &[u8]) -> bool {
         && !NOT_IN_TRAILERS.iter().any(|not| name.eq_ignore_ascii_case(not))
 }
 
-/// Of the lines of a trailer section, without its empty line, those that go on.
+/// Of the lines of a trailer section, without its empty line, those that go on. `options` are the
+/// connection-options of the head, between commas.
 ///
 /// The others are dropped, which RFC 9110, 6.5.1 allows of any of them, and so the body is not lost
 /// over a field that nobody should read.
-pub(super) fn forwarded(lines: &[u8]) -> Result<Vec<u8>, BodyError> {
+pub(super) fn forwarded(lines: &[u8], options: &[u8]) -> Result<Vec<u8>, BodyError> {
     if lines.is_empty() {
         return Ok(Vec::new());
     }
@@ -70,7 +71,14 @@ pub(super) fn forwarded(lines: &[u8]) -> Result<Vec<u8>, BodyError> {
     // As many lines as fields: httparse takes a bare LF for the end of one, and the state machine
     // has refused these.
     let mut kept = Vec::with_capacity(lines.len());
-    for header in parsed.iter().filter(|header| is_forwarded(header.name.as_bytes())) {
+    let is_named = |name: &[u8]| {
+        options.split(|&byte| byte == b',').any(|option| trim(option).eq_ignore_ascii_case(name))
+    };
+    for header in parsed {
+        let name = header.name.as_bytes();
+        if !is_forwarded(name) || is_named(name) {
+            continue;
+        }
         kept.extend_from_slice(header.name.as_bytes());
         kept.extend_from_slice(b": ");
         kept.extend_from_slice(header.value);

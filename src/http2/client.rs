@@ -3,7 +3,7 @@
 //! It must not know what a request is for. Invariants: no more streams are opened than the upstream
 //! allows; of a stream that failed it is said whether the upstream can have dealt with it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -24,7 +24,8 @@ use crate::limits::{
 };
 use crate::rt::core::{Core, Timer};
 use crate::time::Instant;
-use crate::tls::transport::Transport;
+use crate::tls::client::UpstreamFault;
+use crate::tls::transport::{Transport, TransportError};
 
 const PING_INTERVAL: Duration = Duration::from_millis(HTTP2_PING_INTERVAL_MS);
 const PING_TIMEOUT: Duration = Duration::from_millis(HTTP2_PING_TIMEOUT_MS);
@@ -48,6 +49,8 @@ struct Shared {
     /// Since when none is open.
     idle_since: Cell<Instant>,
     ended: Cell<bool>,
+    /// See [`Place::tls_refusal`].
+    tls_refusal: RefCell<Option<UpstreamFault>>,
 }
 
 /// A stream that was opened.
@@ -123,6 +126,7 @@ pub async fn connect(
         requests: Cell::new(0),
         idle_since: Cell::new(now),
         ended: Cell::new(false),
+        tls_refusal: RefCell::new(None),
     });
     let timer = core.sleep_until(now + PING_INTERVAL);
     let client = Client { send, shared: Rc::clone(&shared) };
@@ -195,6 +199,12 @@ impl Client {
 }
 
 impl Place {
+    /// Why the upstream's TLS took no client of our kind, where that ended the connection before it
+    /// said anything else.
+    pub fn tls_refusal(&self) -> Option<UpstreamFault> {
+        self.shared.tls_refusal.borrow().clone()
+    }
+
     /// Whether the upstream has said that it did not deal with this stream, which failed by
     /// `error`, so that the request may be sent again whatever its method.
     ///
@@ -206,6 +216,19 @@ impl Place {
         let is_refused =
             error.is_reset() && error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
         is_refused || self.shared.wire.goaway().is_some_and(|last| self.stream > last)
+    }
+}
+
+impl Shared {
+    /// A TLS 1.3 upstream that takes no client of our kind says so behind its handshake, in place
+    /// of the first frame (RFC 8446, 4.4.2.4).
+    fn note_refusal(&self, end: &End) {
+        if let End::Transport(TransportError::Tls(error)) = end
+            && error.alert_received().is_some()
+            && self.wire.bytes().0 == 0
+        {
+            *self.tls_refusal.borrow_mut() = Some(UpstreamFault::of(error));
+        }
     }
 }
 
@@ -237,6 +260,7 @@ impl Driver {
         };
         let Some(end) = end else { return Poll::Pending };
         self.shared.ended.set(true);
+        self.shared.note_refusal(&end);
         match &end {
             End::Transport(_) => self.shared.wire.close_for(end.close_kind()),
             End::PingTimeout | End::Flood(_) => self.shared.wire.reset(),

@@ -140,6 +140,8 @@ worker_counters! {
     requests_retried: Counter,
     /// Responses whose end was never sent, for one of the two sides failed.
     responses_aborted: Counter,
+    /// Lines about who the client is that upstreams are not told, for being too long.
+    identity_left_out: Counter,
     /// Plaintext bytes relayed from upstreams to clients.
     bytes_down: Counter,
     /// Plaintext bytes relayed from clients to upstreams.
@@ -239,7 +241,7 @@ mod tests {
         assert_eq!(json["accepted"], 7);
         assert_eq!(json["log_lost"], 1);
         assert_eq!(json["sockets_live"], 9);
-        assert_eq!(json.as_object().map(serde_json::Map::len), Some(27));
+        assert_eq!(json.as_object().map(serde_json::Map::len), Some(33));
         let back: CounterSnapshot = serde_json::from_value(json).expect("the same fields");
         assert_eq!(back, snapshot);
     }

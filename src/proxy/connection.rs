@@ -303,6 +303,7 @@ async fn forward(
     };
     if let Some(http) = &listener.http {
         let told = http.telling.tell(record.identity.as_deref(), &presented);
+        worker.core().counters().identity_left_out.add(u64::from(told.left_out));
         drop(presented);
         let until = deadlines.at;
         drop(snapshot);

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::upstream::{Lease, Place};
 use crate::config::snapshot::Cluster;
+use crate::planted::{Bug, planted};
 use crate::rt::core::Core;
 use crate::time::Instant;
 use crate::tls::transport::Transport;
@@ -102,8 +103,8 @@ impl Pool {
         let now = core.now();
         while let Some(found) = queue.pop_back() {
             let Idle { transport, place, requests, cluster, opened, until } = found;
-            let is_over = now >= until || transport.is_stale();
-            if is_over || be_sure && transport.socket().has_news() {
+            let is_stale = transport.is_stale() || be_sure && transport.socket().has_news();
+            if now >= until || is_stale && !planted(Bug::ReuseStale) {
                 transport.close();
                 continue;
             }
@@ -124,8 +125,9 @@ impl Pool {
             return transport.close();
         }
         // From now on the keeper hears of what comes.
-        if let Some(keeper) = &*self.keeper.borrow()
-            && transport.poll_read(core, &mut Context::from_waker(keeper)).is_ready()
+        if !planted(Bug::ReuseStale)
+            && let Some(keeper) = &*self.keeper.borrow()
+            && transport.poll_idle(core, &mut Context::from_waker(keeper)).is_ready()
         {
             return transport.close();
         }
@@ -151,6 +153,9 @@ impl Pool {
 
     /// Closes all, and keeps nothing from now on.
     pub fn close(&self) {
+        if planted(Bug::KeepPool) {
+            return;
+        }
         self.is_closing.set(true);
         self.close_where(|_| true);
         if let Some(keeper) = self.keeper.borrow_mut().take() {
@@ -166,6 +171,12 @@ impl Pool {
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether there is a task that looks after them.
+    #[cfg(feature = "sim")]
+    pub fn is_kept(&self) -> bool {
+        self.is_kept.get()
     }
 
     fn close_where(&self, is_over: impl Fn(&Idle) -> bool) {
@@ -190,7 +201,9 @@ impl Pool {
         for queue in idle.values_mut() {
             for _ in 0..queue.len() {
                 let Some(mut found) = queue.pop_front() else { break };
-                if now >= found.until || found.transport.poll_read(core, cx).is_ready() {
+                let is_stale =
+                    !planted(Bug::ReuseStale) && found.transport.poll_idle(core, cx).is_ready();
+                if now >= found.until || is_stale {
                     found.transport.close();
                     continue;
                 }

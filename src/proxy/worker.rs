@@ -237,12 +237,17 @@ impl Worker {
     }
 
     /// What this worker holds now: of its core, and places, upstreams' leases and clients' leases,
-    /// and whether (1) or not (0) a task looks after these.
+    /// and whether (1) or not (0) a task looks after these; connections to upstreams that wait, and
+    /// whether a task looks after them.
     #[cfg(feature = "sim")]
-    pub fn audit(&self) -> (crate::rt::audit::Audit, [usize; 4]) {
+    pub fn audit(&self) -> (crate::rt::audit::Audit, [usize; 6]) {
+        let pool = self.upstreams.pool();
+        let pooled = [pool.len(), usize::from(pool.is_kept())];
         let leases = [self.leases.len(), usize::from(self.leases.is_swept())];
         let [clients, sweepers] = leases;
-        (self.core.audit(), [self.admission.places(), self.upstreams.leases(), clients, sweepers])
+        let [waiting, keepers] = pooled;
+        let (places, upstreams) = (self.admission.places(), self.upstreams.leases());
+        (self.core.audit(), [places, upstreams, clients, sweepers, waiting, keepers])
     }
 
     /// Lets somebody in without a connection.

@@ -3,6 +3,7 @@
 use std::ops::{Deref, DerefMut};
 
 use crate::sys::bufring::RingBuffer;
+pub use crate::sys::ops::SendBuf;
 
 /// Received bytes, to be read and overwritten in place. A buffer of the ring goes home on drop.
 #[derive(Debug)]

@@ -9,11 +9,13 @@ use rustls::{AlertDescription, ClientConfig, ClientConnection, HandshakeKind, Pr
 
 use super::faults::Fault;
 use super::hellos::Hello;
+use super::http::client::HttpClient;
 use super::ledger::{ECHO_BIT, HEADER_BYTES, Ledger, stream};
 use super::net::{Inner, Read};
 use super::plan::{Plan, Sessions};
 use super::random::Random;
 
+mod http;
 mod manner;
 mod updates;
 
@@ -89,6 +91,8 @@ pub struct Client {
     /// What came back first, where it is somebody else's.
     flight: Vec<u8>,
     is_shaken: bool,
+    /// What it does instead of its script, where it speaks HTTP.
+    http: Option<Box<HttpClient>>,
 }
 
 impl std::fmt::Debug for Client {
@@ -118,12 +122,14 @@ pub struct Parts {
     pub listener: usize,
     /// What it sends instead of what it has to say itself.
     pub replays: Option<Hello>,
+    /// Its side of HTTP, where the listener speaks it.
+    pub http: Option<Box<HttpClient>>,
 }
 
 impl Client {
     /// A client that is connecting.
     pub fn new(parts: Parts, random: &mut Random) -> Self {
-        let Parts { number, actor, socket, config, script, manner, server_name, .. } = parts;
+        let Parts { number, actor, socket, config, script, manner, server_name, http, .. } = parts;
         let tls = ClientConnection::new(config, server_name)
             // invariant: the configuration is `pki::client_config`'s, which rustls takes.
             .expect("a configuration that rustls takes");
@@ -152,6 +158,7 @@ impl Client {
             hello: None,
             flight: Vec::new(),
             is_shaken: false,
+            http,
         }
     }
 
@@ -162,7 +169,7 @@ impl Client {
 
     /// Whether it does what a client should.
     pub fn is_good(&self) -> bool {
-        self.manner == Manner::Good
+        self.manner == Manner::Good && self.http.as_ref().is_none_or(|http| http.is_sound())
     }
 
     /// The alert that it got.
@@ -241,14 +248,25 @@ impl Client {
                 }
                 Err(Broken::Socket) => return self.close(net, false),
             }
-            if self.send(net, ledger) {
+            let is_over = match self.http.take() {
+                Some(mut http) => {
+                    let is_over = self.send_http(net, ledger, &mut http);
+                    self.http = Some(http);
+                    is_over
+                }
+                None => self.send(net, ledger),
+            };
+            if is_over {
                 return;
             }
             if !self.write(net, ledger) {
                 return self.close(net, false);
             }
             if self.saw_end && ledger.flow(self.number).ended && self.outbox.is_empty() {
-                let served = ledger.flow(self.number).peer.is_some();
+                let served = match &self.http {
+                    Some(http) => http.is_served(),
+                    None => ledger.flow(self.number).peer.is_some(),
+                };
                 return self.close(net, served);
             }
             if before == (self.written, ledger.flow(self.number).received, self.outbox.len()) {
@@ -287,7 +305,13 @@ impl Client {
             while let Ok(count) = self.tls.reader().read(&mut plain)
                 && count > 0
             {
-                ledger.received(net, self.number, &plain[..count]);
+                match &mut self.http {
+                    Some(http) => {
+                        ledger.flow(self.number).received += count as u64;
+                        http.received(net, ledger, &plain[..count]);
+                    }
+                    None => ledger.received(net, self.number, &plain[..count]),
+                }
             }
             let processed = match processed {
                 Ok(processed) => processed,
@@ -309,7 +333,10 @@ impl Client {
             };
             if processed.peer_has_closed() && !self.saw_end {
                 self.saw_end = true;
-                ledger.ended(net, self.number);
+                match &mut self.http {
+                    Some(http) => http.ended(net, ledger),
+                    None => ledger.ended(net, self.number),
+                }
             }
         }
         self.check_updates(net, ledger);

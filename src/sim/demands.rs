@@ -113,6 +113,8 @@ pub struct InForce {
     pub other_name: [Option<Demand>; LISTENERS],
     /// The lists of revocation; `None`: nothing is looked up.
     pub lists: Option<Arc<Lists>>,
+    /// Whom the route of the listener that speaks HTTP allows, of those that are connected.
+    pub route: Rules,
     /// No endpoint of an upstream has an address.
     pub is_nowhere: bool,
 }
@@ -124,6 +126,7 @@ impl InForce {
             listeners: [ClientAuth::Require, ClientAuth::Optional].map(Demand::wide),
             other_name: [None; LISTENERS],
             lists: None,
+            route: Rules::Open,
             is_nowhere: false,
         }
     }

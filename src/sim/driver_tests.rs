@@ -101,7 +101,7 @@ async fn accept(core: Core, listener: Listener, stop: Rc<Cell<bool>>) {
 /// The clients of one run; returns how many got all their bytes back.
 fn run(seed: u64) -> usize {
     let mut random = Random::new(seed);
-    let faults = Faults::swarm(&mut random);
+    let faults = Faults::swarm(&mut random, true);
     let net = Net::new(Shape::GENTLE, faults, Trace::keeping(20), &mut random, 1);
     let sim = Sim::new(net.clone(), 0, 8, 1024).expect("memory");
     let options = CoreOptions { number: 0, zero_copy_send: seed.is_multiple_of(2), tick: TICK };

@@ -120,7 +120,32 @@ faults! {
     HelloReplayed = "hello_replayed",
     /// A worker drains while clients come.
     WorkerDrain = "worker_drain",
+    /// An upstream that speaks HTTP ends a connection on which nothing is asked.
+    IdleClose = "idle_close",
+    /// An upstream closes, and has not read the request that has come.
+    RequestLost = "request_lost",
+    /// An upstream answers before it has the whole request.
+    ResponseEarly = "response_early",
+    /// An upstream begins or continues its response late.
+    ResponseSlow = "response_slow",
+    /// An upstream answers what is no response.
+    ResponseGarbage = "response_garbage",
+    /// An upstream sends more than its response.
+    ResponseSurplus = "response_surplus",
+    /// An upstream ends or resets before, or in the middle of, its response.
+    ResponseCut = "response_cut",
 }
+
+/// Of the upstreams that speak HTTP: only in runs in which there are some.
+const OF_HTTP: &[Fault] = &[
+    Fault::IdleClose,
+    Fault::RequestLost,
+    Fault::ResponseEarly,
+    Fault::ResponseSlow,
+    Fault::ResponseGarbage,
+    Fault::ResponseSurplus,
+    Fault::ResponseCut,
+];
 
 /// Nothing breaks by these: only who may pass changes.
 const CHANGES: &[Fault] = &[
@@ -140,19 +165,27 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Chooses which faults exist and how strong they are.
-    pub fn swarm(random: &mut Random) -> Self {
+    /// Chooses which faults exist and how strong they are. `has_http` says whether there are
+    /// upstreams that speak it.
+    pub fn swarm(random: &mut Random, has_http: bool) -> Self {
         let mut random = random.fork("what fails");
         // One run in twelve is healthy.
         let density = *random.pick(&[0, 60, 60, 150, 150, 150, 300, 300, 300, 500, 500, 800]);
         // And in some nothing breaks, but who may pass may change.
         let breaks = random.chance(850);
+        // Of their own, so that nothing else depends on whether there are such.
+        let mut of_http = random.clone().fork("http");
         let per_mille = Fault::ALL
             .iter()
             .map(|fault| {
+                let is_of_http = OF_HTTP.contains(fault);
+                let random = if is_of_http { &mut of_http } else { &mut random };
                 let strength = *random.pick(&[3, 10, 10, 30, 30, 100, 300]);
                 let is_change = CHANGES.contains(fault);
                 let density = match (breaks, is_change) {
+                    _ if is_of_http && !has_http => 0,
+                    // A request is one chance only, where others have thousands.
+                    (true, _) if is_of_http && density > 0 => 300,
                     (true, _) => density,
                     (false, true) => 600,
                     (false, false) => 0,

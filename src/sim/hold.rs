@@ -14,7 +14,7 @@ use crate::limits::{CRL_FUTURE_S_MAX, LEASE_SWEEP_MS_MAX, SESSION_SKEW_S_MAX};
 use crate::proxy::leases::Held;
 
 /// Nanoseconds by which a worker may see a change later than the ledger, or earlier: a turn.
-const TURN_NS: u64 = 20 * MS;
+pub(super) const TURN_NS: u64 = 20 * MS;
 /// Nanoseconds that tasks may take in all, where they are slow, until all leases are judged.
 const SLOW_NS: u64 = 500 * MS;
 

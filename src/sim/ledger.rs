@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use super::demands::InForce;
 use super::hellos::Hellos;
+use super::http::book::Book;
 use super::net::Inner;
 use super::pki::{Client as Certificate, Verdict};
 use crate::identity::Identity;
@@ -72,6 +73,8 @@ pub struct ClientFacts {
     pub identity: Option<Identity>,
     /// Something that it sent or got was changed on its way.
     pub is_garbled: bool,
+    /// Whether it speaks HTTP.
+    pub is_http: bool,
 }
 
 /// See the module's description.
@@ -83,6 +86,8 @@ pub struct Ledger {
     pub upstreams: BTreeMap<u64, Flow>,
     /// Which configurations came into force, and when.
     pub in_force: Vec<(u64, InForce)>,
+    /// What is known of requests.
+    pub requests: Book,
     /// What is known of first flights of clients.
     pub hellos: Hellos,
     /// Whose a certificate is, by its SHA-256.

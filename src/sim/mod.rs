@@ -11,6 +11,7 @@ pub mod driver;
 pub mod faults;
 pub mod hellos;
 pub mod hold;
+pub mod http;
 pub mod ledger;
 pub mod net;
 pub mod pki;

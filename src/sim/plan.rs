@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::demands::{Demand, LISTENERS, Rules};
 use super::faults::{Fault, Faults};
+use super::http::plan::HttpPlan;
 use super::net::Shape;
 use super::random::Random;
 use crate::limits::SESSION_CACHE_BYTES_MIN;
@@ -148,13 +149,15 @@ pub struct Plan {
     pub first_upstream_is_down: bool,
     /// Bytes that a client sends, at most.
     pub bytes_max: u64,
+    /// How one of the listeners speaks HTTP, where one does.
+    pub http: Option<HttpPlan>,
     /// What happens when, in nanoseconds.
     pub actions: Vec<(u64, Action)>,
 }
 
 impl Plan {
     /// The plan of a seed.
-    pub fn new(random: &mut Random, faults: &Faults) -> Self {
+    pub fn new(random: &mut Random, faults: &Faults, http: Option<HttpPlan>) -> Self {
         let mut random = random.fork("plan");
         let r = &mut random;
         let healthy = !faults.break_things();
@@ -205,6 +208,7 @@ impl Plan {
             bad_clients: *r.pick(&[0, 100, 500]),
             first_upstream_is_down: r.chance(300),
             bytes_max,
+            http,
             actions,
             // Last, so that what was drawn before does not depend on them.
             handshakes_max: if !healthy && r.chance(300) { r.range(1..=3) as u32 } else { ROOM },

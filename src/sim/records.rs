@@ -5,7 +5,7 @@ use super::net::Inner;
 use super::pki::{Client as Certificate, Verdict};
 use crate::error::{CloseKind, Refusal};
 use crate::limits::REFUSAL_TTL_S;
-use crate::log::ConnectionRecord;
+use crate::log::{ConnectionRecord, RequestRecord};
 
 impl Ledger {
     /// Checks a record against what its client and its upstream know.
@@ -20,6 +20,29 @@ impl Ledger {
         let identity = record.identity.as_deref();
         if identity.is_some_and(|identity| Some(identity) != facts.identity.as_ref()) {
             net.violation(format_args!("{peer} is logged as {identity:?}"));
+        }
+    }
+
+    /// Checks the record of a request.
+    pub fn check_request_record(&self, net: &mut Inner, record: &RequestRecord) {
+        net.note(format_args!(
+            "logged: {} {} as {} {:?} {:?}, {} retries, {} up, {} down",
+            record.method,
+            record.path,
+            record.status,
+            record.answered,
+            record.failure,
+            record.retries,
+            record.bytes_up,
+            record.bytes_down
+        ));
+        if let Some(code) = record.answered {
+            net.trace.mark(code);
+        }
+        let peer = record.peer.map(|peer| peer.to_string());
+        let facts = self.clients.values().find(|it| Some(&it.source) == peer.as_ref());
+        if peer.is_some() && !facts.is_some_and(|it| it.is_http) {
+            net.violation(format_args!("a request of nobody is logged: {record:?}"));
         }
     }
 
@@ -94,6 +117,16 @@ impl Ledger {
 
     fn check_bytes(&self, net: &mut Inner, record: &ConnectionRecord, facts: &ClientFacts) {
         let client = &facts.flow;
+        if facts.is_http {
+            // Of bodies only.
+            if record.bytes_up > client.sent {
+                net.violation(format_args!(
+                    "{:?} is logged with {} bytes up, and sent {}",
+                    record.peer, record.bytes_up, client.sent
+                ));
+            }
+            return;
+        }
         let upstream = client.peer.and_then(|peer| self.upstreams.get(&peer));
         let down_max = upstream.map_or(u64::MAX, |upstream| upstream.sent);
         let finished = record.reason.kind == CloseKind::Finished;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::faults::Fault;
+use super::http::upstream::Connection as HttpConnection;
 use super::ledger::{ECHO_BIT, HEADER_BYTES, Ledger, pattern, stream};
 use super::net::{Inner, Owner, Read};
 use super::random::Random;
@@ -38,6 +39,8 @@ pub struct Upstream {
     bytes_max: u64,
     listener: Option<i32>,
     connections: BTreeMap<i32, Connection>,
+    /// Where it speaks HTTP.
+    http: Option<BTreeMap<i32, HttpConnection>>,
 }
 
 impl Upstream {
@@ -50,7 +53,13 @@ impl Upstream {
             bytes_max,
             listener: None,
             connections: BTreeMap::new(),
+            http: None,
         }
+    }
+
+    /// It speaks HTTP.
+    pub fn speak_http(&mut self) {
+        self.http = Some(BTreeMap::new());
     }
 
     /// Starts or stops listening.
@@ -66,6 +75,11 @@ impl Upstream {
 
     /// Does all that it can.
     pub fn step(&mut self, net: &mut Inner, ledger: &mut Ledger) {
+        if let Some(mut connections) = self.http.take() {
+            self.step_http(net, ledger, &mut connections);
+            self.http = Some(connections);
+            return;
+        }
         while let Some(socket) = self.listener.and_then(|listener| net.accept(listener)) {
             let script = match self.random.below(4) {
                 0 => Script::Sink,
@@ -84,6 +98,23 @@ impl Upstream {
                 self.connections.insert(socket, connection);
             }
         }
+    }
+}
+
+impl Upstream {
+    fn step_http(
+        &mut self,
+        net: &mut Inner,
+        ledger: &mut Ledger,
+        connections: &mut BTreeMap<i32, HttpConnection>,
+    ) {
+        while let Some(socket) = self.listener.and_then(|listener| net.accept(listener)) {
+            let is_unix = net.is_unix(socket);
+            let (actor, bytes_max) = (self.actor, self.bytes_max);
+            let made = HttpConnection::new(actor, socket, is_unix, bytes_max, &mut self.random);
+            connections.insert(socket, made);
+        }
+        connections.retain(|_, connection| connection.serve(net, ledger));
     }
 }
 

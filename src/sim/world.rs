@@ -14,6 +14,7 @@ use super::client::Client;
 use super::crypto::{self, Clock};
 use super::driver::Sim;
 use super::faults::{Fault, Faults};
+use super::http::plan::HttpPlan;
 use super::ledger::Ledger;
 use super::net::{Inner, Net, Owner, Shape};
 use super::pki::{self, Pki};
@@ -24,7 +25,7 @@ use super::upstream::Upstream;
 use crate::config::snapshot::Snapshot;
 use crate::error::CloseKind;
 use crate::limits::{CLOSE_FLUSH_TIMEOUT_MS, CLOSE_TIMEOUT_MS, EXIT_TIMEOUT_MS};
-use crate::log::{self, LogReceiver};
+use crate::log::{self, LogReceiver, Record};
 use crate::metrics::counter::WorkerCounters;
 use crate::metrics::phases::Phases;
 use crate::proxy::admission::SharedAdmission;
@@ -112,8 +113,10 @@ impl World {
     pub fn new(seed: u64, events_kept: usize) -> Self {
         let mut random = Random::new(seed);
         let provider = crypto::provider(random.next_u64());
-        let faults = Faults::swarm(&mut random);
-        let mut plan = Plan::new(&mut random, &faults);
+        // Of its own, so that runs without HTTP are what they are.
+        let http = HttpPlan::any(&mut random.clone().fork("HTTP"));
+        let faults = Faults::swarm(&mut random, http.is_some());
+        let mut plan = Plan::new(&mut random, &faults, http);
         let trace = Trace::keeping(events_kept);
         let net = Net::new(plan.shape, faults, trace, &mut random, plan.workers);
         let clock = Clock::new(pki::EPOCH_UNIX_S);
@@ -156,8 +159,18 @@ impl World {
             // With the others up nobody may notice: a connection gets a second try.
             let is_down = self.plan.first_upstream_is_down && self.plan.upstreams > 1;
             let is_up = !is_down || !self.upstreams.is_empty();
+            if is_http(&self.plan, self.upstreams.len()) {
+                upstream.speak_http();
+            }
             upstream.set_up(&mut net.borrow(), is_up);
             self.upstreams.insert(self.next_actor, upstream);
+        }
+        if let Some(http) = &self.plan.http {
+            let book = &mut self.ledger.requests;
+            book.attempts_max = 2 + http.retries_max as usize;
+            book.x_forwarded = Some(http.x_forwarded);
+            book.tells_certificate = http.client_cert;
+            book.is_slow = !self.plan.shape.is_gentle();
         }
         let (snapshot, in_force) = self.configurations.current();
         self.ledger.in_force.push((0, in_force));
@@ -328,6 +341,13 @@ impl World {
         let slot = &mut self.slots[number];
         let mut net = self.net.borrow();
         while let Some(record) = slot.log.next() {
+            let record = match record {
+                Record::Connection(record) => record,
+                Record::Request(record) => {
+                    self.ledger.check_request_record(&mut net, &record);
+                    continue;
+                }
+            };
             slot.records += 1;
             net.trace.mark(record.reason.kind.as_str());
             self.ledger.check_record(&mut net, &record);
@@ -502,12 +522,18 @@ impl World {
             plan.idle_timeout,
             Duration::from_millis(CLOSE_FLUSH_TIMEOUT_MS + CLOSE_TIMEOUT_MS),
         ];
+        let exchange = plan.http.as_ref().map(HttpPlan::exchange_max).unwrap_or_default();
         // Each may begin when the one before is over; and bytes may be on their way for a while.
-        let bound: Duration = longest.iter().sum::<Duration>() + Duration::from_secs(120);
+        let bound = longest.iter().sum::<Duration>() + exchange + Duration::from_secs(120);
         let now = self.net.borrow().now;
         self.drains_at = Some(now);
         self.drained_by = Some(now + bound.as_nanos() as u64);
     }
+}
+
+/// Whether the upstream at this place speaks HTTP: those that do are behind the others.
+fn is_http(plan: &Plan, index: usize) -> bool {
+    plan.http.is_some() && index >= plan.upstreams
 }
 
 /// The address of source number `host`.

@@ -11,6 +11,7 @@ mod a_request_is_never_done_twice;
 mod a_route_takes_the_requests_that_match;
 mod a_session_resumes_only_into_what_its_handshake_would_get;
 mod ambiguous_framing_is_refused;
+mod an_upstream_verifies_who_the_client_is;
 mod clients_with_a_bad_certificate_are_refused;
 mod clients_with_a_certificate_reach_the_upstream;
 mod each_bad_chain_is_refused_with_its_code;

@@ -1,6 +1,6 @@
 //! `readers.py`: one process for all conversations, a line of hexadecimal digits for each.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{fs, process};
 
@@ -14,13 +14,13 @@ pub(crate) fn read(reader: &str, conversations: &[Conversation]) -> Vec<Vec<Mess
     let name = format!("ringfort-oracle-{reader}-{}", process::id());
     let input = std::env::temp_dir().join(name);
     fs::write(&input, lines).expect("the input can be written");
-    let output = Command::new("python3")
+    let output = Command::new(interpreter())
         .arg(script)
         .arg(reader)
         .stdin(fs::File::open(&input).expect("the input is there"))
         .stderr(Stdio::piped())
         .output()
-        .expect("python3 is installed");
+        .expect("it starts");
     fs::remove_file(&input).expect("the input was there");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{reader}: {}\n{stderr}", output.status);
@@ -28,6 +28,14 @@ pub(crate) fn read(reader: &str, conversations: &[Conversation]) -> Vec<Vec<Mess
     let found: Vec<Vec<Message>> = stdout.lines().map(messages).collect();
     assert_eq!(found.len(), conversations.len(), "{reader}: {stderr}");
     found
+}
+
+/// The interpreter that has h11: that of the environment which `scripts/test` makes.
+fn interpreter() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("below the target folder");
+    let python = target.join("python/bin/python");
+    assert!(python.exists(), "{python:?} is missing: scripts/test makes it");
+    python
 }
 
 /// `METHOD TARGET FIELDS BODY|` for each message.

@@ -79,8 +79,7 @@ fn write(
         target: head.path.of(bytes),
         host,
         framing: head.framing,
-        remove: &[],
-        remove_forwarding: false,
+        keep: &|_, _| true,
         upgrade: false,
         lines: &[],
     };

@@ -59,6 +59,8 @@ fn runs_at_the_same_time_add_up_and_gaps_do_not_count() {
     assert_eq!(operations, [100, 200, 200, 100]);
     assert_eq!(both.target, "127.0.0.1:8443 and 127.0.0.2:8443");
     assert_eq!((both.workers, both.connections), (2, 16));
+    assert_eq!((both.protocol.as_deref(), both.streams), (Some("HTTP/2"), Some(10)));
+    assert_eq!(both.total.requests, 660);
 
     let mut later = sample();
     later.started += Duration::from_secs(1_000);

@@ -48,6 +48,12 @@ pub struct Run {
     pub workers: u32,
     /// Connections at a time.
     pub connections: u32,
+    /// What was spoken inside of TLS.
+    #[serde(default)]
+    pub protocol: Option<String>,
+    /// Requests at a time on a connection.
+    #[serde(default)]
+    pub streams: Option<u32>,
     /// Open loop.
     pub rate_asked_per_s: Option<f64>,
     /// The share of resumed handshakes.
@@ -82,6 +88,9 @@ pub struct Counts {
     pub length_ns: u64,
     /// See [`crate::tally::Tally`], here and below.
     pub operations: u64,
+    /// HTTP requests that were answered to the end.
+    #[serde(default)]
+    pub requests: u64,
     /// Application data.
     pub bytes_sent: u64,
     /// Application data.
@@ -146,6 +155,8 @@ impl Run {
             interrupted: outcome.interrupted,
             workers: u32::try_from(outcome.workers).unwrap_or(u32::MAX),
             connections: u32::try_from(outcome.connections).unwrap_or(u32::MAX),
+            protocol: outcome.protocol.clone(),
+            streams: outcome.streams.map(|streams| u32::try_from(streams).unwrap_or(u32::MAX)),
             rate_asked_per_s: outcome.rate_asked_per_s,
             resume_asked: outcome.resume_asked,
             tls: outcome.negotiated.as_ref().map(Tls::new),
@@ -173,6 +184,7 @@ impl Counts {
             end_ns: nanos(point.end),
             length_ns: nanos(point.length),
             operations: tally.operations,
+            requests: tally.requests,
             bytes_sent: tally.bytes_sent,
             bytes_received: tally.bytes_received,
             full: tally.full,

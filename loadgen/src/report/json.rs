@@ -1,7 +1,7 @@
 //! The report as one JSON object, for scripts.
 //!
-//! Every number is finite. A cost per operation or byte is `null` where there was none, and
-//! `tls` where no handshake was completed.
+//! Every number is finite. A cost per operation or byte is `null` where there was none, `tls` where
+//! no handshake was completed, `protocol` and `streams` where no HTTP was spoken.
 
 use std::time::{Duration, SystemTime};
 
@@ -40,8 +40,11 @@ struct Report<'a> {
     duration_s: f64,
     workers: usize,
     connections: usize,
+    protocol: Option<&'a str>,
+    streams: Option<usize>,
     rate_asked_per_s: Option<f64>,
     operations: u64,
+    requests: u64,
     rate_per_s: f64,
     bytes_sent: u64,
     bytes_received: u64,
@@ -156,8 +159,11 @@ impl<'a> Report<'a> {
             duration_s: outcome.duration.as_secs_f64(),
             workers: outcome.workers,
             connections: outcome.connections,
+            protocol: outcome.protocol.as_deref(),
+            streams: outcome.streams,
             rate_asked_per_s: outcome.rate_asked_per_s.filter(|rate| rate.is_finite()),
             operations: total.operations,
+            requests: total.requests,
             rate_per_s: rate_per_s(total, outcome.duration),
             bytes_sent: total.bytes_sent,
             bytes_received: total.bytes_received,
@@ -280,7 +286,8 @@ mod tests {
         assert_eq!(report["mode"], "handshake");
         assert_eq!(report["started"], "2026-01-02T03:04:05Z");
         assert_eq!(report["ok"], false);
-        assert_eq!(report["operations"], 300);
+        assert_eq!((&report["operations"], &report["requests"]), (&300.into(), &330.into()));
+        assert_eq!((&report["protocol"], &report["streams"]), (&"HTTP/2".into(), &10.into()));
         assert_eq!(report["rate_per_s"], 100.0);
         assert_eq!(report["megabytes_per_s"], 0.01);
         assert_eq!(report["handshakes"]["resumed_share"], 0.5);

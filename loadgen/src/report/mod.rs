@@ -262,6 +262,7 @@ pub(crate) mod tests {
         for second in 1..=3 {
             let mut tally = Tally {
                 operations: 100,
+                requests: 110,
                 bytes_sent: 4_000,
                 bytes_received: 6_000,
                 full: 50,
@@ -290,6 +291,8 @@ pub(crate) mod tests {
         outcome.bottleneck = Some("worker 0 was busy for 97 % of the time".to_owned());
         outcome.rate_asked_per_s = Some(200.0);
         outcome.resume_asked = Some(0.5);
+        outcome.protocol = Some("HTTP/2".to_owned());
+        outcome.streams = Some(10);
         outcome.insecure = true;
         outcome.interrupted = true;
         outcome.failures = vec!["200 operations per second were asked for, 100 made".to_owned()];
@@ -322,6 +325,8 @@ pub(crate) mod tests {
             workers: 1,
             connections: 8,
             rate_asked_per_s: None,
+            protocol: None,
+            streams: None,
             resume_asked: None,
             negotiated: None,
             total: Tally::default(),

@@ -51,6 +51,9 @@ pub fn facts(outcome: &Outcome) -> Vec<(&'static str, String)> {
         "operations",
         format!("{}, {made} /s{}", grouped(total.operations), asked.unwrap_or_default()),
     ));
+    if let Some(protocol) = &outcome.protocol {
+        facts.push(("requests", requests(total.requests, protocol, outcome.streams)));
+    }
     if total.bytes_sent + total.bytes_received > 0 {
         facts.push(("sent", volume(total.bytes_sent, outcome.duration)));
         facts.push(("received", volume(total.bytes_received, outcome.duration)));
@@ -118,6 +121,14 @@ fn load(outcome: &Outcome) -> String {
     let (connections, workers) = (outcome.connections, outcome.workers);
     let connections_text = format!("{} connection{}", connections, plural(connections));
     format!("{connections_text}, {workers} worker{}", plural(workers))
+}
+
+fn requests(answered: u64, protocol: &str, streams: Option<usize>) -> String {
+    let at_a_time = match streams {
+        Some(streams) if streams > 1 => format!(", {streams} at a time on each connection"),
+        _ => String::new(),
+    };
+    format!("{} answered over {protocol}{at_a_time}", grouped(answered))
 }
 
 fn handshakes(total: &Tally, resumed: f64, asked: Option<f64>) -> String {
@@ -232,6 +243,7 @@ mod tests {
             "TLS           TLS 1.3 TLS_AES_128_GCM_SHA256 X25519",
             "duration      3.00 s, 8 connections, 1 worker",
             "operations    300, 100 /s of 200 asked for",
+            "requests      330 answered over HTTP/2, 10 at a time on each connection",
             "sent          12.0 kB, 4.00 kB /s",
             "handshakes    150 full, 150 resumed (50.0 % of 50.0 % asked for)",
             "server CPU    300 us/op (200 user, 100 sys), 3000 ns/byte (PID 7)",

@@ -89,6 +89,15 @@ fn an_answer_that_is_an_error_or_ends_early_is_a_failure() {
     fails(&status, "status 500");
     let cut = measure("request", server.address, &format!("{FEW} --path /cut"), &credentials());
     fails(&cut, "closed total");
+    let both = measure("request", server.address, &format!("{FEW} --path /both"), &credentials());
+    fails(&both, "answer with a Content-Length and a Transfer-Encoding");
+    // It answers with what it was sent, which is not five bytes.
+    let args = "--proto http --direction down --size 7 --path / --count 3 --connections 1";
+    let short = measure("bulk", server.address, args, &credentials());
+    fails(&short, "answer with a shorter body than was asked for");
+    let early = format!("{FEW} --path /early --size 8MiB");
+    let early = measure("request", server.address, &early, &credentials());
+    assert_eq!((early.status, early.count("operations")), (1, 0), "{early:?}");
 }
 
 #[test]

@@ -139,10 +139,13 @@ fn logs_of_two_runs_merge_into_one_report() {
 #[test]
 fn bodies_of_http_are_carried_both_ways() {
     let server = python(&[]);
+    // A body of the echo that was not zeros, or shorter, would fail.
     let args = "--proto http --direction both --size 64KiB --count 6 --connections 2";
     let done = measure("bulk", server.address, args, &credentials());
     assert_eq!((done.status, done.count("operations")), (0, 6), "{done:?}");
     assert!(done.count("bytes_sent") > 6 << 16 && done.count("bytes_received") > 6 << 16);
+    assert_eq!((done.count("requests"), done.count("streams")), (6, 1));
+    assert_eq!(done.report["protocol"], "HTTP/1.1");
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Certificates, servers and the program, each ended when its value is dropped.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,6 +14,10 @@ use ringfort::config::model;
 use ringfort::control::load::load_model;
 use ringfort::control::supervisor::Gateway;
 use ringfort::error::CloseKind;
+use ringfort::tls::provider::{Backend, provider};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
 /// How long anything may take: far longer than it does, for busy machines.
@@ -147,6 +151,101 @@ pub fn listener(serve: impl Fn(TcpStream) + Send + 'static) -> SocketAddr {
     address
 }
 
+/// nginx with HTTP/2; `/small` is 5 bytes, `/missing` is missing.
+pub struct Nginx {
+    child: Child,
+    pub address: SocketAddr,
+}
+
+impl Nginx {
+    /// With more lines in its server.
+    pub fn start(more: &str) -> Self {
+        let probe = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = probe.local_addr().expect("an address");
+        drop(probe);
+        let folder = scratch("nginx");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let (here, certificates) = (folder.display(), pki().folder.display());
+        let text = format!(
+            "daemon off; worker_processes 1; pid {here}/pid; error_log {here}/error crit;\n\
+             events {{ worker_connections 512; }}\n\
+             http {{ access_log off; client_max_body_size 0; keepalive_requests 100000;\n\
+             client_body_temp_path {here}/body; proxy_temp_path {here}/proxy;\n\
+             fastcgi_temp_path {here}/f; uwsgi_temp_path {here}/u; scgi_temp_path {here}/s;\n\
+             server {{ listen {address} ssl http2; ssl_verify_client on;\n\
+             ssl_certificate {certificates}/server.pem;\n\
+             ssl_certificate_key {certificates}/server.key;\n\
+             ssl_client_certificate {certificates}/ca.pem;\n\
+             location = /small {{ return 200 hello; }} location = /missing {{ return 404; }}\n\
+             {more} }} }}\n"
+        );
+        let path = folder.join("nginx.conf");
+        std::fs::write(&path, text).expect("room");
+        let child = Command::new("nginx")
+            .env("PATH", "/usr/sbin:/usr/local/sbin:/usr/bin:/bin")
+            .arg("-c")
+            .arg(&path)
+            .args(["-e", &format!("{here}/error")])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("nginx is installed");
+        let nginx = Self { child, address };
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(address).is_err() {
+            assert!(Instant::now() < deadline, "nginx does not listen");
+            thread::sleep(Duration::from_millis(10));
+        }
+        nginx
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Not SIGKILL: the master ends its worker.
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}
+
+/// A server of TLS that agrees on HTTP/2, says `answer` to each first request whatever it is, and
+/// ends the connection after a while.
+pub fn frames(answer: Vec<u8>, stays: Duration) -> SocketAddr {
+    let (suites, groups) = (&[], &[]);
+    let provider = provider(Backend::preferred().expect("one"), suites, groups).expect("all");
+    let chain = CertificateDer::pem_file_iter(pki().path("server.pem")).expect("a file");
+    let chain: Vec<_> = chain.map(|one| one.expect("a certificate")).collect();
+    let key = PrivateKeyDer::from_pem_file(pki().path("server.key")).expect("a key");
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("they belong together");
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let config = Arc::new(config);
+    listener(move |socket| {
+        let server = ServerConnection::new(Arc::clone(&config)).expect("a server");
+        let mut tls = StreamOwned::new(server, socket);
+        let mut seen = Vec::new();
+        // The preface, SETTINGS, WINDOW_UPDATE, and a HEADERS frame of stream 1.
+        while !seen.windows(5).any(|five| five[0] == 1 && five[1..] == [5, 0, 0, 0]) {
+            let mut piece = [0; 4096];
+            match tls.read(&mut piece) {
+                Ok(count) if count > 0 => seen.extend_from_slice(&piece[..count]),
+                _ => return,
+            }
+        }
+        let _ = tls.write_all(&answer).and_then(|()| tls.flush());
+        thread::sleep(stays);
+        tls.conn.send_close_notify();
+        let _ = tls.flush();
+        // What is not read would reset the connection, and with it what was said.
+        let _ = tls.sock.shutdown(std::net::Shutdown::Write);
+        let _ = tls.sock.set_read_timeout(Some(Duration::from_millis(200)));
+        while matches!(tls.sock.read(&mut [0; 4096]), Ok(1..)) {}
+    })
+}
+
 /// A gateway in this process, in front of `origin`.
 pub struct Front {
     gateway: Gateway,
@@ -155,13 +254,18 @@ pub struct Front {
 
 impl Front {
     pub fn of(origin: SocketAddr) -> Self {
+        Self::with(origin, "")
+    }
+
+    /// With more lines in its listener.
+    pub fn with(origin: SocketAddr, more: &str) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
         let address = free.expect("a free port");
         let text = format!(
             "workers = 1\n[log]\ntarget = \"off\"\n\
              [[upstream]]\nname = \"origin\"\nendpoints = [\"{origin}\"]\n\
              [[listener]]\nname = \"main\"\naddress = \"{address}\"\nupstream = \"origin\"\n\
-             client_ca = \"ca.pem\"\nallow = [\"any\"]\n\
+             client_ca = \"ca.pem\"\nallow = [\"any\"]\n{more}\
              [[listener.certificate]]\nchain = \"server.pem\"\nkey = \"server.key\"\n"
         );
         let mut model = model::parse(&text, "front.toml").expect("a right configuration");

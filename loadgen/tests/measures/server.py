@@ -1,7 +1,8 @@
 """HTTPS for tests: server.py CERT KEY CA [--stall SECONDS]. Prints its port.
 
 A client certificate is required. The path says what happens: /STATUS answers with that status,
-/chunked in chunks, /cut promises more than it sends, anything else 200 with the request's body.
+/chunked in chunks, /cut promises more than it sends, /both names two lengths, /early does not wait
+for the body, anything else 200 with the request's body.
 With --stall the first request of all is answered only after so many seconds.
 """
 
@@ -19,9 +20,22 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def answer(self) -> None:
+        if self.path == "/early":
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            self.close_connection = True
+            return
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"hello"
         if STALL and FIRST.acquire(blocking=False):
             time.sleep(STALL)
+        if self.path == "/both":
+            self.send_response(200)
+            self.send_header("Content-Length", "5")
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"5\r\nhello\r\n0\r\n\r\n")
+            return
         if self.path == "/chunked":
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")

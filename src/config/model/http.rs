@@ -83,7 +83,7 @@ pub struct Http {
     pub x_forwarded: Option<Text>,
     /// The same.
     pub forwarded: Option<Text>,
-    /// `"client-cert"`, `"client-cert-chain"` and `"xfcc"`.
+    /// `"client-cert"`, `"client-cert-chain"`, `"xfcc"` and `"signed"`.
     pub identity_headers: Option<Texts>,
     /// Whether ringfort's own answers say why.
     pub problem_details: Option<bool>,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Complaint, Resolver, address, pem};
+use super::{Complaint, Context, Resolver, address, pem};
 use crate::attest::{Signer, SigningKey};
 use crate::config::model::Text;
 use crate::config::snapshot::Listener;
@@ -12,10 +12,15 @@ use crate::limits::{ISSUER_BYTES_MAX, PEM_BYTES_MAX};
 /// The `iss` of signed identities where none is written.
 const ISSUER: &str = "ringfort";
 
+/// What signs where nothing is written.
+pub(super) fn signer_of_process(context: &Context<'_>) -> Arc<Signer> {
+    Arc::new(Signer::new(Arc::clone(&context.signing_key), ISSUER))
+}
+
 impl Resolver<'_> {
     /// What signs identities. Where what is written is refused, the key of the process, so that
     /// the other checks can go on.
-    pub(super) fn signer(&mut self) -> Arc<Signer> {
+    pub(super) fn read_signer(&mut self) {
         let identity = &self.model.identity;
         let key = identity.key.as_ref().and_then(|text| self.signing_key(text));
         let key = key.unwrap_or_else(|| Arc::clone(&self.context.signing_key));
@@ -24,7 +29,7 @@ impl Resolver<'_> {
             self.check_issuer(text);
         }
         let issuer = issuer.map_or(ISSUER, |text| text.get_ref());
-        Arc::new(Signer::new(key, issuer))
+        self.signer = Arc::new(Signer::new(key, issuer));
     }
 
     fn signing_key(&mut self, text: &Text) -> Option<Arc<SigningKey>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use toml::Spanned;
 
 use super::{Resolver, bounds};
-use crate::attest::Telling;
+use crate::attest::{Signer, Telling};
 use crate::config::model::{self, Text, Texts};
 use crate::config::snapshot::{Forwarding, Http2Options, HttpOptions};
 use crate::http1::request::HeadLimits;
@@ -38,12 +38,14 @@ enum IdentityHeader {
     ClientCert,
     ClientCertChain,
     Xfcc,
+    Signed,
 }
 
 const IDENTITY_HEADERS: &[(&str, IdentityHeader)] = &[
     ("client-cert", IdentityHeader::ClientCert),
     ("client-cert-chain", IdentityHeader::ClientCertChain),
     ("xfcc", IdentityHeader::Xfcc),
+    ("signed", IdentityHeader::Signed),
 ];
 
 impl Resolver<'_> {
@@ -116,8 +118,23 @@ impl Resolver<'_> {
             client_cert: tells(IdentityHeader::ClientCert),
             client_cert_chain: tells(IdentityHeader::ClientCertChain),
             xfcc: tells(IdentityHeader::Xfcc),
-            token: None,
+            token: tells(IdentityHeader::Signed).then(|| self.signer_for(written)),
         }
+    }
+
+    /// What signs the identities that `written` asks for. Its public key must be there for
+    /// upstreams to verify by, or nobody could tell a forged identity from another.
+    fn signer_for(&mut self, written: Option<&Texts>) -> Arc<Signer> {
+        let has_key = self.model.admin.is_some() || self.model.identity.key.is_some();
+        if let Some(written) = written.filter(|_| !has_key) {
+            self.refuse(
+                &written.span(),
+                "identity_headers lists \"signed\", and upstreams can get no key to verify by",
+                "[admin] address, whose listener publishes the key, or [identity] key",
+                "set one of the two",
+            );
+        }
+        Arc::clone(&self.signer)
     }
 
     fn http2(&mut self, keys: &model::Http) -> Http2Options {

@@ -52,8 +52,9 @@ impl Answer {
     pub(super) const HEAD_LATE: Self = Self::closing(408, "head_timeout");
 
     /// What came is no request.
-    pub(super) const fn bad_head(error: HeadError) -> Self {
-        Self::closing(error.status(), error.as_str())
+    pub(super) fn bad_head(error: HeadError) -> Self {
+        let detail = Some(crate::log::bounded_detail(error));
+        Self { detail, ..Self::closing(error.status(), error.as_str()) }
     }
 
     /// What came is no request, and what follows it on the connection is not concerned.
@@ -62,7 +63,8 @@ impl Answer {
     }
 
     fn bad_body(error: BodyError) -> Self {
-        Self::closing(400, error.as_str())
+        let detail = Some(crate::log::bounded_detail(error));
+        Self { detail, ..Self::closing(400, error.as_str()) }
     }
 
     pub(super) const fn bad_path(error: PathError) -> Self {
@@ -103,6 +105,10 @@ impl Answer {
             Fault::Upstream(SideFault::Refused(refused)) => {
                 let detail = Some(crate::log::bounded_detail(refused));
                 Self { detail, ..Self::new(502, "bad_response") }
+            }
+            Fault::Upstream(SideFault::TlsRefused(refused)) => {
+                let detail = Some(crate::log::bounded_detail(refused));
+                Self { detail, ..Self::new(502, CloseKind::UpstreamTlsFailed.as_str()) }
             }
             Fault::Upstream(SideFault::Body(_)) => Self::new(502, "bad_response"),
             Fault::Upstream(SideFault::Transport(_) | SideFault::Ended) => {

@@ -22,6 +22,7 @@ use crate::error::CloseReason;
 use crate::http1::body::Framing;
 use crate::http1::request::RequestHead;
 use crate::log::RequestRecord;
+use crate::planted::{Bug, planted};
 use crate::proxy::upstream::Unreachable;
 use crate::time::Instant;
 use crate::tls::transport::{Chunk, recycle};
@@ -164,7 +165,7 @@ impl Attempts {
         failed: &UpstreamSide,
         is_unprocessed: bool,
     ) -> bool {
-        if !self.is_idempotent && !is_unprocessed {
+        if !self.is_idempotent && !is_unprocessed && !planted(Bug::RetryWhatever) {
             return false;
         }
         // The upstream had closed it, most likely before the request came: no attempt at all.
@@ -245,18 +246,23 @@ async fn attempt(
     }
     let fault = match ran {
         Ok(()) => {
-            upstream.release(worker.upstreams().pool(), seen.sent_all);
+            let is_sent = seen.sent_all || planted(Bug::ReuseAmidRequest);
+            upstream.release(worker.upstreams().pool(), is_sent);
             return Attempt::Done;
         }
         Err(fault) => fault,
     };
     if seen.has_answered {
+        if planted(Bug::ReuseAmidResponse) && matches!(fault, Fault::Client(_)) {
+            upstream.release(worker.upstreams().pool(), seen.sent_all);
+        }
         return Attempt::Aborted(fault);
     }
     let is_unprocessed = matches!(fault, Fault::Upstream(SideFault::Unprocessed(_)));
     let is_lost = is_unprocessed
         || matches!(fault, Fault::Upstream(SideFault::Transport(_) | SideFault::Ended));
-    let is_untouched = !seen.has_interim && !seen.took_body && !upstream.has_begun();
+    let took_body = seen.took_body && !planted(Bug::RetryWithoutBody);
+    let is_untouched = !seen.has_interim && !took_body && !upstream.has_begun();
     if is_lost && is_untouched && attempts.may_repeat(visitor, plan, &upstream, is_unprocessed) {
         return Attempt::Again;
     }

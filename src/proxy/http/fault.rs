@@ -5,6 +5,7 @@ use crate::http1::error::{BodyError, HeadError};
 use crate::http2::body::Stopped;
 use crate::http2::head::Refused;
 use crate::rt::stream::Errno;
+use crate::tls::client::UpstreamFault;
 use crate::tls::transport::TransportError;
 
 /// What one side of an exchange did.
@@ -12,6 +13,8 @@ use crate::tls::transport::TransportError;
 pub(super) enum SideFault {
     /// Its connection failed.
     Transport(TransportError),
+    /// It took no client of our kind: an alert of TLS is the first thing that it said.
+    TlsRefused(UpstreamFault),
     /// The head that it sent is no message.
     Head(HeadError),
     /// The body that it sent is none.
@@ -94,6 +97,7 @@ impl SideFault {
                 Some(_) => CloseKind::AlertReceived,
                 None => CloseKind::TlsFailed,
             },
+            Self::TlsRefused(_) => CloseKind::UpstreamTlsFailed,
             Self::Transport(TransportError::Truncated) | Self::Ended => CloseKind::Truncated,
             Self::Stopped(_) | Self::Unprocessed(_) => CloseKind::Reset,
             Self::Head(_) | Self::Body(_) | Self::Refused(_) => malformed,

@@ -11,8 +11,10 @@ use super::http1_client::Http1Client;
 use super::visitor::Visitor;
 use super::watch::Watch;
 use crate::error::{CloseKind, CloseReason};
+use crate::http1::fields::Span;
 use crate::http1::request::RequestHead;
 use crate::limits::DISCARD_BYTES_MAX;
+use crate::rt::buffer::RecvBuf;
 use crate::time::Instant;
 use crate::tls::transport::{Chunk, TransportError};
 
@@ -135,9 +137,15 @@ async fn refuse(visitor: &Visitor, client: &mut Http1Client, answer: Answer, wat
     let core = visitor.worker.core();
     core.counters().requests.increment();
     client.close_after();
+    let mut head = RequestHead::none();
+    let mut bytes = Chunk::none();
+    // RFC 9110, 9.3.2: "The server MUST NOT send content in the response", whatever else is wrong.
+    if client.reader().begins_with(b"HEAD ") {
+        head.method = Span { start: 0, end: 4 };
+        bytes = Chunk::Received(RecvBuf::Heap(b"HEAD".to_vec()), 0);
+    }
     let mut side = ClientSide::Http1(client);
-    let bytes = Chunk::none();
-    let request = Request { head: RequestHead::none(), bytes, began: core.now() };
+    let request = Request { head, bytes, began: core.now() };
     let mut record = visitor.worker.logs_requests().then(|| visitor.record(&side, &request));
     let (head, bytes) = (&request.head, &request.bytes);
     // Whatever it comes to, the connection is over.

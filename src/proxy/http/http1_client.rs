@@ -11,8 +11,8 @@ use crate::http1::body::{self, Framing, write_chunk_size, write_last_chunk};
 use crate::http1::request::{self, HeadLimits, RequestHead, Version};
 use crate::http1::response::ResponseHead;
 use crate::http1::write::{self, ResponseChange};
+use crate::rt::buffer::SendBuf;
 use crate::rt::core::Core;
-use crate::sys::ops::SendBuf;
 use crate::tls::record::PLAINTEXT_BYTES_MAX;
 use crate::tls::transport::{Chunk, Transport};
 
@@ -57,9 +57,15 @@ impl Http1Client {
                 (head, bytes)
             }))
         };
-        let found = ready!(self.reader.poll_head(&self.core, &mut self.transport, cx, parse))?;
-        if let Some((head, _)) = &found {
-            self.reader.begin_body(head.framing);
+        let found = ready!(self.reader.poll_head(
+            &self.core,
+            &mut self.transport,
+            cx,
+            limits.bytes_max,
+            parse,
+        ))?;
+        if let Some((head, bytes)) = &found {
+            self.reader.begin_body(head.framing, &head.fields, bytes);
             self.version = head.version;
             self.closes = !head.keep_alive;
         }
@@ -161,7 +167,7 @@ impl Http1Client {
     pub(super) fn tunnel(&mut self) {
         self.framing = Framing::UntilClose;
         self.closes = true;
-        self.reader.begin_body(Framing::UntilClose);
+        self.reader.begin_tunnel();
     }
 
     /// Writes a piece of the body.

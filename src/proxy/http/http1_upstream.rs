@@ -9,9 +9,11 @@ use crate::http1::body::{self, Framing, write_chunk_size, write_last_chunk};
 use crate::http1::request::{HeadLimits, RequestHead};
 use crate::http1::response::{self, AnswerTo, ResponseHead};
 use crate::http1::write::{self, RequestChange};
+use crate::planted::{Bug, planted};
 use crate::proxy::pool::{Connection, Pool};
 use crate::rt::core::Core;
-use crate::tls::transport::{Chunk, Transport};
+use crate::tls::client::UpstreamFault;
+use crate::tls::transport::{Chunk, Transport, TransportError};
 
 /// See the module's description.
 #[derive(Debug)]
@@ -118,13 +120,30 @@ impl Http1Upstream {
             }))
         };
         let transport = &mut self.connection.transport;
-        let found = ready!(self.reader.poll_head(&self.core, transport, cx, parse))?;
+        let bytes_max = limits.bytes_max;
+        let polled = ready!(self.reader.poll_head(&self.core, transport, cx, bytes_max, parse));
+        let found = polled.map_err(|fault| self.explained(fault))?;
         let (head, bytes) = found.ok_or(SideFault::Ended)?;
         if head.status >= 200 {
             self.is_kept = head.keep_alive;
-            self.reader.begin_body(head.framing);
+            self.reader.begin_body(head.framing, &head.fields, &bytes);
         }
         Poll::Ready(Ok((head, bytes)))
+    }
+
+    /// A TLS 1.3 upstream that takes no client of our kind says so behind its handshake, in place
+    /// of the first response (RFC 8446, 4.4.2.4): no response was lost then.
+    fn explained(&self, fault: SideFault) -> SideFault {
+        match fault {
+            SideFault::Transport(TransportError::Tls(error))
+                if error.alert_received().is_some()
+                    && self.connection.requests == 1
+                    && self.reader.is_empty() =>
+            {
+                SideFault::TlsRefused(UpstreamFault::of(&error))
+            }
+            other => other,
+        }
     }
 
     /// Whether the upstream has sent anything of a response.
@@ -144,14 +163,14 @@ impl Http1Upstream {
     pub(super) fn tunnel(&mut self) {
         self.framing = Framing::UntilClose;
         self.is_kept = false;
-        self.reader.begin_body(Framing::UntilClose);
+        self.reader.begin_tunnel();
     }
 
     /// The exchange is over. Where request and response are complete the connection may be used
     /// again.
     pub(super) fn release(self, pool: &Rc<Pool>, sent_all: bool) {
         let reusable = self.is_kept && sent_all && self.reader.is_empty();
-        if reusable && self.reader.is_complete() {
+        if reusable && (self.reader.is_complete() || planted(Bug::ReuseAmidResponse)) {
             pool.put(&self.core, self.connection);
         } else if self.reader.is_complete() && sent_all {
             self.connection.transport.close();

@@ -181,7 +181,7 @@ impl Opened {
             _ if is_unprocessed => SideFault::Unprocessed(error.into()),
             Some(code) if error.is_reset() => SideFault::Stopped(Stopped(code)),
             // The connection.
-            _ => SideFault::Ended,
+            _ => self.place.tls_refusal().map_or(SideFault::Ended, SideFault::TlsRefused),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! HTTP inside a client's connection: from the first request to the last.
 //!
-//! [`exchange`] is the story of one request, top to bottom. Invariant: each request is judged by the
-//! configuration that is in force when its head is there, whenever its connection was made.
+//! [`exchange`] is the story of one request, top to bottom. Invariant: each request is judged by
+//! the configuration that is in force when its head is there, whenever its connection was made.
 
 mod answer;
 mod client_side;

@@ -9,6 +9,8 @@ use std::task::{Context, Poll, ready};
 use super::fault::SideFault;
 use crate::http1::body::{BodyDecoder, Framing};
 use crate::http1::error::HeadError;
+use crate::http1::fields::Field;
+use crate::http1::scan::HeadScan;
 use crate::rt::buffer::RecvBuf;
 use crate::rt::core::Core;
 use crate::tls::transport::{Chunk, Transport, recycle};
@@ -17,6 +19,8 @@ use crate::tls::transport::{Chunk, Transport, recycle};
 #[derive(Debug)]
 pub(super) struct Reader {
     input: Option<Chunk>,
+    /// Whether it is worth while to parse the head that the input is the beginning of.
+    scan: HeadScan,
     /// Of the input: what [`Reader::poll_body`] found, and the bytes that are done with then.
     data: Range<usize>,
     consumed: usize,
@@ -25,7 +29,13 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new() -> Self {
-        Self { input: None, data: 0..0, consumed: 0, body: BodyDecoder::new(Framing::None) }
+        Self {
+            input: None,
+            scan: HeadScan::new(),
+            data: 0..0,
+            consumed: 0,
+            body: BodyDecoder::new(Framing::None),
+        }
     }
 
     /// Whether bytes of a message are there.
@@ -33,19 +43,23 @@ impl Reader {
         self.input.is_none()
     }
 
-    /// The next head: what `parse` makes of the bytes, and how long it is. `None` where the peer
-    /// ended before its first byte. The bytes of the head come with it.
+    /// The next head, of at most `bytes_max` bytes: what `parse` makes of the bytes, and how long
+    /// it is. `None` where the peer ended before its first byte. The bytes of the head come with
+    /// it.
     pub(super) fn poll_head<T>(
         &mut self,
         core: &Core,
         transport: &mut Transport,
         cx: &mut Context<'_>,
+        bytes_max: usize,
         parse: impl Fn(&[u8]) -> Result<Option<(T, usize)>, HeadError>,
     ) -> Poll<Result<Option<(T, Chunk)>, SideFault>> {
         loop {
             if let Some(input) = &self.input
+                && self.scan.is_due(input, bytes_max)
                 && let Some((head, bytes)) = parse(input)?
             {
+                self.scan = HeadScan::new();
                 return Poll::Ready(Ok(Some((head, self.take(core, bytes)))));
             }
             let more = match transport.poll_read(core, cx) {
@@ -82,9 +96,19 @@ impl Reader {
         Chunk::Decrypted(head)
     }
 
-    /// A body follows.
-    pub(super) fn begin_body(&mut self, framing: Framing) {
-        self.body = BodyDecoder::new(framing);
+    /// Whether what is there begins so.
+    pub(super) fn begins_with(&self, bytes: &[u8]) -> bool {
+        self.input.as_ref().is_some_and(|input| input.starts_with(bytes))
+    }
+
+    /// A body follows the head with these `fields` of `head`.
+    pub(super) fn begin_body(&mut self, framing: Framing, fields: &[Field], head: &[u8]) {
+        self.body = BodyDecoder::behind(framing, fields, head);
+    }
+
+    /// Whatever follows, until the connection ends, is bytes of no message.
+    pub(super) fn begin_tunnel(&mut self) {
+        self.body = BodyDecoder::new(Framing::UntilClose);
     }
 
     /// Whether the body was taken to its end.

@@ -12,6 +12,7 @@ use crate::http1::body::Framing;
 use crate::http1::fields::{self, Class};
 use crate::http1::request::RequestHead;
 use crate::http1::write::RequestChange;
+use crate::planted::{Bug, planted};
 use crate::policy::{Decision, decide};
 use crate::route::host::host_of;
 use crate::route::path;
@@ -89,7 +90,7 @@ fn authority<'a>(visitor: &'a Visitor, head: &RequestHead, bytes: &'a [u8]) -> &
 /// be responsible for. What the client has shown for one trust scope is worth nothing in another.
 fn is_misdirected(visitor: &Visitor, listener: &Listener, host: &[u8]) -> bool {
     let scopes = &listener.scopes;
-    if scopes.by_name.is_empty() {
+    if scopes.by_name.is_empty() || planted(Bug::ForgetMisdirected) {
         return false;
     }
     let own = scopes.select(visitor.server_name.as_deref());
@@ -211,7 +212,8 @@ impl Plan {
     }
 }
 
-/// Whether a field has this name for a server that takes `_` for `-`, as CGI does (RFC 3875, 4.1.18).
+/// Whether a field has this name for a server that takes `_` for `-`, as CGI does (RFC 3875,
+/// 4.1.18).
 fn is_called(name: &[u8], lower: &[u8]) -> bool {
     let folded = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     name.len() == lower.len() && name.iter().zip(lower).all(|(byte, with)| folded(*byte) == *with)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::client_side::ClientSide;
 use super::exchange::Request;
-use super::fault::{Fault, Late};
+use super::fault::{Fault, Late, SideFault};
 use super::request::Plan;
 use super::upstream_side::UpstreamSide;
 use super::visitor::Visitor;
@@ -16,6 +16,7 @@ use super::watch::Watch;
 use crate::http1::body::Framing;
 use crate::http1::response::ResponseHead;
 use crate::http1::write::ResponseChange;
+use crate::planted::{Bug, planted};
 use crate::rt::core::Core;
 use crate::time::Instant;
 use crate::tls::transport::recycle;
@@ -205,7 +206,15 @@ impl<'a, 'c> Run<'a, 'c> {
                 }
                 continue;
             }
-            match self.upstream.poll_body(cx) {
+            let polled = match self.upstream.poll_body(cx) {
+                Poll::Ready(Err(SideFault::Transport(_) | SideFault::Ended))
+                    if planted(Bug::CompleteCutResponse) =>
+                {
+                    Poll::Ready(Ok(false))
+                }
+                polled => polled,
+            };
+            match polled {
                 Poll::Ready(Ok(true)) => {
                     let data = self.upstream.data();
                     self.seen.bytes_down += data.len() as u64;

@@ -17,6 +17,8 @@ use crate::http1::fields::Span;
 use crate::identity::Identity;
 use crate::limits::LOGGED_TEXT_BYTES_MAX;
 use crate::log::RequestRecord;
+#[cfg(feature = "sim")]
+use crate::planted::{Bug, planted};
 use crate::proxy::worker::Worker;
 
 /// See the module's description.
@@ -36,6 +38,9 @@ pub(super) struct Visitor {
     forwarded_for: OnceCell<Box<[u8]>>,
     /// Plaintext bytes of its requests and responses, bodies only.
     pub(super) bytes: Cell<(u64, u64)>,
+    /// For a deliberate bug.
+    #[cfg(feature = "sim")]
+    start: OnceCell<Rc<Arc<Snapshot>>>,
 }
 
 /// What its line begins with that says where a request comes from.
@@ -82,6 +87,8 @@ impl Visitor {
             identity_key: OnceCell::new(),
             forwarded_for: OnceCell::new(),
             bytes: Cell::default(),
+            #[cfg(feature = "sim")]
+            start: OnceCell::new(),
         }
     }
 
@@ -98,7 +105,13 @@ impl Visitor {
 
     /// The options of the listener that are in force.
     pub(super) fn options(&self) -> InForce {
-        InForce { snapshot: self.worker.published(), listener: self.listener }
+        let snapshot = self.worker.published();
+        #[cfg(feature = "sim")]
+        let snapshot = match planted(Bug::RouteOfTheStart) {
+            true => Rc::clone(self.start.get_or_init(|| snapshot)),
+            false => snapshot,
+        };
+        InForce { snapshot, listener: self.listener }
     }
 
     /// How long a connection may be silent that is no longer HTTP.

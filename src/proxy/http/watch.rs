@@ -2,6 +2,7 @@
 
 use std::task::{Context, Poll};
 
+use crate::planted::{Bug, planted};
 use crate::rt::core::{Core, Timer};
 use crate::time::Instant;
 
@@ -27,6 +28,9 @@ impl Watch {
 
     /// Ready from the deadline on.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if planted(Bug::ForgetWatch) {
+            return Poll::Pending;
+        }
         while self.timer.poll_expired(cx).is_ready() {
             if self.due <= self.timer.deadline() {
                 return Poll::Ready(());

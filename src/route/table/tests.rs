@@ -82,7 +82,7 @@ impl Request {
 }
 
 fn chosen(table: &Table, request: &Request) -> Option<usize> {
-    table.select(&request.asked()).map(|route| route.name.parse().expect("a number"))
+    table.select(&request.asked()).map(|at| table.route(at).name.parse().expect("a number"))
 }
 
 fn get(table: &Table, host: &'static str, path: &'static str) -> Option<usize> {

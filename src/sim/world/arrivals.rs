@@ -10,6 +10,8 @@ use crate::identity::Identity;
 use crate::sim::client::{Client, Manner, Parts as ClientParts, Script};
 use crate::sim::faults::Fault;
 use crate::sim::hellos::Hello;
+use crate::sim::http::client::HttpClient;
+use crate::sim::http::script::{Script as HttpScript, Who};
 use crate::sim::ledger::{self, ClientFacts};
 use crate::sim::net::Owner;
 use crate::sim::pki::{self, Client as Certificate, Versions};
@@ -46,7 +48,8 @@ impl World {
         let actor = self.next_actor;
         let host = self.random.range(1..=u64::from(SOURCES)) as u8;
         let source = format!("{}:{}", source(host), 1024 + actor);
-        let mut net = self.net.borrow();
+        let is_http = self.plan.http.as_ref().is_some_and(|it| it.listener == listener);
+        let net = self.net.borrow();
         let leaf = self.pki.client(certificate).and_then(|it| it.chain.into_iter().next());
         let number = self.ledger.add_client(ClientFacts {
             certificate,
@@ -55,8 +58,13 @@ impl World {
             since: net.now,
             source: source.clone(),
             identity: leaf.and_then(|leaf| Identity::from_der(&leaf).ok()),
+            is_http,
             ..ClientFacts::default()
         });
+        drop(net);
+        let http =
+            if is_http { self.http_client(number, is_other_name, is_probe, script) } else { None };
+        let mut net = self.net.borrow();
         let socket = net.new_socket(Owner::Actor(actor), &source, &address);
         net.note(format_args!(
             "client {number} #{socket}: {certificate:?} {manner:?} {script:?} to {address} as \
@@ -72,10 +80,41 @@ impl World {
             server_name,
             listener,
             replays,
+            http,
         };
         self.clients.insert(actor, Client::new(parts, &mut self.random));
         net.connect(socket);
         actor
+    }
+
+    fn http_client(
+        &mut self,
+        client: u64,
+        is_other_name: bool,
+        is_probe: bool,
+        script: Script,
+    ) -> Option<Box<HttpClient>> {
+        let plan = self.plan.http.as_ref()?;
+        let mut hosts = [pki::SERVER_NAME, pki::OTHER_NAME];
+        if is_other_name {
+            hosts.reverse();
+        }
+        let who = Who {
+            client,
+            host: hosts[0],
+            other_host: hosts[1],
+            plan,
+            bytes_max: self.plan.bytes_max,
+            dawdles: self.net.borrow().faults.break_things(),
+        };
+        let (book, random) = (&mut self.ledger.requests, &mut self.random);
+        let requests = if is_probe {
+            HttpScript::probe(who, book, random)
+        } else {
+            let is_bad = random.chance(self.plan.bad_clients);
+            HttpScript::any(who, is_bad, book, random)
+        };
+        Some(Box::new(HttpClient::new(client, requests, script.idles)))
     }
 
     /// Some come again and again, and keep their sessions.

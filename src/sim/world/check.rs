@@ -41,7 +41,9 @@ pub(super) fn memory(net: &mut Inner, number: usize, worker: &Rc<Worker>, plan: 
 /// endpoint only once.
 pub(super) fn attempts(net: &mut Inner, number: usize, counted: &CounterSnapshot) {
     let (attempts, failures) = (net.upstream_attempts[number], net.upstream_failures[number]);
-    let authorised = counted.handshakes_done - counted.denied;
+    // Of HTTP each request may have a connection of its own, and each time that it is sent again.
+    let requests = counted.requests + counted.requests_retried;
+    let authorised = counted.handshakes_done - counted.denied + requests;
     if attempts > authorised + failures.min(authorised) {
         net.violation(format_args!(
             "worker {number}: {attempts} connections to upstreams, {failures} of them failed, for \
@@ -58,9 +60,9 @@ pub(super) fn leases(
     worker: &Rc<Worker>,
     counted: &CounterSnapshot,
 ) {
-    let (audit, [_, upstreams, clients, sweepers]) = worker.audit();
-    let connections = audit.tasks - audit.listeners_owned - sweepers;
-    if audit.sockets_owned != connections + upstreams {
+    let (audit, [_, upstreams, clients, sweepers, pooled, keepers]) = worker.audit();
+    let connections = audit.tasks - audit.listeners_owned - sweepers - keepers;
+    if audit.sockets_owned != connections + upstreams + pooled {
         net.violation(format_args!(
             "worker {number}: {connections} connections with {upstreams} leases own {} sockets",
             audit.sockets_owned
@@ -81,7 +83,7 @@ pub(super) fn leases(
 /// What a worker that has drained has left, and what it has counted.
 pub(super) fn drained(net: &mut Inner, number: usize, worker: &Rc<Worker>, slot: &Slot) {
     let (audit, counts) = worker.audit();
-    if audit != Audit::default() || counts != [0; 4] {
+    if audit != Audit::default() || counts != [0; 6] {
         net.violation(format_args!(
             "worker {number} has drained and holds {audit:?}, places and leases: {counts:?}"
         ));
@@ -201,7 +203,9 @@ impl World {
             let state = client.state();
             let was_served = state == State::Closed { served: true };
             let facts = &self.ledger.clients[&client.number];
-            let in_time = self.drains_at.is_none_or(|at| facts.since + IN_TIME_NS < at);
+            // Between two requests a connection is ended by a drain, whatever is on its way.
+            let latest = facts.since.max(if facts.is_http { client.closed_at() } else { 0 });
+            let in_time = self.drains_at.is_none_or(|at| latest + IN_TIME_NS < at);
             let is_asked = healthy && in_time && self.plan.has_room() && client.is_good();
             let is_probe = self.probes.contains(actor);
             let is_closed = matches!(state, State::Closed { .. });
@@ -216,6 +220,8 @@ impl World {
             }
             let is_allowed =
                 verdicts == [Verdict::Allowed] && !self.ledger.was_nowhere(facts.since, until);
+            let is_allowed = is_allowed
+                && (!facts.is_http || self.ledger.route_allows(facts, facts.since, until).1);
             if (is_probe || is_asked && is_allowed) && !was_served && !client.idles() {
                 net.violation(format_args!(
                     "client {}, with which nothing was wrong, is {state:?}",

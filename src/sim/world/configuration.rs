@@ -15,6 +15,7 @@ use crate::config::snapshot::{
 use crate::limits::{TICKET_SECRET_BYTES_MIN, VERDICTS_DEFAULT};
 use crate::sim::crypto::Clock;
 use crate::sim::demands::{Demand, InForce, LISTENERS, Roots, Rules};
+use crate::sim::http::plan::HttpPlan;
 use crate::sim::pki::{self, Client, Lists, Pki, Versions};
 use crate::sim::plan::{Plan, Sessions};
 use crate::sim::random::Random;
@@ -25,6 +26,8 @@ use crate::trust::scope::{Scope, ScopeOptions};
 use crate::trust::tickets::{TicketKeys, TicketSecret};
 use crate::trust::verify::ClientAuth;
 use crate::trust::visit::{Resumption, SessionRules};
+
+mod http;
 
 /// A configuration, and what it demands.
 pub(super) type Published = (Arc<Snapshot>, InForce);
@@ -38,6 +41,8 @@ pub(super) struct Configurations {
     somewhere: Vec<Arc<Cluster>>,
     nowhere: Vec<Arc<Cluster>>,
     addresses: Vec<String>,
+    /// The listener that speaks HTTP, and how.
+    http: Option<HttpPlan>,
     lists_made: u64,
     /// Nothing was published yet.
     is_first: bool,
@@ -51,10 +56,14 @@ impl Configurations {
         clock: &Clock,
     ) -> Self {
         let targets = targets(plan.upstreams);
-        let clusters = |targets: &[Target]| {
-            [("app", Balance::RoundRobin), ("least", Balance::LeastConnections)]
+        let http_targets = plan.http.as_ref().map(http::targets).unwrap_or_default();
+        let clusters = |targets: &[Target], http_targets: &[Target]| {
+            let relayed = [("app", Balance::RoundRobin), ("least", Balance::LeastConnections)];
+            let mut clusters = relayed
                 .map(|(name, balance)| Arc::new(cluster(plan, name, balance, targets)))
-                .to_vec()
+                .to_vec();
+            clusters.extend(plan.http.iter().map(|it| http::cluster(plan, it, http_targets)));
+            clusters
         };
         let mut in_force = InForce::wide();
         in_force.other_name = plan.other_name;
@@ -92,16 +101,17 @@ impl Configurations {
                 zero_copy_send: plan.zero_copy_send,
             },
             listeners: listeners.collect(),
-            clusters: clusters(&targets),
+            clusters: clusters(&targets, &http_targets),
         };
         let mut configurations = Self {
             pki: pki.clone(),
             provider: Arc::clone(provider),
             somewhere: snapshot.clusters.clone(),
-            nowhere: clusters(&unresolved),
+            nowhere: clusters(&unresolved, &unresolved),
             current: (Arc::new(snapshot), in_force.clone()),
             is_first: true,
-            addresses: targets.iter().map(name_of).collect(),
+            addresses: targets.iter().chain(&http_targets).map(name_of).collect(),
+            http: plan.http.clone(),
             lists_made: 0,
         };
         configurations.publish(in_force);
@@ -150,6 +160,9 @@ impl Configurations {
             }
             _ => next.listeners = next.listeners.map(|_| any(random)),
         }
+        if self.http.is_some() && random.chance(600) {
+            next.route = *random.pick(&[Rules::Open, Rules::Wide, Rules::Narrow, Rules::Narrow]);
+        }
         self.publish(next)
     }
 
@@ -195,6 +208,7 @@ impl Configurations {
         let scope =
             |name: String, demand| scope(&self.pki, &self.provider, name, demand, &revocation);
         let listeners = self.current.0.listeners.iter().enumerate();
+        let http = self.http.as_ref().map(|it| (it.listener, http::options(it, in_force.route)));
         listeners
             .map(|(index, listener)| {
                 let mut scopes =
@@ -203,7 +217,8 @@ impl Configurations {
                     let own = scope(format!("{}/{}", listener.name, pki::OTHER_NAME), demand);
                     *scopes.by_name.entry(pki::OTHER_NAME) = Some(Arc::new(own));
                 }
-                Arc::new(Listener { scopes, ..Listener::clone(listener) })
+                let http = http.clone().filter(|(of, _)| *of == index).map(|(_, it)| it);
+                Arc::new(Listener { scopes, http, ..Listener::clone(listener) })
             })
             .collect()
     }

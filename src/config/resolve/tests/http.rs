@@ -115,12 +115,28 @@ fn keys_of_http_have_no_meaning_for_bytes() {
 }
 
 #[test]
+fn identities_are_signed_where_upstreams_can_get_the_key() {
+    let signed = "[listener.http]\nidentity_headers = [\"signed\"]\n";
+    assert_eq!(
+        refusal(&http(signed)),
+        "r.toml:14:20: identity_headers lists \"signed\", and upstreams can get no key to verify \
+         by; expected [admin] address, whose listener publishes the key, or [identity] key; \
+         fix: set one of the two"
+    );
+    let text = http(signed) + "[admin]\naddress = \"127.0.0.1:9901\"\n";
+    let snapshot = right(&text);
+    let http = snapshot.listeners[0].http.as_ref().expect("it speaks HTTP");
+    let token = http.telling.token.as_ref().expect("it signs");
+    assert!(Arc::ptr_eq(token, &snapshot.signer) && !http.telling.needs_chain());
+}
+
+#[test]
 fn what_is_told_of_clients_is_a_list_of_known_names() {
     for (line, message) in [
         (
             "identity_headers = [\"xfc\"]",
             "r.toml:14:21: identity_headers = \"xfc\"; \
-             expected one of client-cert, client-cert-chain, xfcc; fix: write \"xfcc\"",
+             expected one of client-cert, client-cert-chain, xfcc, signed; fix: write \"xfcc\"",
         ),
         (
             "identity_headers = [\"xfcc\", \"xfcc\"]",
