@@ -23,6 +23,7 @@ mod forwarding_fields_say_where_a_request_came_from;
 mod grpc_works_end_to_end;
 mod handshakes_beyond_a_limit_take_their_turn;
 mod http2_requests_reach_upstreams_of_either_version;
+mod http_1_clients_reach_http_2_upstreams;
 mod http_2_clients_are_served;
 mod identity_fields_cannot_be_forged;
 mod it_refuses_to_start_without_io_uring;
