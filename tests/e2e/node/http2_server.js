@@ -27,7 +27,8 @@ server.on('stream', (stream, headers) => {
   if (path === '/cut') {
     stream.respond({ ':status': 200 });
     stream.write('partial');
-    setTimeout(() => stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR), 100);
+    // Not `close`, which ends the body first.
+    setTimeout(() => stream.destroy(new Error('cut')), 100);
     return;
   }
   if (path === '/refuse') {
@@ -51,7 +52,7 @@ server.on('stream', (stream, headers) => {
   stream.on('trailers', (found) => { trailers = found; });
   stream.on('end', () => {
     const said = JSON.stringify({ headers, trailers, bytes, sha256: hash.digest('hex') });
-    stream.respond({ ':status': 200, 'content-type': 'application/json' }, { waitForTrailers: true });
+    stream.respond({ ':status': 200 }, { waitForTrailers: true });
     stream.on('wantTrailers', () => stream.sendTrailers({ 'x-sum': String(bytes) }));
     stream.end(said);
   });
