@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::limits::{
     HTTP2_CONTINUATIONS_MIN, HTTP2_COUNT_PERIOD_S, HTTP2_ECHOES_MAX, HTTP2_ECHOES_PER_FRAME,
-    HTTP2_FRAME_BYTES_MAX,
+    HTTP2_FRAME_BYTES_MAX, HTTP2_HEADERS_MAX, HTTP2_HEADERS_PER_STREAM_MAX,
 };
 use crate::time::Instant;
 
@@ -56,6 +56,8 @@ pub enum Flood {
     WindowUpdates,
     /// DATA without data (CVE-2019-9518).
     EmptyData,
+    /// HEADERS, of more interim responses than streams can have (RFC 9110, 15.2).
+    Headers,
     /// Frames of a type that means nothing here.
     Others,
 }
@@ -70,6 +72,7 @@ impl Flood {
             Self::Settings => "SETTINGS frames",
             Self::Priorities => "PRIORITY frames",
             Self::WindowUpdates => "WINDOW_UPDATE frames",
+            Self::Headers => "HEADERS frames",
             Self::EmptyData => "DATA frames without data",
             Self::Others => "frames of types that mean nothing here",
         }
@@ -200,6 +203,9 @@ pub struct FrameWatch {
     continuations: u32,
     /// PING and WINDOW_UPDATE that are owed to what was sent.
     echoes: u32,
+    /// HEADERS that an upstream may send for the streams that were opened there; `None` of a
+    /// client, who opens its own.
+    headers: Option<u32>,
     goaway: Option<u32>,
 }
 
@@ -215,6 +221,7 @@ impl FrameWatch {
             idle_frames: 0,
             continuations: 0,
             echoes: HTTP2_ECHOES_PER_FRAME,
+            headers: (!of_client).then_some(0),
             goaway: None,
         }
     }
@@ -245,6 +252,9 @@ impl FrameWatch {
             if matches!(frame.kind, DATA | HEADERS) {
                 self.earn();
             }
+            if let (HEADERS, Some(headers)) = (frame.kind, &mut self.headers) {
+                *headers = (*headers + HTTP2_HEADERS_PER_STREAM_MAX).min(HTTP2_HEADERS_MAX);
+            }
         }
     }
 
@@ -258,6 +268,9 @@ impl FrameWatch {
             HEADERS => {
                 self.continuations = 0;
                 self.earn();
+                if let Some(headers) = &mut self.headers {
+                    *headers = headers.checked_sub(1).ok_or(Flood::Headers)?;
+                }
                 Ok(())
             }
             DATA if frame.is_empty_data() => self.count_idle(Flood::EmptyData),
@@ -353,7 +366,8 @@ mod tests {
 
     #[test]
     fn what_has_an_effect_is_no_flood() {
-        let mut watch = watch();
+        let mut watch = FrameWatch::new(BOUNDS, true, Instant::ORIGIN);
+        watch.received(&[0; PREFACE_BYTES], Instant::ORIGIN).expect("it begins");
         for _ in 0..10_000 {
             for frame in [
                 frame(HEADERS, 0, 1, b"fields"),
@@ -381,6 +395,26 @@ mod tests {
             watch.received(&frame(PING, 0, 0, &[0; 8]), Instant::ORIGIN).expect("as well");
         }
         assert!(watch.echoes <= HTTP2_ECHOES_MAX);
+    }
+
+    #[test]
+    fn an_upstream_sends_no_more_heads_than_its_streams_can_have() {
+        let head = frame(HEADERS, END_HEADERS, 1, b"fields");
+        assert_eq!(passes(&head), (0, Flood::Headers));
+        let mut watch = watch();
+        watch.sent(&[0; PREFACE_BYTES]);
+        for _ in 0..3 {
+            watch.sent(&head);
+        }
+        for _ in 0..3 * HTTP2_HEADERS_PER_STREAM_MAX {
+            watch.received(&head, Instant::ORIGIN).expect("three streams were opened");
+        }
+        assert_eq!(watch.received(&head, Instant::ORIGIN), Err(Flood::Headers));
+        for _ in 0..10_000 {
+            watch.sent(&head);
+        }
+        let count = (0..).take_while(|_| watch.received(&head, Instant::ORIGIN).is_ok()).count();
+        assert_eq!(count, HTTP2_HEADERS_MAX as usize, "what was not used is not saved up for ever");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Why an exchange went wrong, and whose doing it was.
 
 use crate::error::{CloseKind, CloseReason};
+use crate::http1::body::Unequal;
 use crate::http1::error::{BodyError, HeadError};
 use crate::http2::body::Stopped;
 use crate::http2::head::Refused;
@@ -19,6 +20,10 @@ pub(super) enum SideFault {
     Head(HeadError),
     /// The body that it sent is none.
     Body(BodyError),
+    /// What is to be sent to it is not as long as the head that it was sent says.
+    Unequal,
+    /// It sent interim responses without end.
+    Interims,
     /// Its connection ended before the message did.
     Ended,
     /// It has reset the stream, or its connection of HTTP/2 has ended.
@@ -50,6 +55,12 @@ impl From<BodyError> for SideFault {
     }
 }
 
+impl From<Unequal> for SideFault {
+    fn from(_: Unequal) -> Self {
+        Self::Unequal
+    }
+}
+
 /// Which deadline of an exchange came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Late {
@@ -77,6 +88,15 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// Of a response that the client could not be given: who sends one of another length than it
+    /// said is the upstream.
+    pub(super) fn of_response(fault: SideFault) -> Self {
+        match fault {
+            SideFault::Unequal => Self::Upstream(fault),
+            fault => Self::Client(fault),
+        }
+    }
+
     /// Why the client's connection ends, where it does because of this.
     pub(super) fn reason(&self) -> CloseReason {
         match self {
@@ -100,7 +120,9 @@ impl SideFault {
             Self::TlsRefused(_) => CloseKind::UpstreamTlsFailed,
             Self::Transport(TransportError::Truncated) | Self::Ended => CloseKind::Truncated,
             Self::Stopped(_) | Self::Unprocessed(_) => CloseKind::Reset,
-            Self::Head(_) | Self::Body(_) | Self::Refused(_) => malformed,
+            Self::Head(_) | Self::Body(_) | Self::Unequal | Self::Refused(_) | Self::Interims => {
+                malformed
+            },
         }
     }
 }
