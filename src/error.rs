@@ -269,6 +269,8 @@ pub enum CloseKind {
     ConnectTimeout,
     /// The connection to the upstream failed otherwise (this errno).
     ConnectFailed(i32),
+    /// As many connections to upstreams are open as there may be, and none of them waits.
+    UpstreamConnections,
     /// What came is no request of HTTP that has one meaning.
     BadRequest,
     /// A request did not come to its end in time.
@@ -348,6 +350,7 @@ impl CloseKind {
             Self::ConnectRefused => "connect_refused",
             Self::ConnectTimeout => "connect_timeout",
             Self::ConnectFailed(_) => "connect_failed",
+            Self::UpstreamConnections => "upstream_connections",
             Self::BadRequest => "bad_request",
             Self::RequestTimeout => "request_timeout",
             Self::BadResponse => "bad_response",

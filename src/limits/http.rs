@@ -27,6 +27,9 @@ pub const TOLD_LINE_BYTES_MAX: usize = 16 * 1024;
 
 /// Connections without a request that a worker keeps to each endpoint of an upstream, at most.
 pub const UPSTREAM_IDLE_MAX: usize = 65_536;
+/// The part of `connections_max` that connections to upstreams leave to requests of clients that
+/// have no other in progress: one in so many.
+pub const UPSTREAMS_FOR_FIRST_REQUESTS_DIVISOR: u32 = 4;
 /// Requests of one connection to an upstream, at most, where they are bounded.
 pub const UPSTREAM_REQUESTS_MAX: i64 = 1_000_000_000;
 /// Tickets of one upstream that are kept for resuming its sessions.

@@ -130,6 +130,8 @@ worker_counters! {
     upstream_connects: Counter,
     /// Attempts at an upstream connection that failed or took too long.
     upstream_connect_failures: Counter,
+    /// Requests for which no upstream connection was made, since there are as many as may be.
+    upstream_connections_refused: Counter,
     /// Requests that were sent on an upstream connection that had carried others before.
     upstream_reuses: Counter,
     /// Requests of HTTP, of which a head was complete or an answer was made.

@@ -83,7 +83,7 @@ impl Answer {
     /// There is no connection to the upstream.
     pub(super) fn unreachable(failed: Unreachable) -> Self {
         let status = match failed.reason.kind {
-            CloseKind::NoEndpoint => 503,
+            CloseKind::NoEndpoint | CloseKind::UpstreamConnections => 503,
             CloseKind::ConnectTimeout => 504,
             _ => 502,
         };

@@ -56,6 +56,7 @@ pub(super) async fn exchange(
     let worker = &visitor.worker;
     let core = worker.core();
     core.counters().requests.increment();
+    let _in_progress = visitor.enter();
     let mut record = worker.logs_requests().then(|| visitor.record(client, &request));
     let planned = plan(visitor, &request.head, &request.bytes, core.now());
     let outcome = match planned {
@@ -297,8 +298,11 @@ async fn connect(
     if let Some(found) = found {
         return Ok(found);
     }
+    let claim = visitor.claim();
     // Boxed: its state is larger than that of all the rest.
-    let opening = Box::pin(upstreams.open_for_requests(core, cluster, endpoint));
+    let connections_max = visitor.worker.published().limits.connections_max;
+    let opening = upstreams.open_for_requests(core, cluster, endpoint, claim, connections_max);
+    let opening = Box::pin(opening);
     let opened = match plan.route().timeouts.total {
         Some(total) => core.timeout_at(began + total, opening).await,
         None => Ok(opening.await),

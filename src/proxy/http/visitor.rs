@@ -19,6 +19,7 @@ use crate::limits::LOGGED_TEXT_BYTES_MAX;
 use crate::log::RequestRecord;
 #[cfg(feature = "sim")]
 use crate::planted::{Bug, planted};
+use crate::proxy::descriptors::Claim;
 use crate::proxy::worker::Worker;
 
 /// See the module's description.
@@ -36,6 +37,8 @@ pub(super) struct Visitor {
     told: RefCell<Told>,
     identity_key: OnceCell<[u8; 32]>,
     forwarded_for: OnceCell<Box<[u8]>>,
+    /// Requests that are in progress.
+    exchanges: Cell<u32>,
     /// Plaintext bytes of its requests and responses, bodies only.
     pub(super) bytes: Cell<(u64, u64)>,
     /// For a deliberate bug.
@@ -69,6 +72,16 @@ impl Deref for InForce {
     }
 }
 
+/// See [`Visitor::enter`].
+#[derive(Debug)]
+pub(super) struct InProgress<'a>(&'a Visitor);
+
+impl Drop for InProgress<'_> {
+    fn drop(&mut self) {
+        self.0.exchanges.set(self.0.exchanges.get() - 1);
+    }
+}
+
 impl Visitor {
     pub(super) fn new(
         worker: &Rc<Worker>,
@@ -86,10 +99,22 @@ impl Visitor {
             told: RefCell::new(told),
             identity_key: OnceCell::new(),
             forwarded_for: OnceCell::new(),
+            exchanges: Cell::default(),
             bytes: Cell::default(),
             #[cfg(feature = "sim")]
             start: OnceCell::new(),
         }
+    }
+
+    /// A request is in progress until what this returns is dropped.
+    pub(super) fn enter(&self) -> InProgress<'_> {
+        self.exchanges.set(self.exchanges.get() + 1);
+        InProgress(self)
+    }
+
+    /// What a new connection to an upstream is for.
+    pub(super) fn claim(&self) -> Claim {
+        if self.exchanges.get() > 1 { Claim::Further } else { Claim::First }
     }
 
     /// What upstreams are told of the client.
