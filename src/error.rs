@@ -279,6 +279,10 @@ pub enum CloseKind {
     BadResponse,
     /// A response did not begin, or did not come to its end, in time.
     ResponseTimeout,
+    /// The client did not take its response.
+    ResponseNotTaken,
+    /// The upstream did not take the body of a request.
+    UpstreamStalled,
     /// The gateway drains, and no request was in progress.
     Drained,
     /// The certificate of the upstream was refused.
@@ -355,6 +359,8 @@ impl CloseKind {
             Self::RequestTimeout => "request_timeout",
             Self::BadResponse => "bad_response",
             Self::ResponseTimeout => "response_timeout",
+            Self::ResponseNotTaken => "response_not_taken",
+            Self::UpstreamStalled => "upstream_stalled",
             Self::Drained => "drained",
             Self::UpstreamCertificateRefused => "upstream_certificate_refused",
             Self::UpstreamTlsFailed => "upstream_tls_failed",

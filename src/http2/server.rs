@@ -20,7 +20,7 @@ use super::options::Http2Options;
 use super::payload::Payload;
 use crate::error::CloseKind;
 use crate::limits::{
-    HTTP2_CLOSE_TIMEOUT_MS, HTTP2_ERROR_RESETS_MAX, HTTP2_FRAME_BYTES_MAX, HTTP2_GRACE_MS,
+    CONNECTION_GRACE_MS, HTTP2_CLOSE_TIMEOUT_MS, HTTP2_ERROR_RESETS_MAX, HTTP2_FRAME_BYTES_MAX,
     HTTP2_HEADER_TABLE_BYTES, HTTP2_PING_INTERVAL_MS, HTTP2_PING_TIMEOUT_MS,
     HTTP2_SEND_BUFFER_BYTES_MAX,
 };
@@ -36,7 +36,7 @@ pub type SendStream = h2::SendStream<Payload>;
 const PING_INTERVAL: Duration = Duration::from_millis(HTTP2_PING_INTERVAL_MS);
 const PING_TIMEOUT: Duration = Duration::from_millis(HTTP2_PING_TIMEOUT_MS);
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(HTTP2_CLOSE_TIMEOUT_MS);
-const GRACE: Duration = Duration::from_millis(HTTP2_GRACE_MS);
+const GRACE: Duration = Duration::from_millis(CONNECTION_GRACE_MS);
 
 /// How long a connection may live.
 #[derive(Clone, Copy, Debug)]

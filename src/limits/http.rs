@@ -106,8 +106,14 @@ pub const IDLE_FRAMES_MAX_DEFAULT: u32 = 1000;
 pub const HTTP2_NUISANCES_MAX: u32 = 100_000;
 /// Milliseconds from the end of a request to the first byte of its response, by default.
 pub const FIRST_BYTE_TIMEOUT_MS_DEFAULT: u64 = 60_000;
-/// Milliseconds without progress of a body, by default.
+/// Milliseconds without progress of a request's body whose length is known, by default.
 pub const BODY_TIMEOUT_MS_DEFAULT: u64 = 60_000;
+/// Milliseconds of silence once a response has begun, or while a body of unknown length is sent, by
+/// default: streams are quiet for longer than bodies.
+pub const STREAM_TIMEOUT_MS_DEFAULT: u64 = 300_000;
+/// Bytes of a body whose length is known that a client sends in a second, on the average, beyond
+/// one pause of `body_timeout_ms`: less than any network has.
+pub const BODY_BYTES_PER_S_MIN: u64 = 128;
 /// Attempts beyond the first, by default.
 pub const RETRIES_DEFAULT: u32 = 1;
 /// Attempts beyond the first, at most.
@@ -164,8 +170,8 @@ pub const HTTP2_SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 pub const HTTP2_PING_INTERVAL_MS: u64 = 30_000;
 /// Milliseconds for the answer.
 pub const HTTP2_PING_TIMEOUT_MS: u64 = 15_000;
-/// Milliseconds that streams have to end on a connection that became too old.
-pub const HTTP2_GRACE_MS: u64 = 30_000;
+/// Milliseconds that requests and tunnels have to end on a connection that became too old.
+pub const CONNECTION_GRACE_MS: u64 = 30_000;
 /// Milliseconds for the end of a connection to be said, and for what is under way to come.
 pub const HTTP2_CLOSE_TIMEOUT_MS: u64 = 2_000;
 

@@ -78,7 +78,9 @@ mod tests {
         assert_eq!((held.len(), descriptors.open()), (60, 60));
         assert!(!descriptors.has_room(Claim::Relay, 60));
         held.truncate(45);
-        assert!(descriptors.has_room(Claim::First, 60) && !descriptors.has_room(Claim::Further, 60));
+        assert!(
+            descriptors.has_room(Claim::First, 60) && !descriptors.has_room(Claim::Further, 60)
+        );
         drop(held);
         assert_eq!(descriptors.open(), 0);
         assert!(descriptors.has_room(Claim::Further, 1), "where there is but one anybody has it");

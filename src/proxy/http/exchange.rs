@@ -344,7 +344,7 @@ pub(super) async fn send_answer(
     match writable.await {
         Some(Ok(())) => {}
         Some(Err(fault)) => return Outcome::Over(Fault::Client(fault).reason()),
-        None => return Outcome::Over(Fault::Late(Late::ResponseBody).reason()),
+        None => return Outcome::Over(Fault::Late(Late::NotTaken).reason()),
     }
     let sent = client.send_answer(&answer, is_head, visitor.options().problem_details);
     match sent.and_then(|()| client.flush()) {

@@ -4,11 +4,11 @@
 //! begin, and end, before the request has ended.
 
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use super::client_side::ClientSide;
+use super::deadlines::{Deadlines, Standing, Waits};
 use super::exchange::Request;
-use super::fault::{Fault, Late, SideFault};
+use super::fault::{Fault, SideFault};
 use super::request::Plan;
 use super::upstream_side::UpstreamSide;
 use super::visitor::Visitor;
@@ -62,8 +62,11 @@ pub(super) struct Run<'a, 'c> {
     refuses: bool,
     is_tunnel: bool,
     seen: Seen,
-    began: Instant,
-    progress: Instant,
+    deadlines: Deadlines,
+    /// Whom the request's body waits for; means nothing once all of it was sent.
+    up: Waits,
+    /// Whom the response waits for.
+    down: Waits,
 }
 
 impl<'a, 'c> Run<'a, 'c> {
@@ -77,6 +80,10 @@ impl<'a, 'c> Run<'a, 'c> {
     ) -> Self {
         let core = visitor.worker.core();
         let sent_all = request.head.framing == Framing::None;
+        let has_length = matches!(request.head.framing, Framing::Length(_));
+        let (timeouts, cut_at) = (&plan.route().timeouts, client.cut_at());
+        let now = core.now();
+        let deadlines = Deadlines::new(timeouts, request.began, now, has_length, cut_at);
         Self {
             core,
             visitor,
@@ -88,8 +95,9 @@ impl<'a, 'c> Run<'a, 'c> {
             refuses: false,
             is_tunnel: false,
             seen: Seen { sent_all, ..Seen::default() },
-            began: request.began,
-            progress: core.now(),
+            deadlines,
+            up: Waits::Client,
+            down: Waits::Upstream,
         }
     }
 
@@ -109,8 +117,10 @@ impl<'a, 'c> Run<'a, 'c> {
         }
         self.upstream.flush();
         let flushed = self.client.flush().map_err(Fault::Client);
-        if (self.seen.bytes_up, self.seen.bytes_down, self.stage, self.seen.sent_all) != before {
-            self.progress = self.core.now();
+        let after = (self.seen.bytes_up, self.seen.bytes_down, self.stage, self.seen.sent_all);
+        let standing = self.standing();
+        self.deadlines.note(self.core.now(), &standing, after != before);
+        if after != before {
             let counters = self.core.counters();
             counters.bytes_up.add(self.seen.bytes_up - before.0);
             counters.bytes_down.add(self.seen.bytes_down - before.1);
@@ -121,32 +131,19 @@ impl<'a, 'c> Run<'a, 'c> {
         if self.stage == Stage::Done && (self.seen.sent_all || !self.is_tunnel) {
             return Poll::Ready(Ok(()));
         }
-        self.watch.set(self.due());
-        self.watch.poll(cx).map(|()| Err(Fault::Late(self.late())))
+        let Some((due, late)) = self.deadlines.next(&standing) else { return Poll::Pending };
+        self.watch.set(due);
+        self.watch.poll(cx).map(|()| Err(Fault::Late(late)))
     }
 
-    fn due(&self) -> Instant {
-        let timeouts = &self.plan.route().timeouts;
-        let wait: Duration = match self.stage {
-            _ if self.is_tunnel => self.visitor.idle_timeout(),
-            Stage::Head if self.seen.sent_all => timeouts.first_byte,
-            _ => timeouts.body,
-        };
-        let due = self.progress + wait;
-        // A tunnel is another protocol, in which no request has an end.
-        let total = timeouts.total.filter(|_| !self.is_tunnel);
-        total.map_or(due, |total| due.min(self.began + total))
-    }
-
-    fn late(&self) -> Late {
-        let total = self.plan.route().timeouts.total.filter(|_| !self.is_tunnel);
-        if total.is_some_and(|total| self.core.now() >= self.began + total) {
-            return Late::Total;
-        }
-        match self.stage {
-            Stage::Head if self.seen.sent_all => Late::FirstByte,
-            Stage::Head => Late::RequestBody,
-            Stage::Body | Stage::Done => Late::ResponseBody,
+    /// How far it is, and whom it waits for.
+    fn standing(&self) -> Standing {
+        Standing {
+            has_answered: self.stage != Stage::Head,
+            tunnel: self.is_tunnel.then(|| self.visitor.idle_timeout()),
+            up: (!self.seen.sent_all && !self.refuses).then_some(self.up),
+            down: self.down,
+            bytes_up: self.seen.bytes_up,
         }
     }
 
@@ -158,7 +155,10 @@ impl<'a, 'c> Run<'a, 'c> {
                     self.refuses = true;
                     break;
                 }
-                Poll::Pending => break,
+                Poll::Pending => {
+                    self.up = Waits::Upstream;
+                    break;
+                }
             }
             match self.client.poll_body(cx) {
                 Poll::Ready(Ok(true)) => self.pass_up()?,
@@ -168,7 +168,10 @@ impl<'a, 'c> Run<'a, 'c> {
                     self.seen.sent_all = true;
                 }
                 Poll::Ready(Err(fault)) => return Err(Fault::Client(fault)),
-                Poll::Pending => break,
+                Poll::Pending => {
+                    self.up = Waits::Client;
+                    break;
+                }
             }
         }
         Ok(())
@@ -190,9 +193,12 @@ impl<'a, 'c> Run<'a, 'c> {
     fn poll_down(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         while self.stage != Stage::Done {
             match self.client.poll_writable(cx) {
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(())) => self.down = Waits::Upstream,
                 Poll::Ready(Err(fault)) => return Err(Fault::Client(fault)),
-                Poll::Pending => break,
+                Poll::Pending => {
+                    self.down = Waits::Client;
+                    break;
+                }
             }
             if self.stage == Stage::Head {
                 match self.upstream.poll_head(self.plan.options().head, cx) {
@@ -255,7 +261,7 @@ impl<'a, 'c> Run<'a, 'c> {
             self.seen.head_at = Some(self.core.clock());
             self.seen.has_answered = true;
             self.stage = Stage::Body;
-            if self.visitor.worker.is_draining() {
+            if self.visitor.worker.is_draining() || self.client.is_aged() {
                 self.client.close_after();
             }
         }
