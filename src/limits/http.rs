@@ -98,8 +98,9 @@ pub const STREAM_WINDOW_BYTES_MAX: u32 = 16 * 1024 * 1024;
 pub const CONNECTION_WINDOW_BYTES_DEFAULT: u32 = 256 * 1024;
 /// Bytes of the window of a connection, at most.
 pub const CONNECTION_WINDOW_BYTES_MAX: u32 = 16 * 1024 * 1024;
-/// Streams that a client may reset within ten seconds, by default: users that leave a page do so.
-pub const RESETS_MAX_DEFAULT: u32 = 200;
+/// Streams that a client may reset before their response within ten seconds, by default: users that
+/// leave a page do so, and calls whose time is up.
+pub const RESETS_MAX_DEFAULT: u32 = 1000;
 /// Frames without effect that a client may send within ten seconds, by default.
 pub const IDLE_FRAMES_MAX_DEFAULT: u32 = 1000;
 /// The most that may be set for either.
@@ -157,6 +158,9 @@ pub const HTTP2_ECHOES_PER_FRAME: u32 = 3;
 pub const HTTP2_ECHOES_MAX: u32 = 16 * 1024;
 /// Streams of one connection that a client may have reset by breaking their rules.
 pub const HTTP2_ERROR_RESETS_MAX: usize = 256;
+/// Streams of a client that are remembered, so that it is known what resetting them means: those that
+/// may be open, and as many more that were refused and not yet told so.
+pub const HTTP2_WATCHED_STREAMS_MAX: usize = 2 * STREAMS_MAX as usize;
 /// CONTINUATION frames of one list of fields, at least.
 pub const HTTP2_CONTINUATIONS_MIN: u32 = 4;
 /// The largest payload of a frame that is taken, and the least that may be announced

@@ -138,6 +138,9 @@ worker_counters! {
     requests: Counter,
     /// Of these, those that ringfort answered by itself.
     requests_answered: Counter,
+    /// Streams of HTTP/2 that were answered (431) or reset before they were requests: more fields than
+    /// may be, malformed, or too many at a time.
+    http2_requests_refused: Counter,
     /// Requests that were sent once more, because the first attempt got no answer.
     requests_retried: Counter,
     /// Responses whose end was never sent, for one of the two sides failed.
@@ -243,7 +246,7 @@ mod tests {
         assert_eq!(json["accepted"], 7);
         assert_eq!(json["log_lost"], 1);
         assert_eq!(json["sockets_live"], 9);
-        assert_eq!(json.as_object().map(serde_json::Map::len), Some(34));
+        assert_eq!(json.as_object().map(serde_json::Map::len), Some(35));
         let back: CounterSnapshot = serde_json::from_value(json).expect("the same fields");
         assert_eq!(back, snapshot);
     }
