@@ -328,8 +328,11 @@ impl Upstreams {
         };
         let count = cluster.endpoints.len();
         let start = balancer.next;
-        // Ties of least connections go round, or an idle worker would use one endpoint only.
-        balancer.next = balancer.next.wrapping_add(1);
+        // Ties of least connections go round, or an idle worker would use one endpoint only. A second
+        // try takes no turn, or with two endpoints every first try would meet the same one.
+        if but.is_none() {
+            balancer.next = balancer.next.wrapping_add(1);
+        }
         let turns = (0..count).map(|step| start.wrapping_add(step) % count);
         let mut candidates = turns.filter(|&index| Some(index) != but);
         match cluster.balance {

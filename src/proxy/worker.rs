@@ -70,12 +70,15 @@ pub struct Parts {
     pub log: LogSender,
 }
 
+/// A configuration behind a count of this thread's own: the inner one is shared by all workers, who
+/// would fight over its cache line with each request.
+pub(super) type Published = Rc<Arc<Snapshot>>;
+
 /// See the module's description.
 #[derive(Debug)]
 pub struct Worker {
     core: Core,
-    /// Behind a count of this thread's own: the other is shared by all workers.
-    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    snapshot: RefCell<Published>,
     admission: Rc<Admission>,
     upstreams: Rc<Upstreams>,
     leases: Rc<Leases>,
@@ -161,7 +164,7 @@ impl Worker {
     }
 
     /// The same for a moment: without touching what all workers share.
-    pub(super) fn published(&self) -> Rc<Arc<Snapshot>> {
+    pub(super) fn published(&self) -> Published {
         Rc::clone(&self.snapshot.borrow())
     }
 

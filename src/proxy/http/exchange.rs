@@ -254,9 +254,6 @@ async fn attempt(
         Err(fault) => fault,
     };
     if seen.has_answered {
-        if planted(Bug::ReuseAmidResponse) && matches!(fault, Fault::Client(_)) {
-            upstream.release(worker.upstreams().pool(), seen.sent_all);
-        }
         return Attempt::Aborted(fault);
     }
     let is_unprocessed = matches!(fault, Fault::Upstream(SideFault::Unprocessed(_)));

@@ -9,7 +9,6 @@ use crate::http1::body::{self, Framing, write_chunk_size, write_last_chunk};
 use crate::http1::request::{HeadLimits, RequestHead};
 use crate::http1::response::{self, AnswerTo, ResponseHead};
 use crate::http1::write::{self, RequestChange};
-use crate::planted::{Bug, planted};
 use crate::proxy::pool::{Connection, Pool};
 use crate::rt::core::Core;
 use crate::tls::client::UpstreamFault;
@@ -170,7 +169,7 @@ impl Http1Upstream {
     /// again.
     pub(super) fn release(self, pool: &Rc<Pool>, sent_all: bool) {
         let reusable = self.is_kept && sent_all && self.reader.is_empty();
-        if reusable && (self.reader.is_complete() || planted(Bug::ReuseAmidResponse)) {
+        if reusable && self.reader.is_complete() {
             pool.put(&self.core, self.connection);
         } else if self.reader.is_complete() && sent_all {
             self.connection.transport.close();

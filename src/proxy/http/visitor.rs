@@ -12,7 +12,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use super::client_side::ClientSide;
 use super::exchange::Request;
 use crate::attest::{Telling, Told};
-use crate::config::snapshot::{HttpOptions, Listener, Snapshot};
+use crate::config::snapshot::{HttpOptions, Listener};
 use crate::http1::fields::Span;
 use crate::identity::Identity;
 use crate::limits::LOGGED_TEXT_BYTES_MAX;
@@ -20,7 +20,7 @@ use crate::log::RequestRecord;
 #[cfg(feature = "sim")]
 use crate::planted::{Bug, planted};
 use crate::proxy::descriptors::Claim;
-use crate::proxy::worker::Worker;
+use crate::proxy::worker::{Published, Worker};
 
 /// See the module's description.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub(super) struct Visitor {
     pub(super) bytes: Cell<(u64, u64)>,
     /// For a deliberate bug.
     #[cfg(feature = "sim")]
-    start: OnceCell<Rc<Arc<Snapshot>>>,
+    start: OnceCell<Published>,
 }
 
 /// What its line begins with that says where a request comes from.
@@ -53,7 +53,7 @@ pub(super) const FORWARDED_FOR: &str = "X-Forwarded-For: ";
 /// the worker's own: that of the configuration would be fought over by all workers.
 #[derive(Clone, Debug)]
 pub(super) struct InForce {
-    pub(super) snapshot: Rc<Arc<Snapshot>>,
+    pub(super) snapshot: Published,
     listener: usize,
 }
 
