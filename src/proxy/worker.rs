@@ -114,12 +114,13 @@ impl Worker {
         let verdicts_max = parts.snapshot.limits.verdicts_per_worker_max as usize;
         let desk = Desk::new(verdicts_max, parts.sessions, Arc::clone(&parts.counters));
         let gate = Gate::new(parts.admission.seed(), Arc::clone(&parts.counters));
+        let descriptors = parts.admission.descriptors();
         let core = Core::new(driver, &options, parts.counters);
         let worker = Rc::new(Self {
             core: core.clone(),
             snapshot: RefCell::new(Rc::new(parts.snapshot)),
             admission: Admission::new(parts.admission),
-            upstreams: Rc::default(),
+            upstreams: Rc::new(Upstreams::new(descriptors)),
             leases: Rc::default(),
             desk,
             gate,

@@ -31,6 +31,7 @@ mod it_refuses_to_start_without_io_uring;
 mod large_bodies_arrive_whole;
 mod many_bytes_and_many_connections_arrive;
 mod nginx_and_node_serve_behind_it;
+mod no_client_takes_all_upstream_connections;
 mod only_allowed_identities_pass;
 mod orderly_ends_are_told_from_truncation;
 mod pipelined_requests_are_answered_in_order;

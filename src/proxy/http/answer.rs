@@ -84,7 +84,7 @@ impl Answer {
     /// There is no connection to the upstream.
     pub(super) fn unreachable(failed: Unreachable) -> Self {
         let status = match failed.reason.kind {
-            CloseKind::NoEndpoint => 503,
+            CloseKind::NoEndpoint | CloseKind::UpstreamConnections => 503,
             CloseKind::ConnectTimeout => 504,
             _ => 502,
         };
@@ -126,8 +126,12 @@ impl Answer {
                 Self { detail, ..Self::new(502, "upstream_reset") }
             }
             Fault::Late(Late::RequestBody) => Self::closing(408, "body_timeout"),
-            Fault::Late(Late::FirstByte | Late::ResponseBody) => {
-                Self::new(504, "first_byte_timeout")
+            Fault::Late(Late::FirstByte) => Self::new(504, "first_byte_timeout"),
+            // What is left of the body is not read.
+            Fault::Late(Late::UpstreamStalled) => Self::closing(504, "upstream_stalled"),
+            // Of a response that has begun, or of a connection that ends now whatever it carries.
+            Fault::Late(Late::ResponseBody | Late::NotTaken | Late::Idle | Late::Age) => {
+                return None;
             }
             Fault::Late(Late::Total) => Self::new(504, "total_timeout"),
         })

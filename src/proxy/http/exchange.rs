@@ -55,6 +55,7 @@ pub(super) async fn exchange(
 ) -> Outcome {
     let worker = &visitor.worker;
     let core = worker.core();
+    let _in_progress = visitor.enter();
     let mut logged = Logged::new(visitor, client, &request);
     let planned = plan(visitor, &request.head, &request.bytes, core.now());
     let outcome = match planned {
@@ -282,8 +283,11 @@ async fn connect(
     if let Some(found) = found {
         return Ok(found);
     }
+    let claim = visitor.claim();
     // Boxed: its state is larger than that of all the rest.
-    let opening = Box::pin(upstreams.open_for_requests(core, cluster, endpoint));
+    let connections_max = visitor.worker.published().limits.connections_max;
+    let opening = upstreams.open_for_requests(core, cluster, endpoint, claim, connections_max);
+    let opening = Box::pin(opening);
     let opened = match plan.route().timeouts.total {
         Some(total) => core.timeout_at(began + total, opening).await,
         None => Ok(opening.await),
@@ -325,7 +329,7 @@ pub(super) async fn send_answer(
     match writable.await {
         Some(Ok(())) => {}
         Some(Err(fault)) => return Outcome::Over(Fault::Client(fault).reason()),
-        None => return Outcome::Over(Fault::Late(Late::ResponseBody).reason()),
+        None => return Outcome::Over(Fault::Late(Late::NotTaken).reason()),
     }
     let sent = client.send_answer(&answer, is_head, visitor.options().problem_details);
     if let Err(fault) = sent.and_then(|()| client.flush()) {

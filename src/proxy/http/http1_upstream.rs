@@ -9,6 +9,7 @@ use crate::http1::body::{self, Framing, Promise, write_chunk_size, write_last_ch
 use crate::http1::request::{HeadLimits, RequestHead};
 use crate::http1::response::{self, AnswerTo, ResponseHead};
 use crate::http1::write::{self, RequestChange};
+use crate::planted::{Bug, planted};
 use crate::proxy::pool::{Connection, Pool};
 use crate::rt::core::Core;
 use crate::tls::client::UpstreamFault;

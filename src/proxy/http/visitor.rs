@@ -20,6 +20,7 @@ use crate::limits::LOGGED_TEXT_BYTES_MAX;
 use crate::log::RequestRecord;
 #[cfg(feature = "sim")]
 use crate::planted::{Bug, planted};
+use crate::proxy::descriptors::Claim;
 use crate::proxy::worker::{Published, Worker};
 
 /// See the module's description.
@@ -37,6 +38,8 @@ pub(super) struct Visitor {
     told: RefCell<Told>,
     identity_key: OnceCell<[u8; 32]>,
     forwarded_for: OnceCell<Box<[u8]>>,
+    /// Requests that are in progress.
+    exchanges: Cell<u32>,
     /// Plaintext bytes of its requests and responses, bodies only.
     pub(super) bytes: Cell<(u64, u64)>,
     /// Why its connection ends, once that is known.
@@ -72,6 +75,16 @@ impl Deref for InForce {
     }
 }
 
+/// See [`Visitor::enter`].
+#[derive(Debug)]
+pub(super) struct InProgress<'a>(&'a Visitor);
+
+impl Drop for InProgress<'_> {
+    fn drop(&mut self) {
+        self.0.exchanges.set(self.0.exchanges.get() - 1);
+    }
+}
+
 impl Visitor {
     pub(super) fn new(
         worker: &Rc<Worker>,
@@ -89,11 +102,23 @@ impl Visitor {
             told: RefCell::new(told),
             identity_key: OnceCell::new(),
             forwarded_for: OnceCell::new(),
+            exchanges: Cell::default(),
             bytes: Cell::default(),
             ends_by: Cell::new(None),
             #[cfg(feature = "sim")]
             start: OnceCell::new(),
         }
+    }
+
+    /// A request is in progress until what this returns is dropped.
+    pub(super) fn enter(&self) -> InProgress<'_> {
+        self.exchanges.set(self.exchanges.get() + 1);
+        InProgress(self)
+    }
+
+    /// What a new connection to an upstream is for.
+    pub(super) fn claim(&self) -> Claim {
+        if self.exchanges.get() > 1 { Claim::Further } else { Claim::First }
     }
 
     /// What upstreams are told of the client.
