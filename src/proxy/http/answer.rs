@@ -115,7 +115,9 @@ impl Answer {
                 let found = format!("more than {INTERIMS_MAX} interim responses");
                 Self { detail: Some(found.into()), ..Self::new(502, "bad_response") }
             }
-            Fault::Upstream(SideFault::Body(_) | SideFault::Unequal) => Self::new(502, "bad_response"),
+            Fault::Upstream(SideFault::Body(_) | SideFault::Unequal) => {
+                Self::new(502, "bad_response")
+            }
             Fault::Upstream(SideFault::Transport(_) | SideFault::Ended) => {
                 Self::new(502, "upstream_closed")
             }

@@ -136,7 +136,7 @@ impl SideFault {
             Self::Stopped(_) | Self::Unprocessed(_) => CloseKind::Reset,
             Self::Head(_) | Self::Body(_) | Self::Unequal | Self::Refused(_) | Self::Interims => {
                 malformed
-            },
+            }
         }
     }
 }
