@@ -44,6 +44,9 @@ pub(super) fn plan(
     now: Instant,
 ) -> Result<Plan, (Answer, Option<Arc<str>>)> {
     let options = visitor.options();
+    if expects_more(head, bytes) {
+        return Err((Answer::EXPECTATION, None));
+    }
     let host = host_of(authority(visitor, head, bytes)).ok_or((Answer::BAD_HOST, None))?;
     if is_misdirected(visitor, options.listener(), &host) {
         return Err((Answer::MISDIRECTED, None));
@@ -76,6 +79,18 @@ pub(super) fn plan(
         &options.snapshot.clusters[route.cluster].name,
     );
     Ok(Plan { route: index, target, lines, token, options })
+}
+
+/// Whether something else is expected than 100-continue, which upstreams see to.
+///
+/// RFC 9110, 10.1.1: "A server that receives an Expect field value containing a member other than
+/// 100-continue MAY respond with a 417 (Expectation Failed) status code". What it would do to what
+/// follows on the connection is not known.
+fn expects_more(head: &RequestHead, bytes: &[u8]) -> bool {
+    fields::values(&head.fields, bytes, b"expect")
+        .flat_map(|value| value.split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .any(|member| !member.is_empty() && !member.eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// The host that is asked for. HTTP/1.0 need not name one (RFC 9112, 3.2).

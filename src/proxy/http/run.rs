@@ -315,7 +315,8 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
             framing,
             close: false,
             keep_alive: false,
-            upgrade: head.status == 101,
+            // RFC 9110, 15.5.22: "The server MUST send an Upgrade header field in a 426 response".
+            upgrade: matches!(head.status, 101 | 426),
             keep: &|_, name| is_interim || !changes.removes(name),
             lines: if is_interim { &[] } else { &[via, &changes.lines] },
         };
