@@ -22,6 +22,7 @@ use crate::error::CloseReason;
 use crate::http1::body::Framing;
 use crate::http1::request::RequestHead;
 use crate::log::RequestRecord;
+use crate::metrics::counter::Counter;
 use crate::planted::{Bug, planted};
 use crate::proxy::upstream::Unreachable;
 use crate::time::Instant;
@@ -326,7 +327,11 @@ pub(super) async fn send_answer(
     record: &mut Option<Box<RequestRecord>>,
 ) -> Outcome {
     let core = visitor.worker.core();
-    core.counters().requests_answered.increment();
+    let counters = core.counters();
+    counters.requests_answered.increment();
+    for counter in [counters.answered(answer.status), counters.responses(answer.status)] {
+        counter.into_iter().for_each(Counter::increment);
+    }
     let is_head = head.method.of(bytes) == b"HEAD";
     if let Some(record) = record {
         record.status = answer.status;

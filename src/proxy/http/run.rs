@@ -16,6 +16,7 @@ use super::watch::Watch;
 use crate::http1::body::Framing;
 use crate::http1::response::ResponseHead;
 use crate::http1::write::ResponseChange;
+use crate::metrics::counter::Counter;
 use crate::planted::{Bug, planted};
 use crate::rt::core::Core;
 use crate::time::Instant;
@@ -258,6 +259,8 @@ impl<'a, 'c> Run<'a, 'c> {
             }
         } else {
             self.seen.status = head.status;
+            let counter = self.core.counters().responses(head.status);
+            counter.into_iter().for_each(Counter::increment);
             self.seen.head_at = Some(self.core.clock());
             self.seen.has_answered = true;
             self.stage = Stage::Body;
