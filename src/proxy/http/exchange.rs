@@ -171,14 +171,18 @@ impl Attempts {
             return false;
         }
         // The upstream had closed it, most likely before the request came: no attempt at all.
+        // It counts against the budget as every request that is sent twice. But it is never refused
+        // for want of it: there is one of it for each request, and where an upstream closes many
+        // connections at once their clients would be told of a failure that is none.
+        let now = visitor.worker.core().now();
         if failed.is_reused() && !self.fresh {
             self.fresh = true;
+            visitor.worker.upstreams().budget(plan.cluster(), now).withdraw(now);
             return true;
         }
         if self.retries_left == 0 {
             return false;
         }
-        let now = visitor.worker.core().now();
         if !visitor.worker.upstreams().budget(plan.cluster(), now).withdraw(now) {
             return false;
         }
