@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::opened::{Opened, Reset};
 use crate::limits::{
     HTTP2_CONTINUATIONS_MIN, HTTP2_COUNT_PERIOD_S, HTTP2_ECHOES_MAX, HTTP2_ECHOES_PER_FRAME,
-    HTTP2_FRAME_BYTES_MAX,
+    HTTP2_FRAME_BYTES_MAX, HTTP2_HEADERS_MAX, HTTP2_HEADERS_PER_STREAM_MAX,
 };
 use crate::time::Instant;
 
@@ -57,6 +57,8 @@ pub enum Flood {
     WindowUpdates,
     /// DATA without data (CVE-2019-9518).
     EmptyData,
+    /// HEADERS, of more interim responses than streams can have (RFC 9110, 15.2).
+    Headers,
     /// Frames of a type that means nothing here.
     Others,
 }
@@ -71,6 +73,7 @@ impl Flood {
             Self::Settings => "SETTINGS frames",
             Self::Priorities => "PRIORITY frames",
             Self::WindowUpdates => "WINDOW_UPDATE frames",
+            Self::Headers => "HEADERS frames",
             Self::EmptyData => "DATA frames without data",
             Self::Others => "frames of types that mean nothing here",
         }
@@ -202,6 +205,9 @@ pub struct FrameWatch {
     continuations: u32,
     /// PING and WINDOW_UPDATE that are owed to what was sent.
     echoes: u32,
+    /// HEADERS that an upstream may send for the streams that were opened there; `None` of a
+    /// client, who opens its own.
+    headers: Option<u32>,
     goaway: Option<u32>,
     /// The streams of the peer, where it is a client.
     opened: Option<Opened>,
@@ -219,6 +225,7 @@ impl FrameWatch {
             idle_frames: 0,
             continuations: 0,
             echoes: HTTP2_ECHOES_PER_FRAME,
+            headers: (!of_client).then_some(0),
             goaway: None,
             opened: of_client.then(Opened::default),
         }
@@ -262,6 +269,9 @@ impl FrameWatch {
             if matches!(frame.kind, DATA | HEADERS) {
                 self.earn();
             }
+            if let (HEADERS, Some(headers)) = (frame.kind, &mut self.headers) {
+                *headers = (*headers + HTTP2_HEADERS_PER_STREAM_MAX).min(HTTP2_HEADERS_MAX);
+            }
             if let Some(opened) = &mut self.opened {
                 if frame.kind == HEADERS {
                     opened.answered(frame.stream);
@@ -284,6 +294,9 @@ impl FrameWatch {
             HEADERS => {
                 self.continuations = 0;
                 self.earn();
+                if let Some(headers) = &mut self.headers {
+                    *headers = headers.checked_sub(1).ok_or(Flood::Headers)?;
+                }
                 if let Some(opened) = &mut self.opened {
                     opened.came(frame.stream);
                 }
@@ -386,7 +399,8 @@ mod tests {
 
     #[test]
     fn what_has_an_effect_is_no_flood() {
-        let mut watch = watch();
+        let mut watch = FrameWatch::new(BOUNDS, true, Instant::ORIGIN);
+        watch.received(&[0; PREFACE_BYTES], Instant::ORIGIN).expect("it begins");
         for _ in 0..10_000 {
             for frame in [
                 frame(HEADERS, 0, 1, b"fields"),
@@ -414,6 +428,26 @@ mod tests {
             watch.received(&frame(PING, 0, 0, &[0; 8]), Instant::ORIGIN).expect("as well");
         }
         assert!(watch.echoes <= HTTP2_ECHOES_MAX);
+    }
+
+    #[test]
+    fn an_upstream_sends_no_more_heads_than_its_streams_can_have() {
+        let head = frame(HEADERS, END_HEADERS, 1, b"fields");
+        assert_eq!(passes(&head), (0, Flood::Headers));
+        let mut watch = watch();
+        watch.sent(&[0; PREFACE_BYTES]);
+        for _ in 0..3 {
+            watch.sent(&head);
+        }
+        for _ in 0..3 * HTTP2_HEADERS_PER_STREAM_MAX {
+            watch.received(&head, Instant::ORIGIN).expect("three streams were opened");
+        }
+        assert_eq!(watch.received(&head, Instant::ORIGIN), Err(Flood::Headers));
+        for _ in 0..10_000 {
+            watch.sent(&head);
+        }
+        let count = (0..).take_while(|_| watch.received(&head, Instant::ORIGIN).is_ok()).count();
+        assert_eq!(count, HTTP2_HEADERS_MAX as usize, "what was not used is not saved up for ever");
     }
 
     #[test]

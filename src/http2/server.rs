@@ -308,15 +308,18 @@ impl Server {
 
     /// When [`Server::act`] has something to do.
     fn next_deadline(&self) -> Instant {
-        if let Some(ending) = &self.ending {
-            let quiet = self.idle_since.map(|since| since.max(ending.since) + CLOSE_TIMEOUT);
-            return quiet.map_or(ending.at, |quiet| quiet.min(ending.at));
-        }
-        let due = match (self.idle_since, self.keep_alive.sent) {
-            (Some(since), _) => since + self.lifetime.idle_timeout,
-            (None, Some(sent)) => sent + PING_TIMEOUT,
-            (None, None) => self.wire.received_at() + PING_INTERVAL,
+        let asked = match self.keep_alive.sent {
+            Some(sent) => sent + PING_TIMEOUT,
+            None => self.wire.received_at() + PING_INTERVAL,
         };
+        if let Some(ending) = &self.ending {
+            return match self.idle_since {
+                // A client that is gone must not be waited for either.
+                None => asked.min(ending.at),
+                Some(_) => end_of(ending, self.idle_since),
+            };
+        }
+        let due = self.idle_since.map_or(asked, |since| since + self.lifetime.idle_timeout);
         self.lifetime.age_at.map_or(due, |age_at| age_at.min(due))
     }
 
@@ -325,8 +328,11 @@ impl Server {
         if now < self.next_deadline() {
             return None;
         }
-        if let Some(ending) = self.ending.take() {
+        if let Some(ending) = self.ending.take_if(|ending| now >= end_of(ending, self.idle_since)) {
             return Some(ending.why);
+        }
+        if self.ending.is_some() {
+            return self.ask(now);
         }
         if self.lifetime.age_at.is_some_and(|at| now >= at) {
             self.end_gracefully(End::AgeMax, Some(now + GRACE));
@@ -368,4 +374,10 @@ impl Server {
         }
         end
     }
+}
+
+/// When a connection that is to end does so at the latest.
+fn end_of(ending: &Ending, idle_since: Option<Instant>) -> Instant {
+    let quiet = idle_since.map(|since| since.max(ending.since) + CLOSE_TIMEOUT);
+    quiet.map_or(ending.at, |quiet| quiet.min(ending.at))
 }

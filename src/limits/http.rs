@@ -247,3 +247,24 @@ pub const ADMIN_KEYS_AGE_S: u64 = 300;
 const _: () = assert!(ADMIN_HEAD_TIMEOUT_MS <= ADMIN_TIMEOUT_MS);
 const _: () = assert!(2 * ADMIN_CONNECTIONS_MAX as u64 <= FDS_RESERVED);
 const _: () = assert!(ADMIN_KEYS_AGE_S < PUBLISHED_KEY_S.unsigned_abs());
+
+// The data path (src/proxy/http/run.rs, src/http2).
+
+/// Interim responses (RFC 9110, 15.2) of one exchange: an upstream that has more to say before its
+/// response says nothing. Some are passed on to a client that reads none of them.
+pub const INTERIMS_MAX: u32 = 16;
+/// Bytes of a piece of a body that are copied on their way into HTTP/2: a block of the pool has four
+/// times as much, and would be held by as little as a byte.
+pub const PAYLOAD_COPY_BYTES_MAX: usize = 1024;
+/// Bytes of the window of a connection to an upstream: that of each of its streams.
+pub const UPSTREAM_CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX_DEFAULT * WINDOW_BYTES_DEFAULT;
+/// Frames without effect that an upstream may send within ten seconds: those of all the clients
+/// that share a connection to it.
+pub const UPSTREAM_IDLE_FRAMES_MAX: u32 = 10 * IDLE_FRAMES_MAX_DEFAULT;
+/// HEADERS frames that one stream may bring: interim responses, the response, its trailers.
+pub const HTTP2_HEADERS_PER_STREAM_MAX: u32 = INTERIMS_MAX + 2;
+const _: () = assert!(UPSTREAM_CONNECTION_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES_MAX);
+const _: () = assert!(UPSTREAM_IDLE_FRAMES_MAX <= HTTP2_NUISANCES_MAX);
+/// HEADERS frames of an upstream that may be saved up, by streams that brought fewer: as many as
+/// those can bring that are open at a time.
+pub const HTTP2_HEADERS_MAX: u32 = STREAMS_MAX_DEFAULT * HTTP2_HEADERS_PER_STREAM_MAX;

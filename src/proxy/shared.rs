@@ -83,7 +83,7 @@ impl SharedPool {
         connection: Connection,
     ) -> Result<Shared, CloseReason> {
         let (transport, lease, cluster, endpoint) = connection.into_parts();
-        let connected = connect(core, transport, &Http2Options::default()).await;
+        let connected = connect(core, transport, &Http2Options::of_upstreams()).await;
         let (client, driver) = connected
             .map_err(|end| CloseReason { source: Source::Upstream, kind: end.close_kind() })?;
         let place = lease.pause();

@@ -10,6 +10,7 @@ use super::fault::{Fault, Late, SideFault};
 use crate::error::CloseKind;
 use crate::http1::error::{BodyError, HeadError};
 use crate::http2::body::Stopped;
+use crate::limits::INTERIMS_MAX;
 use crate::policy::Denial;
 use crate::proxy::upstream::Unreachable;
 use crate::route::path::PathError;
@@ -110,7 +111,13 @@ impl Answer {
                 let detail = Some(crate::log::bounded_detail(refused));
                 Self { detail, ..Self::new(502, CloseKind::UpstreamTlsFailed.as_str()) }
             }
-            Fault::Upstream(SideFault::Body(_)) => Self::new(502, "bad_response"),
+            Fault::Upstream(SideFault::Interims) => {
+                let found = format!("more than {INTERIMS_MAX} interim responses");
+                Self { detail: Some(found.into()), ..Self::new(502, "bad_response") }
+            }
+            Fault::Upstream(SideFault::Body(_) | SideFault::Unequal) => {
+                Self::new(502, "bad_response")
+            }
             Fault::Upstream(SideFault::Transport(_) | SideFault::Ended) => {
                 Self::new(502, "upstream_closed")
             }

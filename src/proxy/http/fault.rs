@@ -1,6 +1,7 @@
 //! Why an exchange went wrong, and whose doing it was.
 
 use crate::error::{CloseKind, CloseReason};
+use crate::http1::body::Unequal;
 use crate::http1::error::{BodyError, HeadError};
 use crate::http2::body::Stopped;
 use crate::http2::head::Refused;
@@ -19,6 +20,10 @@ pub(super) enum SideFault {
     Head(HeadError),
     /// The body that it sent is none.
     Body(BodyError),
+    /// What is to be sent to it is not as long as the head that it was sent says.
+    Unequal,
+    /// It sent interim responses without end.
+    Interims,
     /// Its connection ended before the message did.
     Ended,
     /// It has reset the stream, or its connection of HTTP/2 has ended.
@@ -47,6 +52,12 @@ impl From<BodyError> for SideFault {
             BodyError::Incomplete => Self::Ended,
             other => Self::Body(other),
         }
+    }
+}
+
+impl From<Unequal> for SideFault {
+    fn from(_: Unequal) -> Self {
+        Self::Unequal
     }
 }
 
@@ -85,6 +96,15 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// Of a response that the client could not be given: who sends one of another length than it
+    /// said is the upstream.
+    pub(super) fn of_response(fault: SideFault) -> Self {
+        match fault {
+            SideFault::Unequal => Self::Upstream(fault),
+            fault => Self::Client(fault),
+        }
+    }
+
     /// Why the client's connection ends, where it does because of this.
     pub(super) fn reason(&self) -> CloseReason {
         match self {
@@ -114,7 +134,9 @@ impl SideFault {
             Self::TlsRefused(_) => CloseKind::UpstreamTlsFailed,
             Self::Transport(TransportError::Truncated) | Self::Ended => CloseKind::Truncated,
             Self::Stopped(_) | Self::Unprocessed(_) => CloseKind::Reset,
-            Self::Head(_) | Self::Body(_) | Self::Refused(_) => malformed,
+            Self::Head(_) | Self::Body(_) | Self::Unequal | Self::Refused(_) | Self::Interims => {
+                malformed
+            }
         }
     }
 }

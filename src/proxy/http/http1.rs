@@ -8,6 +8,7 @@ use super::client_side::ClientSide;
 use super::exchange::{Outcome, Request, exchange, send_answer};
 use super::fault::{Fault, Late, SideFault};
 use super::http1_client::Http1Client;
+use super::logged::Logged;
 use super::visitor::Visitor;
 use super::watch::Watch;
 use crate::error::{CloseKind, CloseReason};
@@ -125,7 +126,6 @@ async fn next_request(visitor: &Visitor, client: &mut Http1Client, watch: &mut W
 /// Answers what is no request.
 async fn refuse(visitor: &Visitor, client: &mut Http1Client, answer: Answer, watch: &mut Watch) {
     let core = visitor.worker.core();
-    core.counters().requests.increment();
     client.close_after();
     // For the line; and of HEAD, RFC 9110, 9.3.2: "The server MUST NOT send content in the
     // response", whatever else is wrong.
@@ -134,14 +134,11 @@ async fn refuse(visitor: &Visitor, client: &mut Http1Client, answer: Answer, wat
     let bytes = Chunk::Received(RecvBuf::Heap(input), 0);
     let mut side = ClientSide::Http1(client);
     let request = Request { head, bytes, began: core.now() };
-    let mut record = visitor.worker.logs_requests().then(|| visitor.record(&side, &request));
+    let mut logged = Logged::new(visitor, &side, &request);
     let (head, bytes) = (&request.head, &request.bytes);
     // Whatever it comes to, the connection is over.
-    send_answer(visitor, &mut side, head, bytes, answer, watch, &mut record).await;
-    if let Some(mut record) = record {
-        record.ended = core.clock();
-        visitor.worker.log_request(record);
-    }
+    send_answer(visitor, &mut side, head, bytes, answer, watch, &mut logged).await;
+    logged.over();
 }
 
 /// Throws away what is left of a request's body whose response was complete before it, so that the
@@ -167,8 +164,9 @@ async fn discard(
         });
         match taken.await {
             Some(Ok(true)) => {
-                left = left.saturating_sub(client.reader().data().len() as u64);
-                client.reader().use_data(core);
+                let bytes = client.reader().data().len();
+                left = left.saturating_sub(bytes as u64);
+                client.reader().use_data(core, bytes);
                 if left == 0 {
                     return Err(CloseReason::downstream(CloseKind::Finished));
                 }

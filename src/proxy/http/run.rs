@@ -9,6 +9,7 @@ use super::client_side::ClientSide;
 use super::deadlines::{Deadlines, Standing, Waits};
 use super::exchange::Request;
 use super::fault::{Fault, SideFault};
+use super::logged::Logged;
 use super::request::Plan;
 use super::upstream_side::UpstreamSide;
 use super::visitor::Visitor;
@@ -16,6 +17,7 @@ use super::watch::Watch;
 use crate::http1::body::Framing;
 use crate::http1::response::ResponseHead;
 use crate::http1::write::ResponseChange;
+use crate::limits::INTERIMS_MAX;
 use crate::metrics::counter::Counter;
 use crate::planted::{Bug, planted};
 use crate::rt::core::Core;
@@ -43,6 +45,8 @@ pub(super) struct Seen {
     pub(super) has_interim: bool,
     /// Whether any of the request's body was taken from the client.
     pub(super) took_body: bool,
+    /// Whether trailers of the request were.
+    pub(super) has_trailers: bool,
     /// Whether all of the request was given to the upstream.
     pub(super) sent_all: bool,
     pub(super) bytes_up: u64,
@@ -51,18 +55,23 @@ pub(super) struct Seen {
 
 /// See the module's description.
 #[derive(Debug)]
-pub(super) struct Run<'a, 'c> {
+pub(super) struct Run<'a, 'c, 'l> {
     core: &'a Core,
     visitor: &'a Visitor,
     client: &'a mut ClientSide<'c>,
     upstream: &'a mut UpstreamSide,
     plan: &'a Plan,
     watch: &'a mut Watch,
+    logged: &'a mut Logged<'l>,
     stage: Stage,
     /// The upstream takes no more of the request; what it says about that comes down.
     refuses: bool,
     is_tunnel: bool,
+    /// Interim responses that have come.
+    interims: u32,
     seen: Seen,
+    /// When the request's head was written.
+    sent_at: Instant,
     deadlines: Deadlines,
     /// Whom the request's body waits for; means nothing once all of it was sent.
     up: Waits,
@@ -70,7 +79,7 @@ pub(super) struct Run<'a, 'c> {
     down: Waits,
 }
 
-impl<'a, 'c> Run<'a, 'c> {
+impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
     pub(super) fn new(
         visitor: &'a Visitor,
         client: &'a mut ClientSide<'c>,
@@ -78,6 +87,7 @@ impl<'a, 'c> Run<'a, 'c> {
         request: &Request,
         plan: &'a Plan,
         watch: &'a mut Watch,
+        logged: &'a mut Logged<'l>,
     ) -> Self {
         let core = visitor.worker.core();
         let sent_all = request.head.framing == Framing::None;
@@ -92,10 +102,13 @@ impl<'a, 'c> Run<'a, 'c> {
             upstream,
             plan,
             watch,
+            logged,
             stage: Stage::Head,
             refuses: false,
             is_tunnel: false,
+            interims: 0,
             seen: Seen { sent_all, ..Seen::default() },
+            sent_at: core.clock(),
             deadlines,
             up: Waits::Client,
             down: Waits::Upstream,
@@ -150,13 +163,19 @@ impl<'a, 'c> Run<'a, 'c> {
 
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         while !self.seen.sent_all && !self.refuses {
-            match self.upstream.poll_writable(cx) {
+            // What was received is passed on whole: it would wait in a buffer of the ring.
+            let room = match self.client.has_input() && self.upstream.takes_all() {
+                true => Poll::Ready(Ok(())),
+                false => self.upstream.poll_writable(cx),
+            };
+            match room {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => {
-                    self.refuses = true;
+                Poll::Ready(Err(fault)) => {
+                    self.refused(fault)?;
                     break;
                 }
                 Poll::Pending => {
+                    self.client.spill();
                     self.up = Waits::Upstream;
                     break;
                 }
@@ -165,8 +184,11 @@ impl<'a, 'c> Run<'a, 'c> {
                 Poll::Ready(Ok(true)) => self.pass_up()?,
                 Poll::Ready(Ok(false)) => {
                     let trailers = self.client.take_trailers();
-                    self.refuses |= self.upstream.finish(trailers.as_deref()).is_err();
-                    self.seen.sent_all = true;
+                    self.seen.has_trailers = trailers.is_some();
+                    match self.upstream.finish(trailers.as_deref()) {
+                        Ok(()) => self.seen.sent_all = true,
+                        Err(fault) => self.refused(fault)?,
+                    }
                 }
                 Poll::Ready(Err(fault)) => return Err(Fault::Client(fault)),
                 Poll::Pending => {
@@ -178,6 +200,13 @@ impl<'a, 'c> Run<'a, 'c> {
         Ok(())
     }
 
+    /// The upstream takes no more. It may have said why, which comes down; not in a tunnel, whose
+    /// other direction may have ended long since.
+    fn refused(&mut self, fault: SideFault) -> Result<(), Fault> {
+        self.refuses = true;
+        if self.is_tunnel { Err(Fault::Upstream(fault)) } else { Ok(()) }
+    }
+
     fn pass_up(&mut self) -> Result<(), Fault> {
         let chunk = self.client.take_data(self.core);
         self.seen.took_body = true;
@@ -187,16 +216,21 @@ impl<'a, 'c> Run<'a, 'c> {
             recycle(self.core, chunk);
             return Err(Fault::BodyTooLarge);
         }
-        self.refuses |= self.upstream.send_chunk(chunk).is_err();
-        Ok(())
+        self.upstream.send_chunk(chunk).or_else(|fault| self.refused(fault))
     }
 
     fn poll_down(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         while self.stage != Stage::Done {
-            match self.client.poll_writable(cx) {
+            // As on the way up.
+            let room = match self.upstream.has_input() && self.client.takes_all() {
+                true => Poll::Ready(Ok(())),
+                false => self.client.poll_writable(cx),
+            };
+            match room {
                 Poll::Ready(Ok(())) => self.down = Waits::Upstream,
                 Poll::Ready(Err(fault)) => return Err(Fault::Client(fault)),
                 Poll::Pending => {
+                    self.upstream.spill();
                     self.down = Waits::Client;
                     break;
                 }
@@ -223,29 +257,33 @@ impl<'a, 'c> Run<'a, 'c> {
             };
             match polled {
                 Poll::Ready(Ok(true)) => {
-                    let data = self.upstream.data();
-                    self.seen.bytes_down += data.len() as u64;
-                    self.client.send_data(data).map_err(Fault::Client)?;
-                    self.upstream.use_data(self.core);
+                    let sent = self.client.send_data(self.upstream.data());
+                    let bytes = sent.map_err(Fault::of_response)?;
+                    self.seen.bytes_down += bytes as u64;
+                    self.upstream.use_data(self.core, bytes);
                 }
                 Poll::Ready(Ok(false)) => {
                     let trailers = self.upstream.take_trailers();
-                    self.client.finish(trailers.as_deref()).map_err(Fault::Client)?;
+                    self.client.finish(trailers.as_deref()).map_err(Fault::of_response)?;
                     self.stage = Stage::Done;
                 }
                 Poll::Ready(Err(fault)) => return Err(Fault::Upstream(fault)),
-                Poll::Pending => break,
+                Poll::Pending => return self.poll_gone(cx),
             }
         }
         Ok(())
     }
 
-    /// Whether somebody still waits for the response, which may be long in coming.
+    /// Whether somebody still waits for the response, which, or the rest of which, may be long in
+    /// coming.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        // While there is a body to be read, reading tells.
+        if !self.seen.sent_all && !self.refuses {
+            return Ok(());
+        }
         match self.client.poll_gone(cx) {
-            Poll::Ready(fault) if self.seen.sent_all => Err(Fault::Client(fault)),
-            // While there is a body to be read, reading tells.
-            _ => Ok(()),
+            Poll::Ready(fault) => Err(Fault::Client(fault)),
+            Poll::Pending => Ok(()),
         }
     }
 
@@ -254,6 +292,10 @@ impl<'a, 'c> Run<'a, 'c> {
         let is_interim = head.status < 200 && head.status != 101;
         if is_interim {
             self.seen.has_interim = true;
+            self.interims += 1;
+            if self.interims > INTERIMS_MAX {
+                return Err(Fault::Upstream(SideFault::Interims));
+            }
             if !self.client.takes_interim() {
                 return Ok(());
             }
@@ -288,5 +330,12 @@ impl<'a, 'c> Run<'a, 'c> {
             self.seen.sent_all = false;
         }
         Ok(())
+    }
+}
+
+impl Drop for Run<'_, '_, '_> {
+    /// Also where the exchange is dropped under way.
+    fn drop(&mut self) {
+        self.logged.attempted(&self.seen, self.sent_at);
     }
 }

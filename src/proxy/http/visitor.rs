@@ -13,6 +13,7 @@ use super::client_side::ClientSide;
 use super::exchange::Request;
 use crate::attest::{Telling, Told};
 use crate::config::snapshot::{HttpOptions, Listener};
+use crate::error::{CloseKind, CloseReason};
 use crate::http1::fields::Span;
 use crate::identity::Identity;
 use crate::limits::LOGGED_TEXT_BYTES_MAX;
@@ -41,6 +42,8 @@ pub(super) struct Visitor {
     exchanges: Cell<u32>,
     /// Plaintext bytes of its requests and responses, bodies only.
     pub(super) bytes: Cell<(u64, u64)>,
+    /// Why its connection ends, once that is known.
+    ends_by: Cell<Option<CloseReason>>,
     /// For a deliberate bug.
     #[cfg(feature = "sim")]
     start: OnceCell<Published>,
@@ -101,6 +104,7 @@ impl Visitor {
             forwarded_for: OnceCell::new(),
             exchanges: Cell::default(),
             bytes: Cell::default(),
+            ends_by: Cell::new(None),
             #[cfg(feature = "sim")]
             start: OnceCell::new(),
         }
@@ -126,6 +130,18 @@ impl Visitor {
     pub(super) fn count(&self, up: u64, down: u64) {
         let (up_before, down_before) = self.bytes.get();
         self.bytes.set((up_before + up, down_before + down));
+    }
+
+    /// The connection ends for this reason, whatever is under way.
+    pub(super) fn ends_by(&self, reason: CloseReason) {
+        self.ends_by.set(Some(reason));
+    }
+
+    /// Why what is under way has no end: the connection is gone.
+    pub(super) fn ended_by(&self) -> CloseReason {
+        // A client that ends in order has not waited for its response all the same.
+        let reason = self.ends_by.get().filter(|reason| reason.kind != CloseKind::Finished);
+        reason.unwrap_or(CloseReason::downstream(CloseKind::Reset))
     }
 
     /// The options of the listener that are in force.
