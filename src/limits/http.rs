@@ -79,7 +79,8 @@ pub const REQUESTS_MAX: u64 = 1 << 40;
 pub const STREAMS_MAX_DEFAULT: u32 = 100;
 /// Streams of an HTTP/2 connection at a time, at most.
 pub const STREAMS_MAX: u32 = 1000;
-/// Bytes of a request's fields in HTTP/2, by default; each field counts 32 more than its text.
+/// Bytes of a response's fields in HTTP/2, by default; each field counts 32 more than its text. Those
+/// of a request are as many as a head's.
 pub const HEADER_LIST_BYTES_DEFAULT: u32 = 32 * 1024;
 /// Bytes of a request's fields in HTTP/2, at least what may be set.
 pub const HEADER_LIST_BYTES_MIN: u32 = 1024;

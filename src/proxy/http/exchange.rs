@@ -22,6 +22,7 @@ use super::watch::Watch;
 use crate::error::CloseReason;
 use crate::http1::body::Framing;
 use crate::http1::request::RequestHead;
+use crate::metrics::counter::Counter;
 use crate::planted::{Bug, planted};
 use crate::proxy::upstream::Unreachable;
 use crate::time::Instant;
@@ -166,14 +167,18 @@ impl Attempts {
             return false;
         }
         // The upstream had closed it, most likely before the request came: no attempt at all.
+        // It counts against the budget as every request that is sent twice. But it is never refused
+        // for want of it: there is one of it for each request, and where an upstream closes many
+        // connections at once their clients would be told of a failure that is none.
+        let now = visitor.worker.core().now();
         if failed.is_reused() && !self.fresh {
             self.fresh = true;
+            visitor.worker.upstreams().budget(plan.cluster(), now).withdraw(now);
             return true;
         }
         if self.retries_left == 0 {
             return false;
         }
-        let now = visitor.worker.core().now();
         if !visitor.worker.upstreams().budget(plan.cluster(), now).withdraw(now) {
             return false;
         }
@@ -308,7 +313,11 @@ pub(super) async fn send_answer(
     logged: &mut Logged<'_>,
 ) -> Outcome {
     let core = visitor.worker.core();
-    core.counters().requests_answered.increment();
+    let counters = core.counters();
+    counters.requests_answered.increment();
+    for counter in [counters.answered(answer.status), counters.responses(answer.status)] {
+        counter.into_iter().for_each(Counter::increment);
+    }
     let is_head = head.method.of(bytes) == b"HEAD";
     if visitor.worker.is_draining() {
         client.close_after();

@@ -18,6 +18,7 @@ use crate::http1::body::Framing;
 use crate::http1::response::ResponseHead;
 use crate::http1::write::ResponseChange;
 use crate::limits::INTERIMS_MAX;
+use crate::metrics::counter::Counter;
 use crate::planted::{Bug, planted};
 use crate::rt::core::Core;
 use crate::time::Instant;
@@ -300,6 +301,8 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
             }
         } else {
             self.seen.status = head.status;
+            let counter = self.core.counters().responses(head.status);
+            counter.into_iter().for_each(Counter::increment);
             self.seen.head_at = Some(self.core.clock());
             self.seen.has_answered = true;
             self.stage = Stage::Body;
