@@ -15,6 +15,7 @@ use super::visitor::Visitor;
 use super::watch::Watch;
 use crate::http1::body::Framing;
 use crate::http1::response::ResponseHead;
+use crate::http1::trailer;
 use crate::http1::write::ResponseChange;
 use crate::planted::{Bug, planted};
 use crate::rt::core::Core;
@@ -163,7 +164,10 @@ impl<'a, 'c> Run<'a, 'c> {
             match self.client.poll_body(cx) {
                 Poll::Ready(Ok(true)) => self.pass_up()?,
                 Poll::Ready(Ok(false)) => {
+                    let changes = &self.plan.route().request_fields;
                     let trailers = self.client.take_trailers();
+                    let trailers =
+                        trailers.and_then(|it| trailer::without(it, |name| changes.removes(name)));
                     self.refuses |= self.upstream.finish(trailers.as_deref()).is_err();
                     self.seen.sent_all = true;
                 }
@@ -222,7 +226,10 @@ impl<'a, 'c> Run<'a, 'c> {
                     self.upstream.use_data(self.core);
                 }
                 Poll::Ready(Ok(false)) => {
+                    let changes = &self.plan.route().response_fields;
                     let trailers = self.upstream.take_trailers();
+                    let trailers =
+                        trailers.and_then(|it| trailer::without(it, |name| changes.removes(name)));
                     self.client.finish(trailers.as_deref()).map_err(Fault::Client)?;
                     self.stage = Stage::Done;
                 }
@@ -261,7 +268,8 @@ impl<'a, 'c> Run<'a, 'c> {
         }
         let framing = if is_interim { Framing::None } else { self.client.framing_of(head) };
         let ends = framing == Framing::None && head.status != 101;
-        let via: &[u8] = if self.plan.options().via { b"Via: 1.1 ringfort\r\n" } else { b"" };
+        let via: &[u8] =
+            if self.plan.options().via_of_responses { b"Via: 1.1 ringfort\r\n" } else { b"" };
         let changes = &self.plan.route().response_fields;
         let change = ResponseChange {
             framing,
