@@ -80,8 +80,6 @@ bugs! {
     RetryWithoutBody = "retry_without_body",
     /// A connection to an upstream is used again although the request on it is not whole.
     ReuseAmidRequest = "reuse_amid_request",
-    /// A connection to an upstream is used again although the client left amid the response.
-    ReuseAmidResponse = "reuse_amid_response",
     /// Nobody looks at what comes on a connection that waits, its end included.
     ReuseStale = "reuse_stale",
     /// Requests are judged by the configuration that their connection began with.

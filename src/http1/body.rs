@@ -145,6 +145,63 @@ impl BodyDecoder {
     }
 }
 
+/// What the head of a message that goes out says of its body. Whatever comes in for it, no more goes
+/// out than that, for the rest would be read as the next message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Promise {
+    framing: Framing,
+    left: u64,
+}
+
+/// A body is not as long as its head says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unequal;
+
+impl Promise {
+    /// Of a head that is delimited so.
+    pub fn new(framing: Framing) -> Self {
+        let left = match framing {
+            Framing::None => 0,
+            Framing::Length(length) => length,
+            Framing::Chunked | Framing::UntilClose => u64::MAX,
+        };
+        Self { framing, left }
+    }
+
+    /// How the body is delimited.
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// So many bytes are about to go out.
+    ///
+    /// RFC 9110, 8.6: "a sender MUST NOT forward a message with a Content-Length header field value
+    /// that is known to be incorrect", which more bytes make it.
+    ///
+    /// # Errors
+    /// [`Unequal`]: they are more than is promised. None of them may go out.
+    pub fn keep(&mut self, bytes: usize) -> Result<(), Unequal> {
+        if !matches!(self.framing, Framing::None | Framing::Length(_)) {
+            return Ok(());
+        }
+        self.left = self.left.checked_sub(bytes as u64).ok_or(Unequal)?;
+        Ok(())
+    }
+
+    /// The body has come to its end.
+    ///
+    /// # Errors
+    /// [`Unequal`]: it is shorter than is promised.
+    pub fn end(&self) -> Result<(), Unequal> {
+        if self.is_kept() { Ok(()) } else { Err(Unequal) }
+    }
+
+    /// Whether nothing is owed: known only of bodies of a length.
+    pub fn is_kept(&self) -> bool {
+        self.left == 0 || matches!(self.framing, Framing::Chunked | Framing::UntilClose)
+    }
+}
+
 fn decode_chunks<'a>(chunks: &mut Chunks, input: &'a [u8]) -> Result<Decoded<'a>, BodyError> {
     let start = chunks.delimiters(input)?;
     let end = start + chunks.data(&input[start..]);

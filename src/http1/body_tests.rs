@@ -229,3 +229,20 @@ fn trailers_that_connection_names_do_not_go_on() {
     assert_eq!(decoder.decode(body).expect("a body").consumed, body.len());
     assert_eq!(decoder.take_trailers().as_deref(), Some(&b"X-On: 3\r\nX_One: 4\r\n"[..]));
 }
+
+#[test]
+fn no_more_and_no_less_goes_out_than_the_head_says() {
+    for framing in [Framing::None, Framing::Length(0)] {
+        let mut promise = Promise::new(framing);
+        assert_eq!(promise.keep(1), Err(Unequal), "{framing:?}");
+        assert_eq!(promise.end(), Ok(()), "{framing:?}");
+    }
+    let mut promise = Promise::new(Framing::Length(5));
+    assert_eq!((promise.keep(4), promise.end(), promise.is_kept()), (Ok(()), Err(Unequal), false));
+    assert_eq!(promise.keep(2), Err(Unequal));
+    assert_eq!((promise.keep(1), promise.end(), promise.is_kept()), (Ok(()), Ok(()), true));
+    for framing in [Framing::Chunked, Framing::UntilClose] {
+        let mut promise = Promise::new(framing);
+        assert_eq!((promise.keep(usize::MAX), promise.end()), (Ok(()), Ok(())), "{framing:?}");
+    }
+}

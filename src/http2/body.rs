@@ -54,6 +54,12 @@ impl BodySender {
         }
     }
 
+    /// How many bytes of the next `bytes` the windows and the buffer take at once.
+    pub fn room_for(&mut self, bytes: usize) -> usize {
+        self.stream.reserve_capacity(bytes);
+        self.stream.capacity().min(bytes)
+    }
+
     /// Ready when the stream takes no more: the peer has reset it.
     pub fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<Stopped> {
         let reset = ready!(self.stream.poll_reset(cx));

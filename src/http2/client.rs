@@ -41,6 +41,9 @@ pub struct Client {
 struct Shared {
     core: Core,
     wire: Wire,
+    /// Streams that may be open, whatever the upstream allows: what they may bring fits into the
+    /// connection's window.
+    streams_max: usize,
     opened_at: Instant,
     /// Streams that are open.
     streams: Cell<u32>,
@@ -114,6 +117,8 @@ pub async fn connect(
         .max_frame_size(HTTP2_FRAME_BYTES_MAX)
         .header_table_size(HTTP2_HEADER_TABLE_BYTES)
         .max_send_buffer_size(HTTP2_SEND_BUFFER_BYTES_MAX)
+        // Over the life of a connection, and clients can make an upstream break rules.
+        .max_local_error_reset_streams(None)
         .handshake(wire.io());
     let (send, connection) = handshake.await.map_err(|error| End::of(&error, &wire))?;
     wire.flush();
@@ -121,6 +126,7 @@ pub async fn connect(
     let shared = Rc::new(Shared {
         core: core.clone(),
         wire,
+        streams_max: (options.connection_window_bytes / options.stream_window_bytes) as usize,
         opened_at: now,
         streams: Cell::new(0),
         requests: Cell::new(0),
@@ -145,10 +151,11 @@ impl Client {
         !self.shared.ended.get() && self.shared.wire.goaway().is_none() && !used_up
     }
 
-    /// Whether another stream may be opened now (`SETTINGS_MAX_CONCURRENT_STREAMS` of the
-    /// upstream).
+    /// Whether another stream may be opened now: `SETTINGS_MAX_CONCURRENT_STREAMS` of the upstream
+    /// allows it, and so does the connection's window, which none may use up for others.
     pub fn has_room(&self) -> bool {
-        (self.shared.streams.get() as usize) < self.send.current_max_send_streams()
+        let streams_max = self.shared.streams_max.min(self.send.current_max_send_streams());
+        (self.shared.streams.get() as usize) < streams_max
     }
 
     /// Streams that are open.

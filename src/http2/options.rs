@@ -2,7 +2,8 @@
 
 use crate::limits::{
     CONNECTION_WINDOW_BYTES_DEFAULT, HEADER_LIST_BYTES_DEFAULT, IDLE_FRAMES_MAX_DEFAULT,
-    RESETS_MAX_DEFAULT, STREAMS_MAX_DEFAULT, WINDOW_BYTES_DEFAULT,
+    RESETS_MAX_DEFAULT, STREAMS_MAX_DEFAULT, UPSTREAM_CONNECTION_WINDOW_BYTES,
+    UPSTREAM_IDLE_FRAMES_MAX, WINDOW_BYTES_DEFAULT,
 };
 
 /// Bounds of HTTP/2 (RFC 9113).
@@ -22,6 +23,25 @@ pub struct Http2Options {
     /// DATA, frames of unknown types, and PING and WINDOW_UPDATE beyond what is called forth by
     /// what it was sent.
     pub idle_frames_max: u32,
+}
+
+impl Http2Options {
+    /// Of connections to upstreams, which clients share: no client may bring them to a stop, nor to
+    /// their end.
+    ///
+    /// The window of the connection is that of all its streams: one whose client does not read
+    /// keeps its own, and nobody else's. An upstream may reset as many streams as it likes, for it
+    /// is clients who make it: "A server MAY request that the client stop transmission of a request
+    /// without error by sending a RST_STREAM with an error code of NO_ERROR after sending a complete
+    /// response" (RFC 9113, 8.1).
+    pub fn of_upstreams() -> Self {
+        Self {
+            connection_window_bytes: UPSTREAM_CONNECTION_WINDOW_BYTES,
+            resets_max: u32::MAX,
+            idle_frames_max: UPSTREAM_IDLE_FRAMES_MAX,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Http2Options {

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 
-use super::io::Wire;
+use crate::limits::PAYLOAD_COPY_BYTES_MAX;
 use crate::rt::core::Core;
 use crate::tls::transport::{Chunk, recycle};
 
@@ -20,13 +20,20 @@ enum Storage {
 }
 
 impl Payload {
-    /// What another transport received; it goes back to `core` once it was written to `wire`.
+    /// What another transport received; it goes back to `core` once it was written. `waits` says
+    /// that this may take long, for want of a window or because the peer does not read.
     ///
     /// A buffer of the ring stays one only where it will be written at once: what waits for a slow
-    /// peer must not hold what all connections receive into.
-    pub fn new(core: &Core, chunk: Chunk, wire: &Wire) -> Self {
+    /// peer must not hold what all connections receive into. What is small is copied, or peers that
+    /// send it byte by byte would have each in a block of the pool.
+    pub fn new(core: &Core, chunk: Chunk, waits: bool) -> Self {
+        if chunk.len() <= PAYLOAD_COPY_BYTES_MAX {
+            let bytes = Bytes::copy_from_slice(&chunk);
+            recycle(core, chunk);
+            return bytes.into();
+        }
         let chunk = match chunk {
-            Chunk::Received(mut received, start) if wire.is_blocked() => {
+            Chunk::Received(mut received, start) if waits => {
                 received.spill();
                 Chunk::Received(received, start)
             }

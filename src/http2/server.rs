@@ -20,7 +20,7 @@ use super::options::Http2Options;
 use super::payload::Payload;
 use crate::error::CloseKind;
 use crate::limits::{
-    HTTP2_CLOSE_TIMEOUT_MS, HTTP2_ERROR_RESETS_MAX, HTTP2_FRAME_BYTES_MAX, HTTP2_GRACE_MS,
+    CONNECTION_GRACE_MS, HTTP2_CLOSE_TIMEOUT_MS, HTTP2_ERROR_RESETS_MAX, HTTP2_FRAME_BYTES_MAX,
     HTTP2_HEADER_TABLE_BYTES, HTTP2_PING_INTERVAL_MS, HTTP2_PING_TIMEOUT_MS,
     HTTP2_SEND_BUFFER_BYTES_MAX,
 };
@@ -36,7 +36,7 @@ pub type SendStream = h2::SendStream<Payload>;
 const PING_INTERVAL: Duration = Duration::from_millis(HTTP2_PING_INTERVAL_MS);
 const PING_TIMEOUT: Duration = Duration::from_millis(HTTP2_PING_TIMEOUT_MS);
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(HTTP2_CLOSE_TIMEOUT_MS);
-const GRACE: Duration = Duration::from_millis(HTTP2_GRACE_MS);
+const GRACE: Duration = Duration::from_millis(CONNECTION_GRACE_MS);
 
 /// How long a connection may live.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +68,8 @@ pub struct Server {
     /// Since when no stream is open.
     idle_since: Option<Instant>,
     ending: Option<Ending>,
+    /// Streams that h2 refused by itself, and that are counted.
+    refused: u64,
 }
 
 enum State {
@@ -124,6 +126,7 @@ impl Server {
             keep_alive: KeepAlive::default(),
             idle_since: Some(now),
             ending: None,
+            refused: 0,
         }
     }
 
@@ -147,6 +150,7 @@ impl Server {
                 continue;
             }
             self.wire.flush();
+            self.count_refused();
             let next = match polled {
                 Poll::Ready(next) => Some(next),
                 Poll::Pending => self.poll_times(cx).map(Next::End),
@@ -196,6 +200,7 @@ impl Server {
                 State::Open(connection) => match std::task::ready!(connection.poll_accept(cx)) {
                     Some(Ok((request, respond))) => {
                         self.idle_since = None;
+                        self.wire.accepted(respond.stream_id().as_u32());
                         return Poll::Ready(Next::Stream(request, respond));
                     }
                     Some(Err(error)) => Err(error),
@@ -217,6 +222,13 @@ impl Server {
             };
             return Poll::Ready(Next::End(end));
         }
+    }
+
+    /// What h2 answers or resets by itself nobody else hears of.
+    fn count_refused(&mut self) {
+        let refused = self.wire.refused();
+        let counter = &self.core.counters().http2_requests_refused;
+        counter.add(refused - std::mem::replace(&mut self.refused, refused));
     }
 
     fn shake(&self) -> Handshake<Http2Io, Payload> {
@@ -296,15 +308,18 @@ impl Server {
 
     /// When [`Server::act`] has something to do.
     fn next_deadline(&self) -> Instant {
-        if let Some(ending) = &self.ending {
-            let quiet = self.idle_since.map(|since| since.max(ending.since) + CLOSE_TIMEOUT);
-            return quiet.map_or(ending.at, |quiet| quiet.min(ending.at));
-        }
-        let due = match (self.idle_since, self.keep_alive.sent) {
-            (Some(since), _) => since + self.lifetime.idle_timeout,
-            (None, Some(sent)) => sent + PING_TIMEOUT,
-            (None, None) => self.wire.received_at() + PING_INTERVAL,
+        let asked = match self.keep_alive.sent {
+            Some(sent) => sent + PING_TIMEOUT,
+            None => self.wire.received_at() + PING_INTERVAL,
         };
+        if let Some(ending) = &self.ending {
+            return match self.idle_since {
+                // A client that is gone must not be waited for either.
+                None => asked.min(ending.at),
+                Some(_) => end_of(ending, self.idle_since),
+            };
+        }
+        let due = self.idle_since.map_or(asked, |since| since + self.lifetime.idle_timeout);
         self.lifetime.age_at.map_or(due, |age_at| age_at.min(due))
     }
 
@@ -313,8 +328,11 @@ impl Server {
         if now < self.next_deadline() {
             return None;
         }
-        if let Some(ending) = self.ending.take() {
+        if let Some(ending) = self.ending.take_if(|ending| now >= end_of(ending, self.idle_since)) {
             return Some(ending.why);
+        }
+        if self.ending.is_some() {
+            return self.ask(now);
         }
         if self.lifetime.age_at.is_some_and(|at| now >= at) {
             self.end_gracefully(End::AgeMax, Some(now + GRACE));
@@ -356,4 +374,10 @@ impl Server {
         }
         end
     }
+}
+
+/// When a connection that is to end does so at the latest.
+fn end_of(ending: &Ending, idle_since: Option<Instant>) -> Instant {
+    let quiet = idle_since.map(|since| since.max(ending.since) + CLOSE_TIMEOUT);
+    quiet.map_or(ending.at, |quiet| quiet.min(ending.at))
 }

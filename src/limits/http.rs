@@ -27,6 +27,9 @@ pub const TOLD_LINE_BYTES_MAX: usize = 16 * 1024;
 
 /// Connections without a request that a worker keeps to each endpoint of an upstream, at most.
 pub const UPSTREAM_IDLE_MAX: usize = 65_536;
+/// The part of `connections_max` that connections to upstreams leave to requests of clients that
+/// have no other in progress: one in so many.
+pub const UPSTREAMS_FOR_FIRST_REQUESTS_DIVISOR: u32 = 4;
 /// Requests of one connection to an upstream, at most, where they are bounded.
 pub const UPSTREAM_REQUESTS_MAX: i64 = 1_000_000_000;
 /// Tickets of one upstream that are kept for resuming its sessions.
@@ -95,16 +98,23 @@ pub const STREAM_WINDOW_BYTES_MAX: u32 = 16 * 1024 * 1024;
 pub const CONNECTION_WINDOW_BYTES_DEFAULT: u32 = 256 * 1024;
 /// Bytes of the window of a connection, at most.
 pub const CONNECTION_WINDOW_BYTES_MAX: u32 = 16 * 1024 * 1024;
-/// Streams that a client may reset within ten seconds, by default: users that leave a page do so.
-pub const RESETS_MAX_DEFAULT: u32 = 200;
+/// Streams that a client may reset before their response within ten seconds, by default: users that
+/// leave a page do so, and calls whose time is up.
+pub const RESETS_MAX_DEFAULT: u32 = 1000;
 /// Frames without effect that a client may send within ten seconds, by default.
 pub const IDLE_FRAMES_MAX_DEFAULT: u32 = 1000;
 /// The most that may be set for either.
 pub const HTTP2_NUISANCES_MAX: u32 = 100_000;
 /// Milliseconds from the end of a request to the first byte of its response, by default.
 pub const FIRST_BYTE_TIMEOUT_MS_DEFAULT: u64 = 60_000;
-/// Milliseconds without progress of a body, by default.
+/// Milliseconds without progress of a request's body whose length is known, by default.
 pub const BODY_TIMEOUT_MS_DEFAULT: u64 = 60_000;
+/// Milliseconds of silence once a response has begun, or while a body of unknown length is sent, by
+/// default: streams are quiet for longer than bodies.
+pub const STREAM_TIMEOUT_MS_DEFAULT: u64 = 300_000;
+/// Bytes of a body whose length is known that a client sends in a second, on the average, beyond
+/// one pause of `body_timeout_ms`: less than any network has.
+pub const BODY_BYTES_PER_S_MIN: u64 = 128;
 /// Attempts beyond the first, by default.
 pub const RETRIES_DEFAULT: u32 = 1;
 /// Attempts beyond the first, at most.
@@ -148,6 +158,9 @@ pub const HTTP2_ECHOES_PER_FRAME: u32 = 3;
 pub const HTTP2_ECHOES_MAX: u32 = 16 * 1024;
 /// Streams of one connection that a client may have reset by breaking their rules.
 pub const HTTP2_ERROR_RESETS_MAX: usize = 256;
+/// Streams of a client that are remembered, so that it is known what resetting them means: those that
+/// may be open, and as many more that were refused and not yet told so.
+pub const HTTP2_WATCHED_STREAMS_MAX: usize = 2 * STREAMS_MAX as usize;
 /// CONTINUATION frames of one list of fields, at least.
 pub const HTTP2_CONTINUATIONS_MIN: u32 = 4;
 /// The largest payload of a frame that is taken, and the least that may be announced
@@ -161,8 +174,8 @@ pub const HTTP2_SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 pub const HTTP2_PING_INTERVAL_MS: u64 = 30_000;
 /// Milliseconds for the answer.
 pub const HTTP2_PING_TIMEOUT_MS: u64 = 15_000;
-/// Milliseconds that streams have to end on a connection that became too old.
-pub const HTTP2_GRACE_MS: u64 = 30_000;
+/// Milliseconds that requests and tunnels have to end on a connection that became too old.
+pub const CONNECTION_GRACE_MS: u64 = 30_000;
 /// Milliseconds for the end of a connection to be said, and for what is under way to come.
 pub const HTTP2_CLOSE_TIMEOUT_MS: u64 = 2_000;
 
@@ -236,3 +249,24 @@ const _: () = assert!(ADMIN_KEYS_AGE_S < PUBLISHED_KEY_S.unsigned_abs());
 
 /// The most hops that `Max-Forwards` is sent on with (RFC 9110, 7.6.2).
 pub const MAX_FORWARDS_MAX: u64 = 255;
+
+// The data path (src/proxy/http/run.rs, src/http2).
+
+/// Interim responses (RFC 9110, 15.2) of one exchange: an upstream that has more to say before its
+/// response says nothing. Some are passed on to a client that reads none of them.
+pub const INTERIMS_MAX: u32 = 16;
+/// Bytes of a piece of a body that are copied on their way into HTTP/2: a block of the pool has four
+/// times as much, and would be held by as little as a byte.
+pub const PAYLOAD_COPY_BYTES_MAX: usize = 1024;
+/// Bytes of the window of a connection to an upstream: that of each of its streams.
+pub const UPSTREAM_CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX_DEFAULT * WINDOW_BYTES_DEFAULT;
+/// Frames without effect that an upstream may send within ten seconds: those of all the clients
+/// that share a connection to it.
+pub const UPSTREAM_IDLE_FRAMES_MAX: u32 = 10 * IDLE_FRAMES_MAX_DEFAULT;
+/// HEADERS frames that one stream may bring: interim responses, the response, its trailers.
+pub const HTTP2_HEADERS_PER_STREAM_MAX: u32 = INTERIMS_MAX + 2;
+const _: () = assert!(UPSTREAM_CONNECTION_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES_MAX);
+const _: () = assert!(UPSTREAM_IDLE_FRAMES_MAX <= HTTP2_NUISANCES_MAX);
+/// HEADERS frames of an upstream that may be saved up, by streams that brought fewer: as many as
+/// those can bring that are open at a time.
+pub const HTTP2_HEADERS_MAX: u32 = STREAMS_MAX_DEFAULT * HTTP2_HEADERS_PER_STREAM_MAX;

@@ -130,12 +130,17 @@ worker_counters! {
     upstream_connects: Counter,
     /// Attempts at an upstream connection that failed or took too long.
     upstream_connect_failures: Counter,
+    /// Requests for which no upstream connection was made, since there are as many as may be.
+    upstream_connections_refused: Counter,
     /// Requests that were sent on an upstream connection that had carried others before.
     upstream_reuses: Counter,
     /// Requests of HTTP, of which a head was complete or an answer was made.
     requests: Counter,
     /// Of these, those that ringfort answered by itself.
     requests_answered: Counter,
+    /// Streams of HTTP/2 that were answered (431) or reset before they were requests: more fields than
+    /// may be, malformed, or too many at a time.
+    http2_requests_refused: Counter,
     /// Requests that were sent once more, because the first attempt got no answer.
     requests_retried: Counter,
     /// Responses whose end was never sent, for one of the two sides failed.
@@ -241,7 +246,7 @@ mod tests {
         assert_eq!(json["accepted"], 7);
         assert_eq!(json["log_lost"], 1);
         assert_eq!(json["sockets_live"], 9);
-        assert_eq!(json.as_object().map(serde_json::Map::len), Some(33));
+        assert_eq!(json.as_object().map(serde_json::Map::len), Some(35));
         let back: CounterSnapshot = serde_json::from_value(json).expect("the same fields");
         assert_eq!(back, snapshot);
     }

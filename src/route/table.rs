@@ -77,10 +77,13 @@ pub struct Route {
 /// How long the parts of an exchange may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// From the end of the request to the first byte of the response.
-    pub first_byte: Duration,
-    /// Without progress of a body that is being relayed.
+    /// From the end of the request to the first byte of the response; `None` = unbounded.
+    pub first_byte: Option<Duration>,
+    /// Without progress of a request's body whose length is known.
     pub body: Duration,
+    /// Of silence once a response has begun, or while a body of unknown length is being sent; `None`
+    /// = unbounded.
+    pub stream: Option<Duration>,
     /// Of the whole exchange; `None` = unbounded.
     pub total: Option<Duration>,
 }

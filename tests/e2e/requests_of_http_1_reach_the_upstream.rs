@@ -111,6 +111,41 @@ fn responses_without_a_body_have_none() {
 }
 
 #[test]
+fn odd_responses_are_mended_and_harm_no_other() {
+    for (odd, status, body, framed) in [
+        // RFC 9110, 8.6, and RFC 9112, 6.1: neither field may be in a 204.
+        ("204 No Content\r\nContent-Length: 0", 204, "", false),
+        ("204 No Content\r\nContent-Length: 5\r\n\r\nhello", 204, "", false),
+        ("204 No Content\r\nTransfer-Encoding: chunked", 204, "", false),
+        ("304 Not Modified\r\nTransfer-Encoding: chunked", 304, "", false),
+        ("205 Reset Content\r\nContent-Length: 0", 205, "", true),
+        // Without a reason, and without the space in front of it.
+        ("200 \r\nContent-Length: 2\r\n\r\nok", 200, "ok", true),
+        ("200\r\nContent-Length: 2\r\n\r\nok", 200, "ok", true),
+        // An upgrade that nobody asked for, and that did not take place.
+        ("200 OK\r\nConnection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 0", 200, "", true),
+    ] {
+        let end = if odd.contains("\r\n\r\n") { "" } else { "\r\n\r\n" };
+        let bytes = format!("HTTP/1.1 {odd}{end}");
+        let site = Site::new(move |seen| match seen.request.target() {
+            "/odd" => Reply::raw(&bytes),
+            _ => Reply::ok("after"),
+        });
+        let gateway = Setup::http(site.address()).top("workers = 1").start();
+        let mut client = HttpClient::connect(gateway.address());
+        let response = client.get("/odd");
+        assert_eq!((response.status(), response.text()), (status, body), "{odd}");
+        assert_eq!(response.values("content-length").len(), usize::from(framed), "{odd}");
+        for name in ["transfer-encoding", "upgrade", "connection"] {
+            assert!(response.values(name).is_empty(), "{odd}: {response:?}");
+        }
+        assert_eq!(client.get("/").text(), "after", "{odd}");
+        drop(client);
+        gateway.terminate().assert_nothing_left();
+    }
+}
+
+#[test]
 fn chunks_and_trailers_pass_both_ways() {
     let site = Site::new(|_| Reply::raw(CHUNKED));
     let gateway = Setup::http(site.address()).start();

@@ -68,7 +68,7 @@ fn the_key_of_a_file_is_published_and_stays_when_another_takes_its_place() {
     let (first, second) = (make_key(&key), make_key(&new));
     let table = format!("[identity]\nkey = {:?}", key.display().to_string());
     let (mut gateway, _) = start(&with_admin(&origin, address).table(&table));
-    assert_eq!(keys(address), [first.clone()]);
+    assert_eq!(keys(address), std::slice::from_ref(&first));
     put(&new, &key);
     assert_published(&next_reload(&mut gateway), 2);
     assert_eq!(keys(address), [second, first]);

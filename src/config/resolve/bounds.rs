@@ -116,9 +116,11 @@ bounds! {
     HTTP2_IDLE_FRAMES_MAX: "listener.http" "http2_idle_frames_max"
         Some(limits::IDLE_FRAMES_MAX_DEFAULT as i64), 1, limits::HTTP2_NUISANCES_MAX;
     FIRST_BYTE_TIMEOUT_MS: "listener.route" "first_byte_timeout_ms"
-        Some(limits::FIRST_BYTE_TIMEOUT_MS_DEFAULT as i64), 1, limits::TIMEOUT_MS_MAX;
+        Some(limits::FIRST_BYTE_TIMEOUT_MS_DEFAULT as i64), 0, limits::TIMEOUT_MS_MAX;
     BODY_TIMEOUT_MS: "listener.route" "body_timeout_ms"
         Some(limits::BODY_TIMEOUT_MS_DEFAULT as i64), 1, limits::TIMEOUT_MS_MAX;
+    STREAM_TIMEOUT_MS: "listener.route" "stream_timeout_ms"
+        Some(limits::STREAM_TIMEOUT_MS_DEFAULT as i64), 0, limits::TIMEOUT_MS_MAX;
     TOTAL_TIMEOUT_MS: "listener.route" "total_timeout_ms" Some(0), 0, limits::TIMEOUT_MS_MAX;
     RETRIES: "listener.route" "retries"
         Some(limits::RETRIES_DEFAULT as i64), 0, limits::RETRIES_MAX;

@@ -117,13 +117,7 @@ impl Resolver<'_> {
             name: Arc::default(),
             rules: self.rules(&keys),
             cluster,
-            timeouts: Timeouts {
-                first_byte: self
-                    .millis(written.first_byte_timeout_ms.as_ref(), &bounds::FIRST_BYTE_TIMEOUT_MS),
-                body: self.millis(written.body_timeout_ms.as_ref(), &bounds::BODY_TIMEOUT_MS),
-                total: self
-                    .optional_millis(written.total_timeout_ms.as_ref(), &bounds::TOTAL_TIMEOUT_MS),
-            },
+            timeouts: self.timeouts(written),
             retries: self.retries(written),
             rewrite: self.rewrite(written, http.slashes),
             request_fields: self.field_changes([
@@ -140,6 +134,18 @@ impl Resolver<'_> {
             request_head_bytes_max: self.request_head(written, http.head),
             rate_per_identity: self.rate("rate_per_identity", written.rate_per_identity.as_ref()),
             rate_per_source: self.rate("rate_per_source", written.rate_per_source.as_ref()),
+        }
+    }
+
+    fn timeouts(&mut self, written: &model::Route) -> Timeouts {
+        let first_byte = written.first_byte_timeout_ms.as_ref();
+        let stream = written.stream_timeout_ms.as_ref();
+        Timeouts {
+            first_byte: self.optional_millis(first_byte, &bounds::FIRST_BYTE_TIMEOUT_MS),
+            body: self.millis(written.body_timeout_ms.as_ref(), &bounds::BODY_TIMEOUT_MS),
+            stream: self.optional_millis(stream, &bounds::STREAM_TIMEOUT_MS),
+            total: self
+                .optional_millis(written.total_timeout_ms.as_ref(), &bounds::TOTAL_TIMEOUT_MS),
         }
     }
 

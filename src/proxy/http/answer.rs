@@ -10,6 +10,7 @@ use super::fault::{Fault, Late, SideFault};
 use crate::error::CloseKind;
 use crate::http1::error::{BodyError, HeadError};
 use crate::http2::body::Stopped;
+use crate::limits::INTERIMS_MAX;
 use crate::policy::Denial;
 use crate::proxy::upstream::Unreachable;
 use crate::route::path::PathError;
@@ -102,7 +103,7 @@ impl Answer {
     /// There is no connection to the upstream.
     pub(super) fn unreachable(failed: Unreachable) -> Self {
         let status = match failed.reason.kind {
-            CloseKind::NoEndpoint => 503,
+            CloseKind::NoEndpoint | CloseKind::UpstreamConnections => 503,
             CloseKind::ConnectTimeout => 504,
             _ => 502,
         };
@@ -129,7 +130,13 @@ impl Answer {
                 let detail = Some(crate::log::bounded_detail(refused));
                 Self { detail, ..Self::new(502, CloseKind::UpstreamTlsFailed.as_str()) }
             }
-            Fault::Upstream(SideFault::Body(_)) => Self::new(502, "bad_response"),
+            Fault::Upstream(SideFault::Interims) => {
+                let found = format!("more than {INTERIMS_MAX} interim responses");
+                Self { detail: Some(found.into()), ..Self::new(502, "bad_response") }
+            }
+            Fault::Upstream(SideFault::Body(_) | SideFault::Unequal) => {
+                Self::new(502, "bad_response")
+            }
             Fault::Upstream(SideFault::Transport(_) | SideFault::Ended) => {
                 Self::new(502, "upstream_closed")
             }
@@ -140,8 +147,12 @@ impl Answer {
                 Self { detail, ..Self::new(502, "upstream_reset") }
             }
             Fault::Late(Late::RequestBody) => Self::closing(408, "body_timeout"),
-            Fault::Late(Late::FirstByte | Late::ResponseBody) => {
-                Self::new(504, "first_byte_timeout")
+            Fault::Late(Late::FirstByte) => Self::new(504, "first_byte_timeout"),
+            // What is left of the body is not read.
+            Fault::Late(Late::UpstreamStalled) => Self::closing(504, "upstream_stalled"),
+            // Of a response that has begun, or of a connection that ends now whatever it carries.
+            Fault::Late(Late::ResponseBody | Late::NotTaken | Late::Idle | Late::Age) => {
+                return None;
             }
             Fault::Late(Late::Total) => Self::new(504, "total_timeout"),
         })

@@ -11,6 +11,7 @@ use crate::http1::request::{RequestHead, Version};
 use crate::http1::response::ResponseHead;
 use crate::http1::write::ResponseChange;
 use crate::rt::core::Core;
+use crate::time::Instant;
 use crate::tls::transport::Chunk;
 
 /// See the module's description.
@@ -55,11 +56,49 @@ impl ClientSide<'_> {
         }
     }
 
+    /// Whether what there is no room for waits all the same: then data is best given at once.
+    pub(super) fn takes_all(&self) -> bool {
+        matches!(self, Self::Http1(_))
+    }
+
+    /// Whether bytes of the request were received and not yet taken.
+    pub(super) fn has_input(&self) -> bool {
+        match self {
+            Self::Http1(client) => client.has_begun(),
+            Self::Http2(_) => false,
+        }
+    }
+
+    /// What was received has to wait: not in what all connections receive into.
+    pub(super) fn spill(&mut self) {
+        match self {
+            Self::Http1(client) => client.reader().spill(),
+            Self::Http2(_) => {}
+        }
+    }
+
     /// Ready when the client is gone: nobody waits for the response any more.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<SideFault> {
         match self {
             Self::Http1(client) => client.poll_gone(cx),
             Self::Http2(client) => client.poll_gone(cx),
+        }
+    }
+
+    /// When the connection, and with it whatever it carries, is cut for its age; of HTTP/2 whoever
+    /// serves the connection does so.
+    pub(super) fn cut_at(&self) -> Option<Instant> {
+        match self {
+            Self::Http1(client) => client.cut_at(),
+            Self::Http2(_) => None,
+        }
+    }
+
+    /// Whether the connection is too old for another exchange.
+    pub(super) fn is_aged(&self) -> bool {
+        match self {
+            Self::Http1(client) => client.is_aged(),
+            Self::Http2(_) => false,
         }
     }
 
@@ -122,6 +161,14 @@ impl ClientSide<'_> {
         }
     }
 
+    /// Ready when an answer of ringfort's own needs nothing more: what is left of it was sent.
+    pub(super) fn poll_answered(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SideFault>> {
+        match self {
+            Self::Http1(_) => Poll::Ready(Ok(())),
+            Self::Http2(client) => client.poll_answered(cx),
+        }
+    }
+
     /// The response does not come to its end because of this.
     pub(super) fn fail(&mut self, fault: &Fault) {
         match self {
@@ -140,10 +187,10 @@ impl ClientSide<'_> {
         }
     }
 
-    /// Writes a piece of the body.
-    pub(super) fn send_data(&mut self, data: &[u8]) -> Result<(), SideFault> {
+    /// Writes as much of a piece of the body as there is room for; how much.
+    pub(super) fn send_data(&mut self, data: &[u8]) -> Result<usize, SideFault> {
         match self {
-            Self::Http1(client) => client.send_data(data),
+            Self::Http1(client) => client.send_data(data).map(|()| data.len()),
             Self::Http2(client) => client.send_data(data),
         }
     }

@@ -13,6 +13,7 @@ use super::client_side::ClientSide;
 use super::fault::{Fault, Late, SideFault};
 use super::http1_upstream::Http1Upstream;
 use super::http2_upstream::Http2Upstream;
+use super::logged::Logged;
 use super::request::{Plan, plan};
 use super::run::Run;
 use super::upstream_side::UpstreamSide;
@@ -21,7 +22,6 @@ use super::watch::Watch;
 use crate::error::CloseReason;
 use crate::http1::body::Framing;
 use crate::http1::request::RequestHead;
-use crate::log::RequestRecord;
 use crate::planted::{Bug, planted};
 use crate::proxy::upstream::Unreachable;
 use crate::time::Instant;
@@ -55,29 +55,26 @@ pub(super) async fn exchange(
 ) -> Outcome {
     let worker = &visitor.worker;
     let core = worker.core();
-    core.counters().requests.increment();
-    let mut record = worker.logs_requests().then(|| visitor.record(client, &request));
+    let _in_progress = visitor.enter();
+    let mut logged = Logged::new(visitor, client, &request);
     let planned = plan(visitor, &request.head, &request.bytes, core.now());
     let outcome = match planned {
         Ok(plan) => {
-            if let Some(record) = &mut record {
+            if let Some(record) = logged.record() {
                 record.route = Some(Arc::clone(&plan.route().name));
             }
-            forward(visitor, client, &request, &plan, watch, &mut record).await
+            forward(visitor, client, &request, &plan, watch, &mut logged).await
         }
         Err((answer, route)) => {
-            if let Some(record) = &mut record {
+            if let Some(record) = logged.record() {
                 record.route = route;
             }
-            send_answer(visitor, client, &request.head, &request.bytes, answer, watch, &mut record)
+            send_answer(visitor, client, &request.head, &request.bytes, answer, watch, &mut logged)
                 .await
         }
     };
     recycle(core, request.bytes);
-    if let Some(mut record) = record {
-        record.ended = core.clock();
-        worker.log_request(record);
-    }
+    logged.over();
     outcome
 }
 
@@ -88,22 +85,22 @@ async fn forward(
     request: &Request,
     plan: &Plan,
     watch: &mut Watch,
-    record: &mut Option<Box<RequestRecord>>,
+    logged: &mut Logged<'_>,
 ) -> Outcome {
     let mut attempts = Attempts::new(visitor, request, plan);
     loop {
         let (answer, fault) =
-            match attempt(visitor, client, request, plan, watch, &mut attempts, record).await {
+            match attempt(visitor, client, request, plan, watch, &mut attempts, logged).await {
                 Attempt::Done => return Outcome::Done,
                 Attempt::Again => {
                     visitor.worker.core().counters().requests_retried.increment();
-                    if let Some(record) = record {
+                    if let Some(record) = logged.record() {
                         record.retries += 1;
                     }
                     continue;
                 }
                 Attempt::Unreachable(failed) => {
-                    if let Some(record) = record {
+                    if let Some(record) = logged.record() {
                         record.failure = Some(failed.reason);
                     }
                     (Some(Answer::unreachable(failed)), None)
@@ -111,13 +108,13 @@ async fn forward(
                 Attempt::Failed(fault) => (Answer::to(&fault), Some(fault)),
                 Attempt::Aborted(fault) => (None, Some(fault)),
             };
-        if let (Some(record), Some(fault)) = (record.as_mut(), &fault) {
+        if let (Some(record), Some(fault)) = (logged.record(), &fault) {
             record.failure = Some(fault.reason());
         }
         return match (answer, fault) {
             (Some(answer), _) => {
                 let (head, bytes) = (&request.head, &request.bytes);
-                send_answer(visitor, client, head, bytes, answer, watch, record).await
+                send_answer(visitor, client, head, bytes, answer, watch, logged).await
             }
             (None, Some(fault)) => {
                 visitor.worker.core().counters().responses_aborted.increment();
@@ -212,38 +209,29 @@ async fn attempt(
     plan: &Plan,
     watch: &mut Watch,
     attempts: &mut Attempts,
-    record: &mut Option<Box<RequestRecord>>,
+    logged: &mut Logged<'_>,
 ) -> Attempt {
     let worker = &visitor.worker;
-    let core = worker.core();
     attempts.made += 1;
     let mut upstream = match connect(visitor, plan, attempts, request.began).await {
         Ok(upstream) => upstream,
         Err(failed) => return failed,
     };
-    if let Some(record) = record {
+    if let Some(record) = logged.record() {
         record.upstream = Some(Arc::clone(upstream.endpoint()));
     }
     let (head, bytes) = (&request.head, &request.bytes);
     let ends = head.framing == Framing::None;
     let sent = plan
         .with_change(visitor, head, bytes, |change| upstream.send_head(bytes, head, change, ends));
-    let began = core.clock();
     let (ran, seen) = match sent {
         Ok(()) => {
-            let mut run = Run::new(visitor, client, &mut upstream, request, plan, watch);
+            let mut run = Run::new(visitor, client, &mut upstream, request, plan, watch, logged);
             let ran = poll_fn(|cx| run.poll(cx)).await;
             (ran, run.seen())
         }
         Err(fault) => (Err(Fault::Upstream(fault)), Default::default()),
     };
-    visitor.count(seen.bytes_up, seen.bytes_down);
-    if let Some(record) = record {
-        record.status = seen.status;
-        record.upstream_time = seen.head_at.map(|at| at - began);
-        record.bytes_up += seen.bytes_up;
-        record.bytes_down += seen.bytes_down;
-    }
     let fault = match ran {
         Ok(()) => {
             let is_sent = seen.sent_all || planted(Bug::ReuseAmidRequest);
@@ -253,16 +241,14 @@ async fn attempt(
         Err(fault) => fault,
     };
     if seen.has_answered {
-        if planted(Bug::ReuseAmidResponse) && matches!(fault, Fault::Client(_)) {
-            upstream.release(worker.upstreams().pool(), seen.sent_all);
-        }
         return Attempt::Aborted(fault);
     }
     let is_unprocessed = matches!(fault, Fault::Upstream(SideFault::Unprocessed(_)));
     let is_lost = is_unprocessed
         || matches!(fault, Fault::Upstream(SideFault::Transport(_) | SideFault::Ended));
     let took_body = seen.took_body && !planted(Bug::RetryWithoutBody);
-    let is_untouched = !seen.has_interim && !took_body && !upstream.has_begun();
+    let is_untouched =
+        !seen.has_interim && !took_body && !seen.has_trailers && !upstream.has_begun();
     if is_lost && is_untouched && attempts.may_repeat(visitor, plan, &upstream, is_unprocessed) {
         return Attempt::Again;
     }
@@ -297,8 +283,11 @@ async fn connect(
     if let Some(found) = found {
         return Ok(found);
     }
+    let claim = visitor.claim();
     // Boxed: its state is larger than that of all the rest.
-    let opening = Box::pin(upstreams.open_for_requests(core, cluster, endpoint));
+    let connections_max = visitor.worker.published().limits.connections_max;
+    let opening = upstreams.open_for_requests(core, cluster, endpoint, claim, connections_max);
+    let opening = Box::pin(opening);
     let opened = match plan.route().timeouts.total {
         Some(total) => core.timeout_at(began + total, opening).await,
         None => Ok(opening.await),
@@ -322,12 +311,12 @@ pub(super) async fn send_answer(
     bytes: &[u8],
     answer: Answer,
     watch: &mut Watch,
-    record: &mut Option<Box<RequestRecord>>,
+    logged: &mut Logged<'_>,
 ) -> Outcome {
     let core = visitor.worker.core();
     core.counters().requests_answered.increment();
     let is_head = head.method.of(bytes) == b"HEAD";
-    if let Some(record) = record {
+    if let Some(record) = logged.record() {
         record.status = answer.status;
         record.answered = Some(answer.code);
         record.detail = answer.detail.clone();
@@ -340,11 +329,19 @@ pub(super) async fn send_answer(
     match writable.await {
         Some(Ok(())) => {}
         Some(Err(fault)) => return Outcome::Over(Fault::Client(fault).reason()),
-        None => return Outcome::Over(Fault::Late(Late::ResponseBody).reason()),
+        None => return Outcome::Over(Fault::Late(Late::NotTaken).reason()),
     }
     let sent = client.send_answer(&answer, is_head, visitor.options().problem_details);
-    match sent.and_then(|()| client.flush()) {
-        Ok(()) => Outcome::Done,
-        Err(fault) => Outcome::Over(Fault::Client(fault).reason()),
+    if let Err(fault) = sent.and_then(|()| client.flush()) {
+        return Outcome::Over(Fault::Client(fault).reason());
+    }
+    let answered = poll_fn(|cx| match client.poll_answered(cx) {
+        std::task::Poll::Pending => watch.poll(cx).map(|()| None),
+        ready => ready.map(Some),
+    });
+    match answered.await {
+        Some(Ok(())) => Outcome::Done,
+        Some(Err(fault)) => Outcome::Over(Fault::Client(fault).reason()),
+        None => Outcome::Over(Fault::Late(Late::ResponseBody).reason()),
     }
 }

@@ -1,6 +1,7 @@
 //! Why an exchange went wrong, and whose doing it was.
 
 use crate::error::{CloseKind, CloseReason};
+use crate::http1::body::Unequal;
 use crate::http1::error::{BodyError, HeadError};
 use crate::http2::body::Stopped;
 use crate::http2::head::Refused;
@@ -19,6 +20,10 @@ pub(super) enum SideFault {
     Head(HeadError),
     /// The body that it sent is none.
     Body(BodyError),
+    /// What is to be sent to it is not as long as the head that it was sent says.
+    Unequal,
+    /// It sent interim responses without end.
+    Interims,
     /// Its connection ended before the message did.
     Ended,
     /// It has reset the stream, or its connection of HTTP/2 has ended.
@@ -50,15 +55,29 @@ impl From<BodyError> for SideFault {
     }
 }
 
+impl From<Unequal> for SideFault {
+    fn from(_: Unequal) -> Self {
+        Self::Unequal
+    }
+}
+
 /// Which deadline of an exchange came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Late {
-    /// The client's body made no progress.
+    /// The client sent nothing of its body, or too little.
     RequestBody,
+    /// The upstream took nothing of the request's body.
+    UpstreamStalled,
     /// The upstream did not begin to answer.
     FirstByte,
-    /// The response's body made no progress: the upstream sent none, or the client took none.
+    /// The upstream sent nothing of the response's body.
     ResponseBody,
+    /// The client took nothing of the response.
+    NotTaken,
+    /// A connection that is no longer HTTP was silent.
+    Idle,
+    /// The connection is too old.
+    Age,
     /// The exchange as a whole.
     Total,
 }
@@ -77,13 +96,28 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// Of a response that the client could not be given: who sends one of another length than it
+    /// said is the upstream.
+    pub(super) fn of_response(fault: SideFault) -> Self {
+        match fault {
+            SideFault::Unequal => Self::Upstream(fault),
+            fault => Self::Client(fault),
+        }
+    }
+
     /// Why the client's connection ends, where it does because of this.
     pub(super) fn reason(&self) -> CloseReason {
         match self {
             Self::Client(fault) => CloseReason::downstream(fault.kind(CloseKind::BadRequest)),
             Self::Upstream(fault) => CloseReason::upstream(fault.kind(CloseKind::BadResponse)),
             Self::Late(Late::RequestBody) => CloseReason::downstream(CloseKind::RequestTimeout),
-            Self::Late(_) => CloseReason::upstream(CloseKind::ResponseTimeout),
+            Self::Late(Late::NotTaken) => CloseReason::downstream(CloseKind::ResponseNotTaken),
+            Self::Late(Late::UpstreamStalled) => CloseReason::upstream(CloseKind::UpstreamStalled),
+            Self::Late(Late::Idle) => CloseReason::internal(CloseKind::IdleTimeout),
+            Self::Late(Late::Age) => CloseReason::internal(CloseKind::AgeMax),
+            Self::Late(Late::FirstByte | Late::ResponseBody | Late::Total) => {
+                CloseReason::upstream(CloseKind::ResponseTimeout)
+            }
             Self::BodyTooLarge => CloseReason::downstream(CloseKind::BadRequest),
         }
     }
@@ -100,7 +134,9 @@ impl SideFault {
             Self::TlsRefused(_) => CloseKind::UpstreamTlsFailed,
             Self::Transport(TransportError::Truncated) | Self::Ended => CloseKind::Truncated,
             Self::Stopped(_) | Self::Unprocessed(_) => CloseKind::Reset,
-            Self::Head(_) | Self::Body(_) | Self::Refused(_) => malformed,
+            Self::Head(_) | Self::Body(_) | Self::Unequal | Self::Refused(_) | Self::Interims => {
+                malformed
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use super::client_side::ClientSide;
 use super::exchange::{Outcome, Request, exchange, send_answer};
 use super::fault::{Fault, Late, SideFault};
 use super::http1_client::Http1Client;
+use super::logged::Logged;
 use super::visitor::Visitor;
 use super::watch::Watch;
 use crate::error::{CloseKind, CloseReason};
@@ -15,7 +16,6 @@ use crate::http1::fields::Span;
 use crate::http1::request::RequestHead;
 use crate::limits::DISCARD_BYTES_MAX;
 use crate::rt::buffer::RecvBuf;
-use crate::time::Instant;
 use crate::tls::transport::{Chunk, TransportError};
 
 /// How a connection ends.
@@ -27,17 +27,13 @@ pub(super) enum End {
     Cut(CloseReason),
 }
 
-/// Serves requests until the connection is over. `until` is when it has its age.
-pub(super) async fn serve(
-    visitor: &Visitor,
-    client: &mut Http1Client,
-    until: Option<Instant>,
-) -> End {
+/// Serves requests until the connection is over.
+pub(super) async fn serve(visitor: &Visitor, client: &mut Http1Client) -> End {
     let core = visitor.worker.core();
     let mut watch = Watch::new(core, core.now() + visitor.options().keep_alive_timeout);
     let mut served: u64 = 0;
     loop {
-        let next = next_request(visitor, client, &mut watch, until).await;
+        let next = next_request(visitor, client, &mut watch).await;
         let request = match next {
             Next::Request(request) => request,
             Next::Over(end) => return end,
@@ -75,15 +71,11 @@ enum Next {
     Bad(Answer, CloseReason),
 }
 
-async fn next_request(
-    visitor: &Visitor,
-    client: &mut Http1Client,
-    watch: &mut Watch,
-    until: Option<Instant>,
-) -> Next {
+async fn next_request(visitor: &Visitor, client: &mut Http1Client, watch: &mut Watch) -> Next {
     let worker = &visitor.worker;
     let core = worker.core();
     let options = visitor.options();
+    let until = client.until();
     let idle_until = core.now() + options.keep_alive_timeout;
     // A request that was sent behind the last one is there already.
     let mut began = client.has_begun().then(|| core.now());
@@ -106,10 +98,10 @@ async fn next_request(
     })
     .await;
     let in_order = |reason| Next::Over(End::InOrder(reason));
-    let is_aged = || until.is_some_and(|until| core.now() >= until);
+    let is_aged = client.is_aged();
     match head {
         Some(Ok(Some((head, bytes)))) => {
-            if is_aged() {
+            if is_aged {
                 client.close_after();
             }
             Next::Request(Request { head, bytes, began: began.unwrap_or(core.now()) })
@@ -127,7 +119,7 @@ async fn next_request(
             Next::Bad(Answer::HEAD_LATE, CloseReason::downstream(CloseKind::RequestTimeout))
         }
         None if worker.is_draining() => in_order(CloseReason::internal(CloseKind::Drained)),
-        None if is_aged() => in_order(CloseReason::internal(CloseKind::AgeMax)),
+        None if is_aged => in_order(CloseReason::internal(CloseKind::AgeMax)),
         None => in_order(CloseReason::internal(CloseKind::IdleTimeout)),
     }
 }
@@ -135,7 +127,6 @@ async fn next_request(
 /// Answers what is no request.
 async fn refuse(visitor: &Visitor, client: &mut Http1Client, answer: Answer, watch: &mut Watch) {
     let core = visitor.worker.core();
-    core.counters().requests.increment();
     client.close_after();
     let mut head = RequestHead::none();
     let mut bytes = Chunk::none();
@@ -146,14 +137,11 @@ async fn refuse(visitor: &Visitor, client: &mut Http1Client, answer: Answer, wat
     }
     let mut side = ClientSide::Http1(client);
     let request = Request { head, bytes, began: core.now() };
-    let mut record = visitor.worker.logs_requests().then(|| visitor.record(&side, &request));
+    let mut logged = Logged::new(visitor, &side, &request);
     let (head, bytes) = (&request.head, &request.bytes);
     // Whatever it comes to, the connection is over.
-    send_answer(visitor, &mut side, head, bytes, answer, watch, &mut record).await;
-    if let Some(mut record) = record {
-        record.ended = core.clock();
-        visitor.worker.log_request(record);
-    }
+    send_answer(visitor, &mut side, head, bytes, answer, watch, &mut logged).await;
+    logged.over();
 }
 
 /// Throws away what is left of a request's body whose response was complete before it, so that the
@@ -179,8 +167,9 @@ async fn discard(
         });
         match taken.await {
             Some(Ok(true)) => {
-                left = left.saturating_sub(client.reader().data().len() as u64);
-                client.reader().use_data(core);
+                let bytes = client.reader().data().len();
+                left = left.saturating_sub(bytes as u64);
+                client.reader().use_data(core, bytes);
                 if left == 0 {
                     return Err(CloseReason::downstream(CloseKind::Finished));
                 }

@@ -2,17 +2,21 @@
 
 use std::fmt::Write;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use super::answer::{Answer, reason_phrase};
 use super::fault::SideFault;
 use super::reader::Reader;
 use crate::error::CloseKind;
-use crate::http1::body::{self, Framing, write_chunk_size, write_last_chunk};
+use crate::http1::body::{self, Framing, Promise, write_chunk_size, write_last_chunk};
 use crate::http1::request::{self, HeadLimits, RequestHead, Version};
 use crate::http1::response::ResponseHead;
 use crate::http1::write::{self, ResponseChange};
+use crate::limits::CONNECTION_GRACE_MS;
+use crate::planted::{Bug, planted};
 use crate::rt::buffer::SendBuf;
 use crate::rt::core::Core;
+use crate::time::Instant;
 use crate::tls::record::PLAINTEXT_BYTES_MAX;
 use crate::tls::transport::{Chunk, Transport};
 
@@ -24,24 +28,42 @@ pub(super) struct Http1Client {
     reader: Reader,
     /// Plaintext that goes into the next record, with what follows it: head and body in one.
     out: SendBuf,
-    /// How the body of the response goes out.
-    framing: Framing,
+    /// How the body of the response goes out, and how much of it may.
+    promise: Promise,
     version: Version,
     /// Whether the connection ends with this exchange.
     closes: bool,
+    /// When the connection has its age.
+    until: Option<Instant>,
 }
 
 impl Http1Client {
-    pub(super) fn new(core: &Core, transport: Transport) -> Self {
+    pub(super) fn new(core: &Core, transport: Transport, until: Option<Instant>) -> Self {
         Self {
             core: core.clone(),
             transport,
             reader: Reader::new(),
             out: SendBuf::default(),
-            framing: Framing::None,
+            promise: Promise::new(Framing::None),
             version: Version::Http11,
             closes: false,
+            until,
         }
+    }
+
+    /// When the connection has its age, and no other exchange begins.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.until
+    }
+
+    /// Whether the connection has its age.
+    pub(super) fn is_aged(&self) -> bool {
+        self.until.is_some_and(|until| self.core.now() >= until)
+    }
+
+    /// When an exchange is cut because the connection is too old: as late as with HTTP/2.
+    pub(super) fn cut_at(&self) -> Option<Instant> {
+        self.until.map(|until| until + Duration::from_millis(CONNECTION_GRACE_MS))
     }
 
     /// The next request; `None` where the client has ended instead.
@@ -130,7 +152,7 @@ impl Http1Client {
         if !is_interim {
             change.close = self.closes && !change.upgrade;
             change.keep_alive = !self.closes && self.version == Version::Http10;
-            self.framing = change.framing;
+            self.promise = Promise::new(change.framing);
         }
         let lines: usize = change.lines.iter().map(|line| line.len()).sum();
         self.reserve(bytes.len() + lines);
@@ -161,19 +183,20 @@ impl Http1Client {
         }
         self.reserve(head.len());
         self.out.tail().extend_from_slice(head.as_bytes());
-        self.framing = Framing::None;
+        self.promise = Promise::new(Framing::None);
     }
 
     /// Both directions are bytes from now on.
     pub(super) fn tunnel(&mut self) {
-        self.framing = Framing::UntilClose;
+        self.promise = Promise::new(Framing::UntilClose);
         self.closes = true;
         self.reader.begin_tunnel();
     }
 
     /// Writes a piece of the body.
     pub(super) fn send_data(&mut self, data: &[u8]) -> Result<(), SideFault> {
-        if self.framing != Framing::Chunked {
+        self.promise.keep(data.len())?;
+        if self.promise.framing() != Framing::Chunked {
             return self.put(data);
         }
         // invariant: a piece is at most what one buffer of the ring, or of a pool, holds.
@@ -185,7 +208,7 @@ impl Http1Client {
 
     /// The response is complete.
     pub(super) fn finish(&mut self, trailers: Option<&[u8]>) -> Result<(), SideFault> {
-        match self.framing {
+        match self.promise.framing() {
             Framing::Chunked => {
                 self.reserve(trailers.map_or(0, <[u8]>::len) + 16);
                 write_last_chunk(self.out.tail(), trailers.unwrap_or_default());
@@ -194,7 +217,8 @@ impl Http1Client {
                 self.seal()?;
                 self.transport.shut_write();
             }
-            Framing::None | Framing::Length(_) => {}
+            Framing::None | Framing::Length(_) if planted(Bug::CompleteCutResponse) => {}
+            Framing::None | Framing::Length(_) => self.promise.end()?,
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use super::fault::SideFault;
 use super::reader::Reader;
-use crate::http1::body::{self, Framing, write_chunk_size, write_last_chunk};
+use crate::http1::body::{self, Framing, Promise, write_chunk_size, write_last_chunk};
 use crate::http1::request::{HeadLimits, RequestHead};
 use crate::http1::response::{self, AnswerTo, ResponseHead};
 use crate::http1::write::{self, RequestChange};
@@ -21,8 +21,8 @@ pub(super) struct Http1Upstream {
     core: Core,
     connection: Connection,
     reader: Reader,
-    /// How the body of the request goes out.
-    framing: Framing,
+    /// How the body of the request goes out, and how much of it may.
+    promise: Promise,
     answer_to: AnswerTo,
     /// Whether the upstream keeps the connection.
     is_kept: bool,
@@ -34,7 +34,7 @@ impl Http1Upstream {
             core: core.clone(),
             connection,
             reader: Reader::new(),
-            framing: Framing::None,
+            promise: Promise::new(Framing::None),
             answer_to: AnswerTo::Other,
             is_kept: false,
         }
@@ -54,7 +54,7 @@ impl Http1Upstream {
         head: &RequestHead,
         change: &RequestChange<'_>,
     ) -> Result<(), SideFault> {
-        self.framing = change.framing;
+        self.promise = Promise::new(change.framing);
         self.answer_to = match head.method.of(bytes) {
             b"HEAD" => AnswerTo::Head,
             _ if change.upgrade => AnswerTo::Upgrade,
@@ -72,8 +72,9 @@ impl Http1Upstream {
     }
 
     pub(super) fn send_chunk(&mut self, chunk: Chunk) -> Result<(), SideFault> {
+        self.promise.keep(chunk.len())?;
         let core = self.core.clone();
-        let is_chunked = self.framing == Framing::Chunked;
+        let is_chunked = self.promise.framing() == Framing::Chunked;
         let transport = self.transport();
         if is_chunked {
             // invariant: a piece is at most what one buffer of the ring, or of a pool, holds.
@@ -89,14 +90,14 @@ impl Http1Upstream {
 
     pub(super) fn finish(&mut self, trailers: Option<&[u8]>) -> Result<(), SideFault> {
         let core = self.core.clone();
-        match self.framing {
+        match self.promise.framing() {
             Framing::Chunked => {
                 let trailers = trailers.unwrap_or_default();
                 let writing = |out: &mut Vec<u8>| write_last_chunk(out, trailers);
                 self.transport().write_with(&core, trailers.len() + 16, writing)?;
             }
             Framing::UntilClose => self.transport().shut_write(),
-            Framing::None | Framing::Length(_) => {}
+            Framing::None | Framing::Length(_) => self.promise.end()?,
         }
         Ok(())
     }
@@ -161,7 +162,7 @@ impl Http1Upstream {
 
     /// Both directions are bytes from now on.
     pub(super) fn tunnel(&mut self) {
-        self.framing = Framing::UntilClose;
+        self.promise = Promise::new(Framing::UntilClose);
         self.is_kept = false;
         self.reader.begin_tunnel();
     }
@@ -169,8 +170,9 @@ impl Http1Upstream {
     /// The exchange is over. Where request and response are complete the connection may be used
     /// again.
     pub(super) fn release(self, pool: &Rc<Pool>, sent_all: bool) {
-        let reusable = self.is_kept && sent_all && self.reader.is_empty();
-        if reusable && (self.reader.is_complete() || planted(Bug::ReuseAmidResponse)) {
+        let is_whole = self.promise.is_kept() || planted(Bug::ReuseAmidRequest);
+        let reusable = self.is_kept && sent_all && is_whole && self.reader.is_empty();
+        if reusable && self.reader.is_complete() {
             pool.put(&self.core, self.connection);
         } else if self.reader.is_complete() && sent_all {
             self.connection.transport.close();

@@ -15,6 +15,7 @@ use super::answer::Answer;
 use super::client_side::ClientSide;
 use super::exchange::{Outcome, Request, exchange, send_answer};
 use super::http2_client::Http2Client;
+use super::logged::Logged;
 use super::visitor::Visitor;
 use super::watch::Watch;
 use crate::error::{CloseKind, CloseReason};
@@ -30,15 +31,25 @@ use crate::tls::transport::{Chunk, TransportError};
 pub(super) struct Streams {
     has_ended: Cell<bool>,
     wakers: RefCell<Slab<Waker>>,
+    /// Of who waits for the last of them to be gone.
+    waiting: RefCell<Option<Waker>>,
 }
 
 impl Streams {
-    /// Ends all of them.
-    pub(super) fn end(&self) {
+    /// Ends all of them; ready when none is left.
+    pub(super) async fn end(&self) {
         self.has_ended.set(true);
         for (_, waker) in &*self.wakers.borrow() {
             waker.wake_by_ref();
         }
+        poll_fn(|cx| {
+            if self.is_empty() {
+                return Poll::Ready(());
+            }
+            *self.waiting.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Whether none is under way.
@@ -48,8 +59,20 @@ impl Streams {
 
     /// Runs `stream` until the connection has ended.
     async fn run(self: Rc<Self>, stream: impl Future<Output = ()>) {
-        let mut stream = std::pin::pin!(stream);
         let mut key = None;
+        self.until_end(stream, &mut key).await;
+        if let Some(key) = key {
+            self.wakers.borrow_mut().remove(key);
+        }
+        if self.is_empty()
+            && let Some(waiting) = self.waiting.borrow_mut().take()
+        {
+            waiting.wake();
+        }
+    }
+
+    async fn until_end(&self, stream: impl Future<Output = ()>, key: &mut Option<usize>) {
+        let mut stream = std::pin::pin!(stream);
         poll_fn(|cx| {
             if self.has_ended.get() {
                 return Poll::Ready(());
@@ -59,9 +82,6 @@ impl Streams {
             stream.as_mut().poll(cx)
         })
         .await;
-        if let Some(key) = key {
-            self.wakers.borrow_mut().remove(key);
-        }
     }
 }
 
@@ -141,15 +161,11 @@ async fn refuse(
     watch: &mut Watch,
 ) -> Outcome {
     let core = visitor.worker.core();
-    core.counters().requests.increment();
     let request = Request { head: RequestHead::none(), bytes: Chunk::none(), began: core.now() };
-    let mut record = visitor.worker.logs_requests().then(|| visitor.record(side, &request));
+    let mut logged = Logged::new(visitor, side, &request);
     let answer = Answer::refused(refused.status(), refused.as_str());
     let (head, bytes) = (&request.head, &request.bytes);
-    let outcome = send_answer(visitor, side, head, bytes, answer, watch, &mut record).await;
-    if let Some(mut record) = record {
-        record.ended = core.clock();
-        visitor.worker.log_request(record);
-    }
+    let outcome = send_answer(visitor, side, head, bytes, answer, watch, &mut logged).await;
+    logged.over();
     outcome
 }

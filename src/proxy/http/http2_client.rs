@@ -4,7 +4,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream};
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
@@ -28,6 +28,8 @@ pub(super) struct Http2Client {
     respond: SendResponse,
     /// Once the head of the response was sent.
     sender: Option<BodySender>,
+    /// Of an answer of ringfort's own: what was not sent of it.
+    rest: Bytes,
     /// What the stream is reset with where the response does not come to its end.
     code: Reason,
 }
@@ -69,10 +71,16 @@ impl BodyReader {
 
     /// Takes the data that is ready. The peer may send as much again.
     pub(super) fn take(&mut self) -> Bytes {
-        let data = std::mem::take(&mut self.data);
-        // Fails only where the stream is over.
-        let _ = self.stream.flow_control().release_capacity(data.len());
+        let data = self.data.clone();
+        self.advance(data.len());
         data
+    }
+
+    /// Lets go of the first so many bytes of the data.
+    pub(super) fn advance(&mut self, bytes: usize) {
+        self.data.advance(bytes);
+        // Fails only where the stream is over.
+        let _ = self.stream.flow_control().release_capacity(bytes);
     }
 
     pub(super) fn take_trailers(&mut self) -> Option<Box<[u8]>> {
@@ -105,6 +113,7 @@ impl Http2Client {
             body: BodyReader::new(body),
             respond,
             sender: None,
+            rest: Bytes::new(),
             code: Reason::INTERNAL_ERROR,
         }
     }
@@ -186,21 +195,40 @@ impl Http2Client {
         }
         let ends = is_head || content.is_empty();
         let stream = self.respond.send_response(response, ends)?;
-        let mut sender = BodySender::new(stream, ends);
+        self.sender = Some(BodySender::new(stream, ends));
         if !ends {
-            sender.send(Bytes::from(content).into(), true)?;
+            self.rest = Bytes::from(content);
         }
-        self.sender = Some(sender);
         Ok(())
     }
 
-    pub(super) fn send_data(&mut self, data: &[u8]) -> Result<(), SideFault> {
-        // Of its own size: what waits for a slow client must not hold a large block.
-        let data = Bytes::copy_from_slice(data);
-        match &mut self.sender {
-            Some(sender) => Ok(sender.send(data.into(), false)?),
-            None => Err(Unsayable.into()),
+    /// Ready when all of ringfort's own answer has found room.
+    pub(super) fn poll_answered(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SideFault>> {
+        while !self.rest.is_empty() {
+            ready!(self.poll_writable(cx))?;
+            let Some(sender) = &mut self.sender else { break };
+            let bytes = sender.room_for(self.rest.len());
+            if bytes == 0 {
+                continue;
+            }
+            let piece = self.rest.split_to(bytes);
+            sender.send(piece.into(), self.rest.is_empty())?;
         }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends as much as the windows take: what waits for them waits with the upstream, and has the
+    /// deadlines of an exchange.
+    pub(super) fn send_data(&mut self, data: &[u8]) -> Result<usize, SideFault> {
+        let Some(sender) = &mut self.sender else { return Err(Unsayable.into()) };
+        let bytes = sender.room_for(data.len());
+        if bytes == 0 {
+            return Ok(0);
+        }
+        // Of its own size: what waits for a slow client must not hold a large block.
+        let data = Bytes::copy_from_slice(&data[..bytes]);
+        sender.send(data.into(), false)?;
+        Ok(bytes)
     }
 
     pub(super) fn finish(&mut self, trailers: Option<&[u8]>) -> Result<(), SideFault> {

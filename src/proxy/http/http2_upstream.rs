@@ -13,6 +13,7 @@ use http::uri::Scheme;
 
 use super::fault::SideFault;
 use super::http2_client::BodyReader;
+use crate::http1::body::Framing;
 use crate::http1::request::{HeadLimits, RequestHead};
 use crate::http1::response::{AnswerTo, ResponseHead};
 use crate::http1::write::RequestChange;
@@ -38,6 +39,8 @@ pub(super) struct Http2Upstream {
     has_interim: bool,
     /// Once the head of the response was there.
     body: Option<BodyReader>,
+    /// Whether that head is all of the response, whatever DATA comes behind it.
+    has_no_body: bool,
 }
 
 impl Http2Upstream {
@@ -52,6 +55,7 @@ impl Http2Upstream {
             sender: None,
             has_interim: false,
             body: None,
+            has_no_body: false,
         }
     }
 
@@ -96,11 +100,11 @@ impl Http2Upstream {
     }
 
     pub(super) fn send_chunk(&mut self, chunk: Chunk) -> Result<(), SideFault> {
-        let payload = Payload::new(&self.core, chunk, self.shared.client.wire());
-        match &mut self.sender {
-            Some(sender) => Ok(sender.send(payload, false)?),
-            None => Err(SideFault::Ended),
-        }
+        let Some(sender) = &mut self.sender else { return Err(SideFault::Ended) };
+        let is_blocked = self.shared.client.wire().is_blocked();
+        let waits = is_blocked || sender.room_for(chunk.len()) < chunk.len();
+        let payload = Payload::new(&self.core, chunk, waits);
+        Ok(sender.send(payload, false)?)
     }
 
     pub(super) fn finish(&mut self, trailers: Option<&[u8]>) -> Result<(), SideFault> {
@@ -136,6 +140,9 @@ impl Http2Upstream {
         let (parts, is_end) = parts;
         let rendered = head::response(&parts, is_end, limits, self.answer_to);
         let rendered = rendered.map_err(SideFault::Refused)?;
+        // RFC 9110, 6.4.1: "All 1xx (Informational), 204 (No Content), and 304 (Not Modified)
+        // responses do not include content", nor does what answers HEAD.
+        self.has_no_body = rendered.head.status >= 200 && rendered.head.framing == Framing::None;
         Poll::Ready(Ok((rendered.head, Chunk::Received(RecvBuf::Heap(rendered.bytes), 0))))
     }
 
@@ -146,6 +153,8 @@ impl Http2Upstream {
 
     pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, SideFault>> {
         match &mut self.body {
+            // The stream is reset where its end has not come.
+            Some(_) if self.has_no_body => Poll::Ready(Ok(false)),
             Some(body) => body.poll(cx).map_err(SideFault::from),
             None => Poll::Ready(Err(SideFault::Ended)),
         }
@@ -155,9 +164,9 @@ impl Http2Upstream {
         self.body.as_ref().map_or(&[], BodyReader::data)
     }
 
-    pub(super) fn use_data(&mut self) {
+    pub(super) fn use_data(&mut self, bytes: usize) {
         if let Some(body) = &mut self.body {
-            body.take();
+            body.advance(bytes);
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod answer;
 mod client_side;
+mod deadlines;
 mod exchange;
 mod fault;
 mod http1;
@@ -13,6 +14,7 @@ mod http1_upstream;
 mod http2;
 mod http2_client;
 mod http2_upstream;
+mod logged;
 mod reader;
 mod request;
 mod run;
@@ -53,11 +55,14 @@ pub(super) async fn serve(
     if record.alpn.as_deref() == Some(b"h2") {
         return serve_http2(visitor, transport, until, lease, record).await;
     }
-    let mut client = Http1Client::new(worker.core(), transport);
+    let mut client = Http1Client::new(worker.core(), transport, until);
     let end = {
-        let mut serving = std::pin::pin!(http1::serve(&visitor, &mut client, until));
+        let mut serving = std::pin::pin!(http1::serve(&visitor, &mut client));
         poll_fn(|cx| match worker.cut_off().or_else(|| lease.ended(cx)) {
-            Some(reason) => Poll::Ready(http1::End::Cut(reason)),
+            Some(reason) => {
+                visitor.ends_by(reason);
+                Poll::Ready(http1::End::Cut(reason))
+            }
             None => serving.as_mut().poll(cx),
         })
         .await
@@ -98,7 +103,9 @@ async fn serve_http2(
         })
         .await
     };
-    streams.end();
+    visitor.ends_by(match &ended {
+        Ok((reason, _)) | Err(reason) => *reason,
+    });
     let reason = match ended {
         Ok((reason, end)) => {
             if let Some(end) = end.filter(|end| !matches!(end, End::Finished)) {
@@ -111,6 +118,8 @@ async fn serve_http2(
             reason
         }
     };
+    // What they have relayed belongs to the connection's line.
+    streams.end().await;
     (record.bytes_up, record.bytes_down) = visitor.bytes.get();
     reason
 }

@@ -126,6 +126,9 @@ impl Reader {
         transport: &mut Transport,
         cx: &mut Context<'_>,
     ) -> Poll<Result<bool, SideFault>> {
+        if !self.data.is_empty() {
+            return Poll::Ready(Ok(true));
+        }
         debug_assert_eq!(self.consumed, 0, "the last run of data was not used");
         loop {
             if self.body.is_complete() {
@@ -155,8 +158,12 @@ impl Reader {
         self.input.as_ref().map_or(&[], |input| &input[self.data.clone()])
     }
 
-    /// Lets go of the data that was looked at.
-    pub(super) fn use_data(&mut self, core: &Core) {
+    /// Lets go of the first `bytes` of the data that was looked at.
+    pub(super) fn use_data(&mut self, core: &Core, bytes: usize) {
+        self.data.start += bytes;
+        if !self.data.is_empty() {
+            return;
+        }
         let consumed = std::mem::take(&mut self.consumed);
         self.data = 0..0;
         self.advance(core, consumed);
@@ -171,8 +178,16 @@ impl Reader {
         }
         let mut data = core.storage(self.data.len());
         data.tail().extend_from_slice(self.data());
-        self.use_data(core);
+        self.use_data(core, self.data.len());
         Chunk::Decrypted(data)
+    }
+
+    /// What is there has to wait for another peer: not in a buffer of the ring, into which all
+    /// connections receive.
+    pub(super) fn spill(&mut self) {
+        if let Some(Chunk::Received(received, _)) = &mut self.input {
+            received.spill();
+        }
     }
 
     /// See [`BodyDecoder::take_trailers`].

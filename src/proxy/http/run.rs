@@ -4,11 +4,12 @@
 //! begin, and end, before the request has ended.
 
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use super::client_side::ClientSide;
+use super::deadlines::{Deadlines, Standing, Waits};
 use super::exchange::Request;
-use super::fault::{Fault, Late, SideFault};
+use super::fault::{Fault, SideFault};
+use super::logged::Logged;
 use super::request::Plan;
 use super::upstream_side::UpstreamSide;
 use super::visitor::Visitor;
@@ -17,6 +18,7 @@ use crate::http1::body::Framing;
 use crate::http1::response::ResponseHead;
 use crate::http1::trailer;
 use crate::http1::write::ResponseChange;
+use crate::limits::INTERIMS_MAX;
 use crate::planted::{Bug, planted};
 use crate::rt::core::Core;
 use crate::time::Instant;
@@ -43,6 +45,8 @@ pub(super) struct Seen {
     pub(super) has_interim: bool,
     /// Whether any of the request's body was taken from the client.
     pub(super) took_body: bool,
+    /// Whether trailers of the request were.
+    pub(super) has_trailers: bool,
     /// Whether all of the request was given to the upstream.
     pub(super) sent_all: bool,
     pub(super) bytes_up: u64,
@@ -51,23 +55,31 @@ pub(super) struct Seen {
 
 /// See the module's description.
 #[derive(Debug)]
-pub(super) struct Run<'a, 'c> {
+pub(super) struct Run<'a, 'c, 'l> {
     core: &'a Core,
     visitor: &'a Visitor,
     client: &'a mut ClientSide<'c>,
     upstream: &'a mut UpstreamSide,
     plan: &'a Plan,
     watch: &'a mut Watch,
+    logged: &'a mut Logged<'l>,
     stage: Stage,
     /// The upstream takes no more of the request; what it says about that comes down.
     refuses: bool,
     is_tunnel: bool,
+    /// Interim responses that have come.
+    interims: u32,
     seen: Seen,
-    began: Instant,
-    progress: Instant,
+    /// When the request's head was written.
+    sent_at: Instant,
+    deadlines: Deadlines,
+    /// Whom the request's body waits for; means nothing once all of it was sent.
+    up: Waits,
+    /// Whom the response waits for.
+    down: Waits,
 }
 
-impl<'a, 'c> Run<'a, 'c> {
+impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
     pub(super) fn new(
         visitor: &'a Visitor,
         client: &'a mut ClientSide<'c>,
@@ -75,9 +87,14 @@ impl<'a, 'c> Run<'a, 'c> {
         request: &Request,
         plan: &'a Plan,
         watch: &'a mut Watch,
+        logged: &'a mut Logged<'l>,
     ) -> Self {
         let core = visitor.worker.core();
         let sent_all = request.head.framing == Framing::None;
+        let has_length = matches!(request.head.framing, Framing::Length(_));
+        let (timeouts, cut_at) = (&plan.route().timeouts, client.cut_at());
+        let now = core.now();
+        let deadlines = Deadlines::new(timeouts, request.began, now, has_length, cut_at);
         Self {
             core,
             visitor,
@@ -85,12 +102,16 @@ impl<'a, 'c> Run<'a, 'c> {
             upstream,
             plan,
             watch,
+            logged,
             stage: Stage::Head,
             refuses: false,
             is_tunnel: false,
+            interims: 0,
             seen: Seen { sent_all, ..Seen::default() },
-            began: request.began,
-            progress: core.now(),
+            sent_at: core.clock(),
+            deadlines,
+            up: Waits::Client,
+            down: Waits::Upstream,
         }
     }
 
@@ -110,8 +131,10 @@ impl<'a, 'c> Run<'a, 'c> {
         }
         self.upstream.flush();
         let flushed = self.client.flush().map_err(Fault::Client);
-        if (self.seen.bytes_up, self.seen.bytes_down, self.stage, self.seen.sent_all) != before {
-            self.progress = self.core.now();
+        let after = (self.seen.bytes_up, self.seen.bytes_down, self.stage, self.seen.sent_all);
+        let standing = self.standing();
+        self.deadlines.note(self.core.now(), &standing, after != before);
+        if after != before {
             let counters = self.core.counters();
             counters.bytes_up.add(self.seen.bytes_up - before.0);
             counters.bytes_down.add(self.seen.bytes_down - before.1);
@@ -122,44 +145,40 @@ impl<'a, 'c> Run<'a, 'c> {
         if self.stage == Stage::Done && (self.seen.sent_all || !self.is_tunnel) {
             return Poll::Ready(Ok(()));
         }
-        self.watch.set(self.due());
-        self.watch.poll(cx).map(|()| Err(Fault::Late(self.late())))
+        let Some((due, late)) = self.deadlines.next(&standing) else { return Poll::Pending };
+        self.watch.set(due);
+        self.watch.poll(cx).map(|()| Err(Fault::Late(late)))
     }
 
-    fn due(&self) -> Instant {
-        let timeouts = &self.plan.route().timeouts;
-        let wait: Duration = match self.stage {
-            _ if self.is_tunnel => self.visitor.idle_timeout(),
-            Stage::Head if self.seen.sent_all => timeouts.first_byte,
-            _ => timeouts.body,
-        };
-        let due = self.progress + wait;
-        // A tunnel is another protocol, in which no request has an end.
-        let total = timeouts.total.filter(|_| !self.is_tunnel);
-        total.map_or(due, |total| due.min(self.began + total))
-    }
-
-    fn late(&self) -> Late {
-        let total = self.plan.route().timeouts.total.filter(|_| !self.is_tunnel);
-        if total.is_some_and(|total| self.core.now() >= self.began + total) {
-            return Late::Total;
-        }
-        match self.stage {
-            Stage::Head if self.seen.sent_all => Late::FirstByte,
-            Stage::Head => Late::RequestBody,
-            Stage::Body | Stage::Done => Late::ResponseBody,
+    /// How far it is, and whom it waits for.
+    fn standing(&self) -> Standing {
+        Standing {
+            has_answered: self.stage != Stage::Head,
+            tunnel: self.is_tunnel.then(|| self.visitor.idle_timeout()),
+            up: (!self.seen.sent_all && !self.refuses).then_some(self.up),
+            down: self.down,
+            bytes_up: self.seen.bytes_up,
         }
     }
 
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         while !self.seen.sent_all && !self.refuses {
-            match self.upstream.poll_writable(cx) {
+            // What was received is passed on whole: it would wait in a buffer of the ring.
+            let room = match self.client.has_input() && self.upstream.takes_all() {
+                true => Poll::Ready(Ok(())),
+                false => self.upstream.poll_writable(cx),
+            };
+            match room {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => {
-                    self.refuses = true;
+                Poll::Ready(Err(fault)) => {
+                    self.refused(fault)?;
                     break;
                 }
-                Poll::Pending => break,
+                Poll::Pending => {
+                    self.client.spill();
+                    self.up = Waits::Upstream;
+                    break;
+                }
             }
             match self.client.poll_body(cx) {
                 Poll::Ready(Ok(true)) => self.pass_up()?,
@@ -168,14 +187,27 @@ impl<'a, 'c> Run<'a, 'c> {
                     let trailers = self.client.take_trailers();
                     let trailers =
                         trailers.and_then(|it| trailer::without(it, |name| changes.removes(name)));
-                    self.refuses |= self.upstream.finish(trailers.as_deref()).is_err();
-                    self.seen.sent_all = true;
+                    self.seen.has_trailers = trailers.is_some();
+                    match self.upstream.finish(trailers.as_deref()) {
+                        Ok(()) => self.seen.sent_all = true,
+                        Err(fault) => self.refused(fault)?,
+                    }
                 }
                 Poll::Ready(Err(fault)) => return Err(Fault::Client(fault)),
-                Poll::Pending => break,
+                Poll::Pending => {
+                    self.up = Waits::Client;
+                    break;
+                }
             }
         }
         Ok(())
+    }
+
+    /// The upstream takes no more. It may have said why, which comes down; not in a tunnel, whose
+    /// other direction may have ended long since.
+    fn refused(&mut self, fault: SideFault) -> Result<(), Fault> {
+        self.refuses = true;
+        if self.is_tunnel { Err(Fault::Upstream(fault)) } else { Ok(()) }
     }
 
     fn pass_up(&mut self) -> Result<(), Fault> {
@@ -187,16 +219,24 @@ impl<'a, 'c> Run<'a, 'c> {
             recycle(self.core, chunk);
             return Err(Fault::BodyTooLarge);
         }
-        self.refuses |= self.upstream.send_chunk(chunk).is_err();
-        Ok(())
+        self.upstream.send_chunk(chunk).or_else(|fault| self.refused(fault))
     }
 
     fn poll_down(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         while self.stage != Stage::Done {
-            match self.client.poll_writable(cx) {
-                Poll::Ready(Ok(())) => {}
+            // As on the way up.
+            let room = match self.upstream.has_input() && self.client.takes_all() {
+                true => Poll::Ready(Ok(())),
+                false => self.client.poll_writable(cx),
+            };
+            match room {
+                Poll::Ready(Ok(())) => self.down = Waits::Upstream,
                 Poll::Ready(Err(fault)) => return Err(Fault::Client(fault)),
-                Poll::Pending => break,
+                Poll::Pending => {
+                    self.upstream.spill();
+                    self.down = Waits::Client;
+                    break;
+                }
             }
             if self.stage == Stage::Head {
                 match self.upstream.poll_head(self.plan.options().head, cx) {
@@ -220,32 +260,36 @@ impl<'a, 'c> Run<'a, 'c> {
             };
             match polled {
                 Poll::Ready(Ok(true)) => {
-                    let data = self.upstream.data();
-                    self.seen.bytes_down += data.len() as u64;
-                    self.client.send_data(data).map_err(Fault::Client)?;
-                    self.upstream.use_data(self.core);
+                    let sent = self.client.send_data(self.upstream.data());
+                    let bytes = sent.map_err(Fault::of_response)?;
+                    self.seen.bytes_down += bytes as u64;
+                    self.upstream.use_data(self.core, bytes);
                 }
                 Poll::Ready(Ok(false)) => {
                     let changes = &self.plan.route().response_fields;
                     let trailers = self.upstream.take_trailers();
                     let trailers =
                         trailers.and_then(|it| trailer::without(it, |name| changes.removes(name)));
-                    self.client.finish(trailers.as_deref()).map_err(Fault::Client)?;
+                    self.client.finish(trailers.as_deref()).map_err(Fault::of_response)?;
                     self.stage = Stage::Done;
                 }
                 Poll::Ready(Err(fault)) => return Err(Fault::Upstream(fault)),
-                Poll::Pending => break,
+                Poll::Pending => return self.poll_gone(cx),
             }
         }
         Ok(())
     }
 
-    /// Whether somebody still waits for the response, which may be long in coming.
+    /// Whether somebody still waits for the response, which, or the rest of which, may be long in
+    /// coming.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        // While there is a body to be read, reading tells.
+        if !self.seen.sent_all && !self.refuses {
+            return Ok(());
+        }
         match self.client.poll_gone(cx) {
-            Poll::Ready(fault) if self.seen.sent_all => Err(Fault::Client(fault)),
-            // While there is a body to be read, reading tells.
-            _ => Ok(()),
+            Poll::Ready(fault) => Err(Fault::Client(fault)),
+            Poll::Pending => Ok(()),
         }
     }
 
@@ -254,6 +298,10 @@ impl<'a, 'c> Run<'a, 'c> {
         let is_interim = head.status < 200 && head.status != 101;
         if is_interim {
             self.seen.has_interim = true;
+            self.interims += 1;
+            if self.interims > INTERIMS_MAX {
+                return Err(Fault::Upstream(SideFault::Interims));
+            }
             if !self.client.takes_interim() {
                 return Ok(());
             }
@@ -262,7 +310,7 @@ impl<'a, 'c> Run<'a, 'c> {
             self.seen.head_at = Some(self.core.clock());
             self.seen.has_answered = true;
             self.stage = Stage::Body;
-            if self.visitor.worker.is_draining() {
+            if self.visitor.worker.is_draining() || self.client.is_aged() {
                 self.client.close_after();
             }
         }
@@ -287,5 +335,12 @@ impl<'a, 'c> Run<'a, 'c> {
             self.seen.sent_all = false;
         }
         Ok(())
+    }
+}
+
+impl Drop for Run<'_, '_, '_> {
+    /// Also where the exchange is dropped under way.
+    fn drop(&mut self) {
+        self.logged.attempted(&self.seen, self.sent_at);
     }
 }

@@ -131,11 +131,32 @@ impl UpstreamSide {
         }
     }
 
-    /// Lets go of the data that was looked at.
-    pub(super) fn use_data(&mut self, core: &Core) {
+    /// Lets go of so many bytes of the data that was looked at.
+    pub(super) fn use_data(&mut self, core: &Core, bytes: usize) {
         match self {
-            Self::Http1(upstream) => upstream.reader().use_data(core),
-            Self::Http2(upstream) => upstream.use_data(),
+            Self::Http1(upstream) => upstream.reader().use_data(core, bytes),
+            Self::Http2(upstream) => upstream.use_data(bytes),
+        }
+    }
+
+    /// Whether what there is no room for waits all the same: then data is best given at once.
+    pub(super) fn takes_all(&self) -> bool {
+        matches!(self, Self::Http1(_))
+    }
+
+    /// Whether bytes of the response were received and not yet taken.
+    pub(super) fn has_input(&self) -> bool {
+        match self {
+            Self::Http1(upstream) => upstream.has_begun(),
+            Self::Http2(_) => false,
+        }
+    }
+
+    /// What was received has to wait: not in what all connections receive into.
+    pub(super) fn spill(&mut self) {
+        match self {
+            Self::Http1(upstream) => upstream.reader().spill(),
+            Self::Http2(_) => {}
         }
     }
 

@@ -12,14 +12,16 @@ use aws_lc_rs::digest::{SHA256, digest};
 use super::client_side::ClientSide;
 use super::exchange::Request;
 use crate::attest::{Purpose, Telling, Told, subject};
-use crate::config::snapshot::{HttpOptions, Listener, Snapshot};
+use crate::config::snapshot::{HttpOptions, Listener};
+use crate::error::{CloseKind, CloseReason};
 use crate::http1::fields::Span;
 use crate::identity::Identity;
 use crate::limits::LOGGED_TEXT_BYTES_MAX;
 use crate::log::RequestRecord;
 #[cfg(feature = "sim")]
 use crate::planted::{Bug, planted};
-use crate::proxy::worker::Worker;
+use crate::proxy::descriptors::Claim;
+use crate::proxy::worker::{Published, Worker};
 
 /// See the module's description.
 #[derive(Debug)]
@@ -36,11 +38,15 @@ pub(super) struct Visitor {
     told: RefCell<Told>,
     identity_key: OnceCell<[u8; 32]>,
     forwarded_for: OnceCell<Box<[u8]>>,
+    /// Requests that are in progress.
+    exchanges: Cell<u32>,
     /// Plaintext bytes of its requests and responses, bodies only.
     pub(super) bytes: Cell<(u64, u64)>,
+    /// Why its connection ends, once that is known.
+    ends_by: Cell<Option<CloseReason>>,
     /// For a deliberate bug.
     #[cfg(feature = "sim")]
-    start: OnceCell<Rc<Arc<Snapshot>>>,
+    start: OnceCell<Published>,
 }
 
 /// What its line begins with that says where a request comes from.
@@ -50,7 +56,7 @@ pub(super) const FORWARDED_FOR: &str = "X-Forwarded-For: ";
 /// the worker's own: that of the configuration would be fought over by all workers.
 #[derive(Clone, Debug)]
 pub(super) struct InForce {
-    pub(super) snapshot: Rc<Arc<Snapshot>>,
+    pub(super) snapshot: Published,
     listener: usize,
 }
 
@@ -66,6 +72,16 @@ impl Deref for InForce {
     fn deref(&self) -> &HttpOptions {
         // invariant: a reload keeps the protocol of a listener.
         self.listener().http.as_ref().expect("a listener that speaks HTTP")
+    }
+}
+
+/// See [`Visitor::enter`].
+#[derive(Debug)]
+pub(super) struct InProgress<'a>(&'a Visitor);
+
+impl Drop for InProgress<'_> {
+    fn drop(&mut self) {
+        self.0.exchanges.set(self.0.exchanges.get() - 1);
     }
 }
 
@@ -86,10 +102,23 @@ impl Visitor {
             told: RefCell::new(told),
             identity_key: OnceCell::new(),
             forwarded_for: OnceCell::new(),
+            exchanges: Cell::default(),
             bytes: Cell::default(),
+            ends_by: Cell::new(None),
             #[cfg(feature = "sim")]
             start: OnceCell::new(),
         }
+    }
+
+    /// A request is in progress until what this returns is dropped.
+    pub(super) fn enter(&self) -> InProgress<'_> {
+        self.exchanges.set(self.exchanges.get() + 1);
+        InProgress(self)
+    }
+
+    /// What a new connection to an upstream is for.
+    pub(super) fn claim(&self) -> Claim {
+        if self.exchanges.get() > 1 { Claim::Further } else { Claim::First }
     }
 
     /// What upstreams are told of the client.
@@ -101,6 +130,18 @@ impl Visitor {
     pub(super) fn count(&self, up: u64, down: u64) {
         let (up_before, down_before) = self.bytes.get();
         self.bytes.set((up_before + up, down_before + down));
+    }
+
+    /// The connection ends for this reason, whatever is under way.
+    pub(super) fn ends_by(&self, reason: CloseReason) {
+        self.ends_by.set(Some(reason));
+    }
+
+    /// Why what is under way has no end: the connection is gone.
+    pub(super) fn ended_by(&self) -> CloseReason {
+        // A client that ends in order has not waited for its response all the same.
+        let reason = self.ends_by.get().filter(|reason| reason.kind != CloseKind::Finished);
+        reason.unwrap_or(CloseReason::downstream(CloseKind::Reset))
     }
 
     /// The options of the listener that are in force.

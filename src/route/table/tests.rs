@@ -14,7 +14,7 @@ fn route(name: &str) -> Arc<Route> {
         name: name.into(),
         rules: Rules::unrestricted(),
         cluster: 0,
-        timeouts: Timeouts { first_byte: Duration::ZERO, body: Duration::ZERO, total: None },
+        timeouts: Timeouts { first_byte: None, body: Duration::ZERO, stream: None, total: None },
         retries: Retries { max: 0, budget_percent: 0 },
         rewrite: None,
         request_fields: FieldChanges::default(),

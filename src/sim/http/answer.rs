@@ -185,16 +185,9 @@ fn chunked(random: &mut Random, body: &[u8]) -> (String, Vec<u8>) {
     ("Transfer-Encoding: chunked\r\n".into(), bytes)
 }
 
-/// What faults make of it.
+/// What faults make of it: first of its bytes, and then of when they are sent.
 fn spoil(net: &mut Inner, random: &mut Random, answering: &mut Answering, is_unix: bool) {
-    if net.fault(Fault::ResponseEarly) {
-        answering.early = answering.bytes.len();
-    }
-    if net.fault(Fault::ResponseSlow) {
-        let at = random.below(answering.bytes.len() as u64 + 1) as usize;
-        let at = *random.pick(&[0, at]);
-        answering.pause = Some((at, net.now + random.below(SLOW_MS_MAX) * MS));
-    }
+    let is_until_close = answering.framing == Framing::UntilClose;
     if net.fault(Fault::ResponseGarbage) {
         if random.chance(500) {
             answering.bytes = random.pick(GARBAGE).as_bytes().to_vec();
@@ -204,16 +197,24 @@ fn spoil(net: &mut Inner, random: &mut Random, answering: &mut Answering, is_uni
             let at = if answering.framing == Framing::Chunked { end - 5 } else { 0 };
             answering.bytes.splice(at.., b"\0spoilt\r\n".iter().copied());
         }
+        answering.early = answering.early.min(answering.bytes.len());
         (answering.is_sound, answering.closes) = (false, true);
     }
     // Behind a body that ends with the connection it would belong to that.
-    if answering.framing != Framing::UntilClose && net.fault(Fault::ResponseSurplus) {
+    if !is_until_close && net.fault(Fault::ResponseSurplus) {
         answering.bytes.extend_from_slice(b"\0spoilt\r\n\r\n");
+    }
+    if net.fault(Fault::ResponseEarly) {
+        answering.early = answering.bytes.len();
+    }
+    if net.fault(Fault::ResponseSlow) {
+        let (any, last) = (random.below(answering.bytes.len() as u64), answering.bytes.len() - 1);
+        let at = *random.pick(&[0, any as usize, last]);
+        answering.pause = Some((at, net.now + random.below(SLOW_MS_MAX) * MS));
     }
     if net.fault(Fault::ResponseCut) {
         let at = random.below(answering.bytes.len() as u64) as usize;
         // The end of a body until the end is told from a cut by a reset only.
-        let is_until_close = answering.framing == Framing::UntilClose;
         let resets = is_until_close && !is_unix || random.chance(500);
         answering.cut = Some((at, resets));
     }

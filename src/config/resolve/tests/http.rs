@@ -58,7 +58,8 @@ fn what_is_not_written_of_http_has_its_default() {
     let route = http.routes.route(route);
     assert_eq!((&*route.name, route.cluster), ("default", 0));
     assert!(route.rules.is_unrestricted());
-    assert_eq!(route.timeouts.first_byte, Duration::from_secs(60));
+    assert_eq!(route.timeouts.first_byte, Some(Duration::from_secs(60)));
+    assert_eq!(route.timeouts.stream, Some(Duration::from_secs(300)));
     assert_eq!((route.timeouts.body, route.timeouts.total), (Duration::from_secs(60), None));
     assert_eq!((route.retries.max, route.retries.budget_percent), (1, 20));
     assert_eq!((route.request_body_bytes_max, route.request_head_bytes_max), (None, 16_384));

@@ -68,8 +68,9 @@ pub(super) fn options(plan: &HttpPlan, rules: Rules) -> Arc<HttpOptions> {
         rules,
         cluster: CLUSTER,
         timeouts: Timeouts {
-            first_byte: plan.first_byte_timeout,
+            first_byte: Some(plan.first_byte_timeout),
             body: plan.body_timeout,
+            stream: Some(plan.body_timeout),
             total: plan.total_timeout,
         },
         // No budget that a few requests could use up.
