@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::harness::http::{request, request_with};
 use crate::harness::programs::{OpenSsl, curl, url};
 use crate::harness::site::scripted;
-use crate::harness::{Gateway, HttpClient, Reply, Setup, Site, Then, pki};
+use crate::harness::{ClientOptions, Gateway, HttpClient, Reply, Setup, Site, Then, pki};
 
 /// What curl prints, which must be content.
 #[track_caller]
@@ -416,7 +416,9 @@ fn an_empty_port_is_none() {
 fn a_listener_of_http_2_alone_serves_no_http_1() {
     let site = Site::ok();
     let gateway = Setup::http(site.address()).listener("alpn = [\"h2\"]").start();
-    let mut client = HttpClient::connect(gateway.address());
+    // Who offers HTTP/1.1 is refused by TLS; this one offers nothing.
+    let client = ClientOptions::default().connect(gateway.address()).expect("it is let in");
+    let mut client = HttpClient::new(client);
     let refused = client.ask("GET", "/", "");
     assert_eq!((refused.status(), site.received()), (505, 0));
     client.assert_ended();
