@@ -188,9 +188,9 @@ impl Attempts {
     }
 }
 
-/// RFC 9110, 9.2.2.
+/// RFC 9110, 9.2.2. TRACE is not forwarded.
 fn is_idempotent(method: &[u8]) -> bool {
-    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE")
 }
 
 /// What one attempt came to.

@@ -189,6 +189,7 @@ impl Http1Client {
         );
         // Writing to a String cannot fail.
         let _ = answer.retry_after_s().map(|wait| write!(head, "Retry-After: {wait}\r\n"));
+        let _ = answer.allow.map(|methods| write!(head, "Allow: {methods}\r\n"));
         if self.closes {
             head.push_str("Connection: close\r\n");
         } else if self.version == Version::Http10 {
