@@ -46,7 +46,7 @@ const CATCHES: &[(Bug, u64, &str)] = &[
     (Bug::ForgetClock, 3285, "is still connected to"),
     (Bug::VerdictOfAnyScope, 149, "it should have been one of"),
     (Bug::VerdictForever, 74, "it should have been one of"),
-    (Bug::RetryWhatever, RETRY, "a second time"),
+    (Bug::RetryWhatever, 26, "an upstream has all of request"),
     (Bug::RetryWithoutBody, 26, "an upstream has all of request"),
     (Bug::RouteOfTheStart, 258, "by the gateway, for no reason"),
     (Bug::KeepIdentityFields, 3, "reaches an upstream: with"),
