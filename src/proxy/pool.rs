@@ -127,7 +127,7 @@ impl Pool {
         while let Some(found) = queue.pop_back() {
             let Idle { transport, place, requests, cluster, opened, until, .. } = found;
             let is_stale = transport.is_stale() || be_sure && transport.socket().has_news();
-            if now >= until || is_stale && !planted(Bug::ReuseStale) {
+            if now >= until || is_stale {
                 transport.close();
                 continue;
             }
@@ -149,8 +149,7 @@ impl Pool {
             return transport.close();
         }
         // From now on the keeper hears of what comes.
-        if !planted(Bug::ReuseStale)
-            && let Some(keeper) = &*self.keeper.borrow()
+        if let Some(keeper) = &*self.keeper.borrow()
             && transport.poll_idle(core, &mut Context::from_waker(keeper)).is_ready()
         {
             return transport.close();
@@ -249,9 +248,7 @@ impl Pool {
         for queue in idle.values_mut() {
             for _ in 0..queue.len() {
                 let Some(mut found) = queue.pop_front() else { break };
-                let is_stale =
-                    !planted(Bug::ReuseStale) && found.transport.poll_idle(core, cx).is_ready();
-                if now >= found.until || is_stale {
+                if now >= found.until || found.transport.poll_idle(core, cx).is_ready() {
                     found.transport.close();
                     continue;
                 }

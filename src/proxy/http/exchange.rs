@@ -239,8 +239,7 @@ async fn attempt(
     };
     let fault = match ran {
         Ok(()) => {
-            let is_sent = seen.sent_all || planted(Bug::ReuseAmidRequest);
-            upstream.release(worker.upstreams().pool(), is_sent);
+            upstream.release(worker.upstreams().pool(), seen.sent_all);
             return Attempt::Done;
         }
         Err(fault) => fault,
@@ -251,7 +250,8 @@ async fn attempt(
     let is_unprocessed = matches!(fault, Fault::Upstream(SideFault::Unprocessed(_)));
     let is_lost = is_unprocessed
         || matches!(fault, Fault::Upstream(SideFault::Transport(_) | SideFault::Ended));
-    let took_body = seen.took_body && !planted(Bug::RetryWithoutBody);
+    let forgets = planted(Bug::RetryWithoutBody) || planted(Bug::RetryWhatever);
+    let took_body = seen.took_body && !forgets;
     let is_untouched =
         !seen.has_interim && !took_body && !seen.has_trailers && !upstream.has_begun();
     if is_lost && is_untouched && attempts.may_repeat(visitor, plan, &upstream, is_unprocessed) {
