@@ -269,6 +269,8 @@ pub enum CloseKind {
     ConnectTimeout,
     /// The connection to the upstream failed otherwise (this errno).
     ConnectFailed(i32),
+    /// As many connections to upstreams are open as there may be, and none of them waits.
+    UpstreamConnections,
     /// What came is no request of HTTP that has one meaning.
     BadRequest,
     /// A request did not come to its end in time.
@@ -277,6 +279,10 @@ pub enum CloseKind {
     BadResponse,
     /// A response did not begin, or did not come to its end, in time.
     ResponseTimeout,
+    /// The client did not take its response.
+    ResponseNotTaken,
+    /// The upstream did not take the body of a request.
+    UpstreamStalled,
     /// The gateway drains, and no request was in progress.
     Drained,
     /// The certificate of the upstream was refused.
@@ -348,10 +354,13 @@ impl CloseKind {
             Self::ConnectRefused => "connect_refused",
             Self::ConnectTimeout => "connect_timeout",
             Self::ConnectFailed(_) => "connect_failed",
+            Self::UpstreamConnections => "upstream_connections",
             Self::BadRequest => "bad_request",
             Self::RequestTimeout => "request_timeout",
             Self::BadResponse => "bad_response",
             Self::ResponseTimeout => "response_timeout",
+            Self::ResponseNotTaken => "response_not_taken",
+            Self::UpstreamStalled => "upstream_stalled",
             Self::Drained => "drained",
             Self::UpstreamCertificateRefused => "upstream_certificate_refused",
             Self::UpstreamTlsFailed => "upstream_tls_failed",

@@ -68,7 +68,7 @@ pub fn http2_head(data: &[u8]) {
             fields.append(name, value);
         }
     }
-    let is_end = data.len() % 2 == 0;
+    let is_end = data.len().is_multiple_of(2);
     check_request(start, &fields, is_end);
     check_response(start, &fields, is_end);
     if let Some(lines) = head::trailer_lines(&fields) {

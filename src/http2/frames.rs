@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::opened::{Opened, Reset};
 use crate::limits::{
     HTTP2_CONTINUATIONS_MIN, HTTP2_COUNT_PERIOD_S, HTTP2_ECHOES_MAX, HTTP2_ECHOES_PER_FRAME,
     HTTP2_FRAME_BYTES_MAX, HTTP2_HEADERS_MAX, HTTP2_HEADERS_PER_STREAM_MAX,
@@ -173,7 +174,8 @@ impl Scanner {
 /// The bounds of a [`FrameWatch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameBounds {
-    /// RST_STREAM within a period ([`HTTP2_COUNT_PERIOD_S`]).
+    /// RST_STREAM within a period ([`HTTP2_COUNT_PERIOD_S`]), those of a client for streams without a
+    /// response.
     pub resets_max: u32,
     /// Frames without effect within a period.
     pub idle_frames_max: u32,
@@ -207,6 +209,8 @@ pub struct FrameWatch {
     /// client, who opens its own.
     headers: Option<u32>,
     goaway: Option<u32>,
+    /// The streams of the peer, where it is a client.
+    opened: Option<Opened>,
 }
 
 impl FrameWatch {
@@ -223,6 +227,7 @@ impl FrameWatch {
             echoes: HTTP2_ECHOES_PER_FRAME,
             headers: (!of_client).then_some(0),
             goaway: None,
+            opened: of_client.then(Opened::default),
         }
     }
 
@@ -230,6 +235,18 @@ impl FrameWatch {
     /// lowest that it said.
     pub fn goaway(&self) -> Option<u32> {
         self.goaway
+    }
+
+    /// A stream of the client was handed out as a request.
+    pub fn accepted(&mut self, stream: u32) {
+        if let Some(opened) = &mut self.opened {
+            opened.accepted(stream);
+        }
+    }
+
+    /// Streams of the client that were answered or reset without having been handed out.
+    pub fn refused(&self) -> u64 {
+        self.opened.as_ref().map_or(0, Opened::refused)
     }
 
     /// Looks at bytes that were received at `now`.
@@ -255,6 +272,15 @@ impl FrameWatch {
             if let (HEADERS, Some(headers)) = (frame.kind, &mut self.headers) {
                 *headers = (*headers + HTTP2_HEADERS_PER_STREAM_MAX).min(HTTP2_HEADERS_MAX);
             }
+            if let Some(opened) = &mut self.opened {
+                if frame.kind == HEADERS {
+                    opened.answered(frame.stream);
+                }
+                let ends = matches!(frame.kind, DATA | HEADERS) && frame.has(END_STREAM);
+                if ends || frame.kind == RST_STREAM {
+                    opened.ended(frame.stream);
+                }
+            }
         }
     }
 
@@ -271,15 +297,22 @@ impl FrameWatch {
                 if let Some(headers) = &mut self.headers {
                     *headers = headers.checked_sub(1).ok_or(Flood::Headers)?;
                 }
+                if let Some(opened) = &mut self.opened {
+                    opened.came(frame.stream);
+                }
                 Ok(())
             }
             DATA if frame.is_empty_data() => self.count_idle(Flood::EmptyData),
             DATA => Ok(()),
-            RST_STREAM => {
-                self.resets += 1;
-                let is_flood = self.resets > self.bounds.resets_max;
-                if is_flood { Err(Flood::Resets) } else { Ok(()) }
-            }
+            RST_STREAM => match self.opened.as_mut().map(|opened| opened.reset(frame.stream)) {
+                Some(Reset::AmidResponse) => Ok(()),
+                Some(Reset::OfNone) => self.count_idle(Flood::Resets),
+                Some(Reset::BeforeResponse) | None => {
+                    self.resets += 1;
+                    let is_flood = self.resets > self.bounds.resets_max;
+                    if is_flood { Err(Flood::Resets) } else { Ok(()) }
+                }
+            },
             CONTINUATION => {
                 self.continuations += 1;
                 let is_flood = self.continuations > self.bounds.continuations_max;
@@ -415,6 +448,38 @@ mod tests {
         }
         let count = (0..).take_while(|_| watch.received(&head, Instant::ORIGIN).is_ok()).count();
         assert_eq!(count, HTTP2_HEADERS_MAX as usize, "what was not used is not saved up for ever");
+    }
+
+    #[test]
+    fn resets_of_a_client_count_before_a_response_and_not_amid_one() {
+        let fresh = || {
+            let mut watch = FrameWatch::new(BOUNDS, true, Instant::ORIGIN);
+            watch.received(&[0; PREFACE_BYTES], Instant::ORIGIN).expect("it begins");
+            watch
+        };
+        let reset = |watch: &mut FrameWatch, stream| {
+            watch.received(&frame(RST_STREAM, 0, stream, &[0; 4]), Instant::ORIGIN)
+        };
+        let mut watch = fresh();
+        for stream in (1..2000).step_by(2) {
+            let fields = frame(HEADERS, END_HEADERS, stream, b"fields");
+            watch.received(&fields, Instant::ORIGIN).expect("a request");
+            watch.accepted(stream);
+            watch.sent(&frame(HEADERS, END_HEADERS, stream, b"fields"));
+            reset(&mut watch, stream).expect("its response has begun");
+        }
+        assert_eq!(watch.refused(), 0);
+        let mut watch = fresh();
+        for stream in [1, 3, 5, 7, 9, 11] {
+            let fields = frame(HEADERS, END_HEADERS, stream, b"fields");
+            watch.received(&fields, Instant::ORIGIN).expect("a request");
+            watch.accepted(stream);
+            let expected = if stream < 11 { Ok(()) } else { Err(Flood::Resets) };
+            assert_eq!(reset(&mut watch, stream), expected, "{stream}");
+        }
+        let mut watch = fresh();
+        let passed = (0..1000).take_while(|_| reset(&mut watch, 1).is_ok()).count();
+        assert_eq!(passed, 10, "of no stream they are frames without effect");
     }
 
     #[test]

@@ -152,6 +152,16 @@ impl Wire {
         self.inner.borrow().watch.goaway()
     }
 
+    /// A stream of the client was handed out as a request.
+    pub(super) fn accepted(&self, stream: u32) {
+        self.inner.borrow_mut().watch.accepted(stream);
+    }
+
+    /// Streams of the client that h2 answered or reset by itself.
+    pub(super) fn refused(&self) -> u64 {
+        self.inner.borrow().watch.refused()
+    }
+
     /// From now on h2 does not end the transport: an alert is to go out, and there is none after
     /// close_notify.
     pub fn hold(&self) {

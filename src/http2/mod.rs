@@ -11,6 +11,7 @@ pub mod end;
 pub mod frames;
 pub mod head;
 pub mod io;
+mod opened;
 pub mod options;
 pub mod payload;
 pub mod server;

@@ -20,7 +20,7 @@ use super::options::Http2Options;
 use super::payload::Payload;
 use crate::error::CloseKind;
 use crate::limits::{
-    HTTP2_CLOSE_TIMEOUT_MS, HTTP2_ERROR_RESETS_MAX, HTTP2_FRAME_BYTES_MAX, HTTP2_GRACE_MS,
+    CONNECTION_GRACE_MS, HTTP2_CLOSE_TIMEOUT_MS, HTTP2_ERROR_RESETS_MAX, HTTP2_FRAME_BYTES_MAX,
     HTTP2_HEADER_TABLE_BYTES, HTTP2_PING_INTERVAL_MS, HTTP2_PING_TIMEOUT_MS,
     HTTP2_SEND_BUFFER_BYTES_MAX,
 };
@@ -36,7 +36,7 @@ pub type SendStream = h2::SendStream<Payload>;
 const PING_INTERVAL: Duration = Duration::from_millis(HTTP2_PING_INTERVAL_MS);
 const PING_TIMEOUT: Duration = Duration::from_millis(HTTP2_PING_TIMEOUT_MS);
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(HTTP2_CLOSE_TIMEOUT_MS);
-const GRACE: Duration = Duration::from_millis(HTTP2_GRACE_MS);
+const GRACE: Duration = Duration::from_millis(CONNECTION_GRACE_MS);
 
 /// How long a connection may live.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +68,8 @@ pub struct Server {
     /// Since when no stream is open.
     idle_since: Option<Instant>,
     ending: Option<Ending>,
+    /// Streams that h2 refused by itself, and that are counted.
+    refused: u64,
 }
 
 enum State {
@@ -124,6 +126,7 @@ impl Server {
             keep_alive: KeepAlive::default(),
             idle_since: Some(now),
             ending: None,
+            refused: 0,
         }
     }
 
@@ -147,6 +150,7 @@ impl Server {
                 continue;
             }
             self.wire.flush();
+            self.count_refused();
             let next = match polled {
                 Poll::Ready(next) => Some(next),
                 Poll::Pending => self.poll_times(cx).map(Next::End),
@@ -196,6 +200,7 @@ impl Server {
                 State::Open(connection) => match std::task::ready!(connection.poll_accept(cx)) {
                     Some(Ok((request, respond))) => {
                         self.idle_since = None;
+                        self.wire.accepted(respond.stream_id().as_u32());
                         return Poll::Ready(Next::Stream(request, respond));
                     }
                     Some(Err(error)) => Err(error),
@@ -217,6 +222,13 @@ impl Server {
             };
             return Poll::Ready(Next::End(end));
         }
+    }
+
+    /// What h2 answers or resets by itself nobody else hears of.
+    fn count_refused(&mut self) {
+        let refused = self.wire.refused();
+        let counter = &self.core.counters().http2_requests_refused;
+        counter.add(refused - std::mem::replace(&mut self.refused, refused));
     }
 
     fn shake(&self) -> Handshake<Http2Io, Payload> {

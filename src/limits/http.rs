@@ -27,6 +27,9 @@ pub const TOLD_LINE_BYTES_MAX: usize = 16 * 1024;
 
 /// Connections without a request that a worker keeps to each endpoint of an upstream, at most.
 pub const UPSTREAM_IDLE_MAX: usize = 65_536;
+/// The part of `connections_max` that connections to upstreams leave to requests of clients that
+/// have no other in progress: one in so many.
+pub const UPSTREAMS_FOR_FIRST_REQUESTS_DIVISOR: u32 = 4;
 /// Requests of one connection to an upstream, at most, where they are bounded.
 pub const UPSTREAM_REQUESTS_MAX: i64 = 1_000_000_000;
 /// Tickets of one upstream that are kept for resuming its sessions.
@@ -76,7 +79,8 @@ pub const REQUESTS_MAX: u64 = 1 << 40;
 pub const STREAMS_MAX_DEFAULT: u32 = 100;
 /// Streams of an HTTP/2 connection at a time, at most.
 pub const STREAMS_MAX: u32 = 1000;
-/// Bytes of a request's fields in HTTP/2, by default; each field counts 32 more than its text.
+/// Bytes of a response's fields in HTTP/2, by default; each field counts 32 more than its text. Those
+/// of a request are as many as a head's.
 pub const HEADER_LIST_BYTES_DEFAULT: u32 = 32 * 1024;
 /// Bytes of a request's fields in HTTP/2, at least what may be set.
 pub const HEADER_LIST_BYTES_MIN: u32 = 1024;
@@ -95,16 +99,23 @@ pub const STREAM_WINDOW_BYTES_MAX: u32 = 16 * 1024 * 1024;
 pub const CONNECTION_WINDOW_BYTES_DEFAULT: u32 = 256 * 1024;
 /// Bytes of the window of a connection, at most.
 pub const CONNECTION_WINDOW_BYTES_MAX: u32 = 16 * 1024 * 1024;
-/// Streams that a client may reset within ten seconds, by default: users that leave a page do so.
-pub const RESETS_MAX_DEFAULT: u32 = 200;
+/// Streams that a client may reset before their response within ten seconds, by default: users that
+/// leave a page do so, and calls whose time is up.
+pub const RESETS_MAX_DEFAULT: u32 = 1000;
 /// Frames without effect that a client may send within ten seconds, by default.
 pub const IDLE_FRAMES_MAX_DEFAULT: u32 = 1000;
 /// The most that may be set for either.
 pub const HTTP2_NUISANCES_MAX: u32 = 100_000;
 /// Milliseconds from the end of a request to the first byte of its response, by default.
 pub const FIRST_BYTE_TIMEOUT_MS_DEFAULT: u64 = 60_000;
-/// Milliseconds without progress of a body, by default.
+/// Milliseconds without progress of a request's body whose length is known, by default.
 pub const BODY_TIMEOUT_MS_DEFAULT: u64 = 60_000;
+/// Milliseconds of silence once a response has begun, or while a body of unknown length is sent, by
+/// default: streams are quiet for longer than bodies.
+pub const STREAM_TIMEOUT_MS_DEFAULT: u64 = 300_000;
+/// Bytes of a body whose length is known that a client sends in a second, on the average, beyond
+/// one pause of `body_timeout_ms`: less than any network has.
+pub const BODY_BYTES_PER_S_MIN: u64 = 128;
 /// Attempts beyond the first, by default.
 pub const RETRIES_DEFAULT: u32 = 1;
 /// Attempts beyond the first, at most.
@@ -148,6 +159,9 @@ pub const HTTP2_ECHOES_PER_FRAME: u32 = 3;
 pub const HTTP2_ECHOES_MAX: u32 = 16 * 1024;
 /// Streams of one connection that a client may have reset by breaking their rules.
 pub const HTTP2_ERROR_RESETS_MAX: usize = 256;
+/// Streams of a client that are remembered, so that it is known what resetting them means: those that
+/// may be open, and as many more that were refused and not yet told so.
+pub const HTTP2_WATCHED_STREAMS_MAX: usize = 2 * STREAMS_MAX as usize;
 /// CONTINUATION frames of one list of fields, at least.
 pub const HTTP2_CONTINUATIONS_MIN: u32 = 4;
 /// The largest payload of a frame that is taken, and the least that may be announced
@@ -161,8 +175,8 @@ pub const HTTP2_SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 pub const HTTP2_PING_INTERVAL_MS: u64 = 30_000;
 /// Milliseconds for the answer.
 pub const HTTP2_PING_TIMEOUT_MS: u64 = 15_000;
-/// Milliseconds that streams have to end on a connection that became too old.
-pub const HTTP2_GRACE_MS: u64 = 30_000;
+/// Milliseconds that requests and tunnels have to end on a connection that became too old.
+pub const CONNECTION_GRACE_MS: u64 = 30_000;
 /// Milliseconds for the end of a connection to be said, and for what is under way to come.
 pub const HTTP2_CLOSE_TIMEOUT_MS: u64 = 2_000;
 
@@ -233,6 +247,9 @@ pub const ADMIN_KEYS_AGE_S: u64 = 300;
 const _: () = assert!(ADMIN_HEAD_TIMEOUT_MS <= ADMIN_TIMEOUT_MS);
 const _: () = assert!(2 * ADMIN_CONNECTIONS_MAX as u64 <= FDS_RESERVED);
 const _: () = assert!(ADMIN_KEYS_AGE_S < PUBLISHED_KEY_S.unsigned_abs());
+
+/// The most hops that `Max-Forwards` is sent on with (RFC 9110, 7.6.2).
+pub const MAX_FORWARDS_MAX: u64 = 255;
 
 // The data path (src/proxy/http/run.rs, src/http2).
 

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use super::descriptors::Descriptors;
 use super::sources::{SourceGuard, SourceTable};
 use crate::config::snapshot::Limits;
 use crate::limits::ADMISSION_RETRY_MS;
@@ -23,13 +24,20 @@ use crate::rt::core::Core;
 pub struct SharedAdmission {
     live: AtomicU32,
     sources: Arc<SourceTable>,
+    /// Of connections to upstreams.
+    descriptors: Descriptors,
     seed: [u64; 2],
 }
 
 impl SharedAdmission {
     /// Nobody is in yet. `seed` keys the tables of sources.
     pub fn new(seed: [u64; 2]) -> Arc<Self> {
-        Arc::new(Self { live: AtomicU32::new(0), sources: SourceTable::new(seed), seed })
+        Arc::new(Self {
+            live: AtomicU32::new(0),
+            sources: SourceTable::new(seed),
+            descriptors: Descriptors::default(),
+            seed,
+        })
     }
 
     /// What keys the tables of sources.
@@ -37,10 +45,16 @@ impl SharedAdmission {
         self.seed
     }
 
+    /// The count of the descriptors of connections to upstreams.
+    pub fn descriptors(&self) -> Descriptors {
+        self.descriptors.clone()
+    }
+
     /// Whether every place was given back, in all and of each source.
     #[cfg(feature = "sim")]
     pub fn is_empty(&self) -> bool {
-        self.live.load(Ordering::Relaxed) == 0 && self.sources.is_empty()
+        let is_free = self.live.load(Ordering::Relaxed) == 0 && self.descriptors.open() == 0;
+        is_free && self.sources.is_empty()
     }
 
     /// Places that a source has.

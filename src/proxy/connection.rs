@@ -60,7 +60,7 @@ pub(super) async fn serve(
             #[cfg(feature = "sim")]
             if planted(Bug::AuthoriseAfterConnect) {
                 let cluster = Arc::clone(cluster_of(&client.snapshot, index));
-                drop(worker.upstreams().connect(worker.core(), &cluster).await);
+                drop(worker.upstreams().connect(worker.core(), &cluster, u32::MAX).await);
             }
             let began = worker.core().clock();
             let decision = authorise(&worker, index, &client, &mut record);
@@ -312,8 +312,9 @@ async fn forward(
         return reason;
     }
     let cluster = Arc::clone(cluster_of(&snapshot, index));
+    let connections_max = snapshot.limits.connections_max;
     drop(snapshot);
-    let connecting = worker.upstreams().connect(worker.core(), &cluster);
+    let connecting = worker.upstreams().connect(worker.core(), &cluster, connections_max);
     let mut connecting = Box::pin(worker.unless_cut_off(connecting));
     let connected = poll_fn(|cx| match lease.ended(cx) {
         Some(reason) => Poll::Ready(Err(reason)),

@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod connection;
+mod descriptors;
 mod failures;
 pub mod gate;
 mod http;

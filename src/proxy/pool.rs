@@ -63,6 +63,7 @@ struct Idle {
     requests: u64,
     cluster: Arc<Cluster>,
     opened: Instant,
+    since: Instant,
     /// When it is closed, if nothing needs it before.
     until: Instant,
 }
@@ -124,9 +125,9 @@ impl Pool {
         let queue = idle.get_mut(&key(cluster, endpoint))?;
         let now = core.now();
         while let Some(found) = queue.pop_back() {
-            let Idle { transport, place, requests, cluster, opened, until } = found;
+            let Idle { transport, place, requests, cluster, opened, until, .. } = found;
             let is_stale = transport.is_stale() || be_sure && transport.socket().has_news();
-            if now >= until || is_stale && !planted(Bug::ReuseStale) {
+            if now >= until || is_stale {
                 transport.close();
                 continue;
             }
@@ -148,8 +149,7 @@ impl Pool {
             return transport.close();
         }
         // From now on the keeper hears of what comes.
-        if !planted(Bug::ReuseStale)
-            && let Some(keeper) = &*self.keeper.borrow()
+        if let Some(keeper) = &*self.keeper.borrow()
             && transport.poll_idle(core, &mut Context::from_waker(keeper)).is_ready()
         {
             return transport.close();
@@ -162,7 +162,8 @@ impl Pool {
             oldest.transport.close();
         }
         let place = lease.pause();
-        queue.push_back(Idle { transport, place, requests, cluster, opened, until });
+        let since = now;
+        queue.push_back(Idle { transport, place, requests, cluster, opened, since, until });
         drop(idle);
         if !self.is_kept.replace(true) {
             core.spawn(keep(core.clone(), Rc::clone(self)));
@@ -189,6 +190,24 @@ impl Pool {
         if let Some(keeper) = self.keeper.borrow_mut().take() {
             keeper.wake();
         }
+    }
+
+    /// Since when the one waits that waits longest.
+    pub fn waiting_since(&self) -> Option<Instant> {
+        let idle = self.idle.borrow();
+        idle.values().filter_map(|queue| queue.front()).map(|idle| idle.since).min()
+    }
+
+    /// Closes the one that waits longest, at once: its descriptor is needed. Returns whether there
+    /// was one.
+    pub fn close_oldest(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        let waiting = idle.values_mut().filter(|queue| !queue.is_empty());
+        let oldest = waiting.min_by_key(|queue| queue.front().map(|idle| idle.since));
+        // Dropped, it is reset. Nothing is on its way there, and FIN would wait for the upstream's.
+        let oldest = oldest.and_then(VecDeque::pop_front);
+        idle.retain(|_, queue| !queue.is_empty());
+        oldest.is_some()
     }
 
     /// Connections that wait.
@@ -229,9 +248,7 @@ impl Pool {
         for queue in idle.values_mut() {
             for _ in 0..queue.len() {
                 let Some(mut found) = queue.pop_front() else { break };
-                let is_stale =
-                    !planted(Bug::ReuseStale) && found.transport.poll_idle(core, cx).is_ready();
-                if now >= found.until || is_stale {
+                if now >= found.until || found.transport.poll_idle(core, cx).is_ready() {
                     found.transport.close();
                     continue;
                 }

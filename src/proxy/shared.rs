@@ -197,6 +197,32 @@ impl SharedPool {
         });
     }
 
+    /// Since when the one waits that has carried no stream for longest.
+    pub fn waiting_since(&self) -> Option<Instant> {
+        let entries = self.entries.borrow();
+        let waiting = entries.values().flatten().filter(|entry| entry.client.streams() == 0);
+        waiting.map(|entry| entry.client.idle_since()).min()
+    }
+
+    /// Hands out that one no more, so that it ends. Returns whether there was one.
+    pub fn close_oldest(&self) -> bool {
+        let Some(since) = self.waiting_since() else { return false };
+        let mut entries = self.entries.borrow_mut();
+        let mut closed = None;
+        for found in entries.values_mut() {
+            let is_oldest =
+                |entry: &Entry| entry.client.streams() == 0 && entry.client.idle_since() == since;
+            if let Some(index) = found.iter().position(is_oldest) {
+                closed = Some(found.swap_remove(index));
+                break;
+            }
+        }
+        entries.retain(|_, found| !found.is_empty());
+        // Outside of the borrow: what is dropped wakes its task.
+        drop(entries);
+        closed.is_some()
+    }
+
     /// Hands out nothing any more.
     pub fn close(&self) {
         self.is_closing.set(true);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use socket2::SockAddr;
 
+use super::descriptors::{Claim, Descriptors};
 use super::pool::{Connection, Pool};
 use super::shared::{Shared, SharedPool, Turn};
 use crate::config::snapshot::{Address, Balance, Cluster, Endpoint};
@@ -29,6 +30,7 @@ pub struct Upstreams {
     clusters: RefCell<HashMap<Arc<str>, Balancer>>,
     pool: Rc<Pool>,
     shared: Rc<SharedPool>,
+    descriptors: Descriptors,
 }
 
 #[derive(Debug, Default)]
@@ -121,11 +123,24 @@ async fn secure(
 }
 
 impl Upstreams {
-    /// Connects to an endpoint of `cluster`; where that fails, to another one, once.
+    /// Those of a worker, whose connections `descriptors` counts.
+    pub fn new(descriptors: Descriptors) -> Self {
+        Self { descriptors, ..Self::default() }
+    }
+
+    /// Connects to an endpoint of `cluster`, for a client whose bytes are relayed; where that fails,
+    /// to another one, once. Beyond `connections_max` one that waits for a request is closed for it.
     ///
     /// # Errors
     /// The reason of the last failure.
-    pub async fn connect(&self, core: &Core, cluster: &Cluster) -> Result<Connected, CloseReason> {
+    pub async fn connect(
+        &self,
+        core: &Core,
+        cluster: &Cluster,
+        connections_max: u32,
+    ) -> Result<Connected, CloseReason> {
+        // Who is let in to be relayed has a connection, whatever others took.
+        let _ = self.make_room(Claim::Relay, connections_max);
         let first = self.choose_first(cluster)?;
         let failed = match self.attempt(core, cluster, first).await {
             Ok(connected) => return Ok(connected),
@@ -164,13 +179,19 @@ impl Upstreams {
     /// A new connection for requests, to endpoint `first`; where that fails, to another one, once.
     ///
     /// # Errors
-    /// Why the last attempt failed.
+    /// Why the last attempt failed, or that all workers together have `connections_max` already.
     pub async fn open_for_requests(
         &self,
         core: &Core,
         cluster: &Arc<Cluster>,
         first: usize,
+        claim: Claim,
+        connections_max: u32,
     ) -> Result<Connection, Unreachable> {
+        if !self.make_room(claim, connections_max) {
+            core.counters().upstream_connections_refused.increment();
+            return Err(CloseReason::internal(CloseKind::UpstreamConnections).into());
+        }
         let failed = match self.open(core, cluster, first).await {
             Ok(connection) => return Ok(connection),
             Err(failed) => failed,
@@ -192,6 +213,8 @@ impl Upstreams {
         cluster: &Arc<Cluster>,
         first: usize,
         fresh: bool,
+        claim: Claim,
+        connections_max: u32,
     ) -> Result<Shared, Unreachable> {
         let opener = loop {
             if fresh {
@@ -210,7 +233,7 @@ impl Upstreams {
                 }
             }
         };
-        let own = self.open_for_requests(core, cluster, first).await?;
+        let own = self.open_for_requests(core, cluster, first, claim, connections_max).await?;
         let shared = self.shared.share(core, own).await?;
         if let Some(opener) = opener {
             opener.succeed();
@@ -231,6 +254,20 @@ impl Upstreams {
             Some(tls) => secure(core, stream, tls, deadline).await?,
         };
         Ok(Connection::new(transport, lease, cluster, index, core.now()))
+    }
+
+    /// Whether another connection may be made; where there are too many, the one that has waited
+    /// longest is closed for it.
+    fn make_room(&self, claim: Claim, connections_max: u32) -> bool {
+        if self.descriptors.has_room(claim, connections_max) {
+            return true;
+        }
+        match (self.pool.waiting_since(), self.shared.waiting_since()) {
+            (None, None) => false,
+            (Some(own), Some(shared)) if shared < own => self.shared.close_oldest(),
+            (Some(_), _) => self.pool.close_oldest(),
+            (None, Some(_)) => self.shared.close_oldest(),
+        }
     }
 
     fn choose_first(&self, cluster: &Cluster) -> Result<usize, CloseReason> {
@@ -292,6 +329,7 @@ impl Upstreams {
         let endpoint = &cluster.endpoints[index];
         // Counted while connecting, so that a slow endpoint draws no more than its share.
         let lease = self.lease(cluster, endpoint);
+        let held = self.descriptors.hold();
         let deadline = core.now() + cluster.connect_timeout;
         let connecting = async { core.connect(socket_address(&endpoint.address)?, None).await };
         let connected = core.timeout_at(deadline, connecting).await;
@@ -299,6 +337,7 @@ impl Upstreams {
         match connected {
             Ok(Ok(stream)) => {
                 counters.upstream_connects.increment();
+                stream.keep(held);
                 Ok(Connected { stream, lease })
             }
             Ok(Err(errno)) => {
@@ -328,8 +367,11 @@ impl Upstreams {
         };
         let count = cluster.endpoints.len();
         let start = balancer.next;
-        // Ties of least connections go round, or an idle worker would use one endpoint only.
-        balancer.next = balancer.next.wrapping_add(1);
+        // Ties of least connections go round, or an idle worker would use one endpoint only. A second
+        // try takes no turn, or with two endpoints every first try would meet the same one.
+        if but.is_none() {
+            balancer.next = balancer.next.wrapping_add(1);
+        }
         let turns = (0..count).map(|step| start.wrapping_add(step) % count);
         let mut candidates = turns.filter(|&index| Some(index) != but);
         match cluster.balance {

@@ -70,12 +70,15 @@ pub struct Parts {
     pub log: LogSender,
 }
 
+/// A configuration behind a count of this thread's own: the inner one is shared by all workers, who
+/// would fight over its cache line with each request.
+pub(super) type Published = Rc<Arc<Snapshot>>;
+
 /// See the module's description.
 #[derive(Debug)]
 pub struct Worker {
     core: Core,
-    /// Behind a count of this thread's own: the other is shared by all workers.
-    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    snapshot: RefCell<Published>,
     admission: Rc<Admission>,
     upstreams: Rc<Upstreams>,
     leases: Rc<Leases>,
@@ -111,12 +114,13 @@ impl Worker {
         let verdicts_max = parts.snapshot.limits.verdicts_per_worker_max as usize;
         let desk = Desk::new(verdicts_max, parts.sessions, Arc::clone(&parts.counters));
         let gate = Gate::new(parts.admission.seed(), Arc::clone(&parts.counters));
+        let descriptors = parts.admission.descriptors();
         let core = Core::new(driver, &options, parts.counters);
         let worker = Rc::new(Self {
             core: core.clone(),
             snapshot: RefCell::new(Rc::new(parts.snapshot)),
             admission: Admission::new(parts.admission),
-            upstreams: Rc::default(),
+            upstreams: Rc::new(Upstreams::new(descriptors)),
             leases: Rc::default(),
             desk,
             gate,
@@ -160,7 +164,7 @@ impl Worker {
     }
 
     /// The same for a moment: without touching what all workers share.
-    pub(super) fn published(&self) -> Rc<Arc<Snapshot>> {
+    pub(super) fn published(&self) -> Published {
         Rc::clone(&self.snapshot.borrow())
     }
 

@@ -180,11 +180,14 @@ impl Faults {
             .map(|fault| {
                 let is_of_http = OF_HTTP.contains(fault);
                 let random = if is_of_http { &mut of_http } else { &mut random };
-                let strength = *random.pick(&[3, 10, 10, 30, 30, 100, 300]);
+                // A request is one chance only, where others have thousands.
+                let strength = match is_of_http {
+                    true => *random.pick(&[50, 100, 100, 200, 500]),
+                    false => *random.pick(&[3, 10, 10, 30, 30, 100, 300]),
+                };
                 let is_change = CHANGES.contains(fault);
                 let density = match (breaks, is_change) {
                     _ if is_of_http && !has_http => 0,
-                    // A request is one chance only, where others have thousands.
                     (true, _) if is_of_http && density > 0 => 300,
                     (true, _) => density,
                     (false, true) => 600,

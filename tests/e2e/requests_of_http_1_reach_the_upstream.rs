@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::harness::http::{request, request_with};
 use crate::harness::programs::{OpenSsl, curl, url};
 use crate::harness::site::scripted;
-use crate::harness::{Gateway, HttpClient, Reply, Setup, Site, Then, pki};
+use crate::harness::{ClientOptions, Gateway, HttpClient, Reply, Setup, Site, Then, pki};
 
 /// What curl prints, which must be content.
 #[track_caller]
@@ -108,6 +108,41 @@ fn responses_without_a_body_have_none() {
     assert_eq!(site.accepted(), 1, "each left the connection to the upstream usable");
     drop(client);
     gateway.terminate().assert_clean();
+}
+
+#[test]
+fn odd_responses_are_mended_and_harm_no_other() {
+    for (odd, status, body, framed) in [
+        // RFC 9110, 8.6, and RFC 9112, 6.1: neither field may be in a 204.
+        ("204 No Content\r\nContent-Length: 0", 204, "", false),
+        ("204 No Content\r\nContent-Length: 5\r\n\r\nhello", 204, "", false),
+        ("204 No Content\r\nTransfer-Encoding: chunked", 204, "", false),
+        ("304 Not Modified\r\nTransfer-Encoding: chunked", 304, "", false),
+        ("205 Reset Content\r\nContent-Length: 0", 205, "", true),
+        // Without a reason, and without the space in front of it.
+        ("200 \r\nContent-Length: 2\r\n\r\nok", 200, "ok", true),
+        ("200\r\nContent-Length: 2\r\n\r\nok", 200, "ok", true),
+        // An upgrade that nobody asked for, and that did not take place.
+        ("200 OK\r\nConnection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 0", 200, "", true),
+    ] {
+        let end = if odd.contains("\r\n\r\n") { "" } else { "\r\n\r\n" };
+        let bytes = format!("HTTP/1.1 {odd}{end}");
+        let site = Site::new(move |seen| match seen.request.target() {
+            "/odd" => Reply::raw(&bytes),
+            _ => Reply::ok("after"),
+        });
+        let gateway = Setup::http(site.address()).top("workers = 1").start();
+        let mut client = HttpClient::connect(gateway.address());
+        let response = client.get("/odd");
+        assert_eq!((response.status(), response.text()), (status, body), "{odd}");
+        assert_eq!(response.values("content-length").len(), usize::from(framed), "{odd}");
+        for name in ["transfer-encoding", "upgrade", "connection"] {
+            assert!(response.values(name).is_empty(), "{odd}: {response:?}");
+        }
+        assert_eq!(client.get("/").text(), "after", "{odd}");
+        drop(client);
+        gateway.terminate().assert_nothing_left();
+    }
 }
 
 #[test]
@@ -331,5 +366,61 @@ fn the_absolute_form_is_forwarded_in_origin_form() {
     assert_eq!(client.answer("OPTIONS").status(), 200);
     assert_eq!(site.last().start, "OPTIONS * HTTP/1.1");
     drop(client);
+    gateway.terminate().assert_clean();
+}
+
+#[test]
+fn trace_and_the_last_hop_of_options_are_answered_here() {
+    let site = Site::ok();
+    let gateway = Setup::http(site.address()).start();
+    let mut client = HttpClient::connect(gateway.address());
+    let ask = |client: &mut HttpClient, method: &str, lines: &str| client.ask(method, "/", lines);
+    let traced = ask(&mut client, "TRACE", "");
+    assert_eq!(traced.status(), 405);
+    let allow = traced.value("allow").expect("the methods").to_owned();
+    assert!(allow.contains("GET") && !allow.contains("TRACE"), "{allow}");
+    let last = ask(&mut client, "OPTIONS", "Max-Forwards: 0\r\n");
+    assert_eq!((last.status(), last.value("allow")), (200, Some(&*allow)));
+    for bad in ["-1", "", "1x", "1\r\nMax-Forwards: 1"] {
+        let refused = ask(&mut client, "OPTIONS", &format!("Max-Forwards: {bad}\r\n"));
+        assert_eq!(refused.status(), 400, "{bad:?}");
+    }
+    assert_eq!(site.received(), 0);
+    for (method, sent, expected) in [
+        ("OPTIONS", "1", "0"),
+        ("OPTIONS", "0256", "255"),
+        ("OPTIONS", "99999999999999999999999", "255"),
+        ("GET", "0", "0"),
+    ] {
+        let lines = format!("Max-Forwards: {sent}\r\n");
+        assert_eq!(ask(&mut client, method, &lines).status(), 200, "{sent}");
+        assert_eq!(site.last().values("max-forwards"), [expected], "{sent}");
+    }
+    drop(client);
+    gateway.terminate().assert_clean();
+}
+
+#[test]
+fn an_empty_port_is_none() {
+    let site = Site::ok();
+    let gateway = Setup::http(site.address()).start();
+    let mut client = HttpClient::connect(gateway.address());
+    client.send("GET / HTTP/1.1\r\nHost: gateway.test:\r\n\r\n");
+    assert_eq!(client.answer("GET").status(), 200);
+    assert_eq!(site.only().value("host"), Some("gateway.test"));
+    drop(client);
+    gateway.terminate().assert_clean();
+}
+
+#[test]
+fn a_listener_of_http_2_alone_serves_no_http_1() {
+    let site = Site::ok();
+    let gateway = Setup::http(site.address()).listener("alpn = [\"h2\"]").start();
+    // Who offers HTTP/1.1 is refused by TLS; this one offers nothing.
+    let client = ClientOptions::default().connect(gateway.address()).expect("it is let in");
+    let mut client = HttpClient::new(client);
+    let refused = client.ask("GET", "/", "");
+    assert_eq!((refused.status(), site.received()), (505, 0));
+    client.assert_ended();
     gateway.terminate().assert_clean();
 }

@@ -212,7 +212,7 @@ fn a_response_that_stops_is_cut() {
         wire.rest();
         Ok(())
     });
-    let mut gateway = with_route(origin.address(), "body_timeout_ms = 500");
+    let mut gateway = with_route(origin.address(), "stream_timeout_ms = 500");
     let mut client = HttpClient::connect(gateway.address());
     let began = Instant::now();
     client.send(request("GET", "/", ""));
@@ -235,14 +235,68 @@ fn a_client_that_does_not_read_holds_little_and_is_cut() {
             wire.try_send(format!("10000\r\n{piece}\r\n"))?;
         }
     });
-    let mut gateway = with_route(origin.address(), "body_timeout_ms = 800");
+    let mut gateway = with_route(origin.address(), "stream_timeout_ms = 800");
     let before = gateway.process().resident_kib();
     let mut client = HttpClient::connect(gateway.address());
     client.send(request("GET", "/", ""));
     let line = gateway.wait_for("a request", |line| line["event"] == "request");
-    assert_eq!(line["failure"], "response_timeout", "{line}");
+    assert_eq!(line["failure"], "response_not_taken", "{line}");
+    assert_eq!(line["failure_source"], "downstream", "{line}");
     let grown = gateway.process().resident_kib().saturating_sub(before);
     assert!(grown < 32 * 1024, "{grown} KiB for a client that reads nothing");
     drop(client);
     gateway.terminate().assert_nothing_left();
+}
+
+#[test]
+fn an_upstream_that_takes_no_body_is_blamed_for_it() {
+    let origin = scripted(|wire| {
+        wire.head()?;
+        std::thread::sleep(Duration::from_secs(4));
+        Ok(())
+    });
+    let mut gateway = with_route(origin.address(), "body_timeout_ms = 700");
+    let mut client = HttpClient::connect(gateway.address());
+    client.send(request("POST", "/", "Content-Length: 100000000\r\n"));
+    let piece = [b'x'; 0x10000];
+    client.stream.socket.set_write_timeout(Some(Duration::from_millis(300))).expect("a socket");
+    while client.try_send(piece).is_ok() {}
+    let line = gateway.wait_for("a request", |line| line["event"] == "request");
+    assert_eq!((&line["status"], &line["answered"]), (&504.into(), &"upstream_stalled".into()));
+    assert_eq!(line["failure"], "upstream_stalled", "{line}");
+    assert_eq!(line["failure_source"], "upstream", "{line}");
+    drop(client);
+    gateway.terminate().assert_nothing_left();
+}
+
+#[test]
+fn a_quiet_stream_is_left_alone_and_so_is_a_late_answer_where_nothing_bounds_them() {
+    let origin = scripted(|wire| {
+        wire.head()?;
+        std::thread::sleep(Duration::from_millis(900));
+        wire.try_send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")?;
+        std::thread::sleep(Duration::from_millis(900));
+        wire.try_send("1\r\nb\r\n0\r\n\r\n")
+    });
+    let keys = "first_byte_timeout_ms = 0\nbody_timeout_ms = 300\nstream_timeout_ms = 0";
+    let gateway = with_route(origin.address(), keys);
+    let mut client = HttpClient::connect(gateway.address());
+    // Its own body is quiet, too, and has no length.
+    client.send(request("POST", "/", "Transfer-Encoding: chunked\r\n") + "1\r\nx\r\n");
+    assert_eq!(client.answer("POST").text(), "ab");
+    drop(client);
+    gateway.terminate().assert_nothing_left();
+}
+
+#[test]
+fn a_connection_that_becomes_too_old_amid_an_exchange_completes_it_and_says_that_it_ends() {
+    let site = Site::new(|_| Reply::ok("late").after(Duration::from_millis(1_200)));
+    let mut gateway = Setup::http(site.address()).listener("connection_age_max_ms = 600").start();
+    let mut client = HttpClient::connect(gateway.address());
+    client.send(request("GET", "/", ""));
+    let response = client.answer("GET");
+    assert_eq!((response.text(), response.value("connection")), ("late", Some("close")));
+    client.assert_ended();
+    gateway.wait_for_record(|_| true);
+    gateway.terminate().assert_clean();
 }

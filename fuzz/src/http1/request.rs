@@ -79,8 +79,7 @@ fn check_written(bytes: &[u8], head: &RequestHead) {
         target: head.path.of(bytes),
         host,
         framing: head.framing,
-        remove: &[],
-        remove_forwarding: false,
+        keep: &|_, _| true,
         upgrade: true,
         lines: &[b"X-Added: 1\r\n"],
     };

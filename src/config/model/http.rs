@@ -29,10 +29,13 @@ pub struct Route {
     pub deny: Option<Texts>,
     /// The name of the upstream.
     pub upstream: Option<Text>,
-    /// Milliseconds from the end of a request to the first byte of its response.
+    /// Milliseconds from the end of a request to the first byte of its response; 0 = no bound.
     pub first_byte_timeout_ms: Option<Number>,
-    /// Milliseconds without progress of a body.
+    /// Milliseconds without progress of a request's body whose length is known.
     pub body_timeout_ms: Option<Number>,
+    /// Milliseconds of silence once a response has begun, or while a body of unknown length is sent;
+    /// 0 = no bound.
+    pub stream_timeout_ms: Option<Number>,
     /// Milliseconds that an exchange may take; 0 = no bound.
     pub total_timeout_ms: Option<Number>,
     /// Attempts beyond the first.
@@ -77,7 +80,9 @@ pub struct Http {
     pub keep_alive_timeout_ms: Option<Number>,
     /// Requests of one connection; 0 = no bound.
     pub requests_max: Option<Number>,
-    /// Whether `Via` is added.
+    /// Whether a target may have an encoded slash.
+    pub encoded_slashes: Option<bool>,
+    /// Whether `Via` is added; nothing = to requests only.
     pub via: Option<bool>,
     /// `"off"`, `"set"`, `"append"` or `"pass"`.
     pub x_forwarded: Option<Text>,

@@ -103,8 +103,7 @@ bounds! {
     HTTP2_STREAMS_MAX: "listener.http" "http2_streams_max"
         Some(limits::STREAMS_MAX_DEFAULT as i64), 1, limits::STREAMS_MAX;
     HTTP2_HEADER_LIST_BYTES_MAX: "listener.http" "http2_header_list_bytes_max"
-        Some(limits::HEADER_LIST_BYTES_DEFAULT as i64),
-        limits::HEADER_LIST_BYTES_MIN, limits::HEADER_LIST_BYTES_MAX;
+        None, limits::HEADER_LIST_BYTES_MIN, limits::HEADER_LIST_BYTES_MAX;
     HTTP2_STREAM_WINDOW_BYTES: "listener.http" "http2_stream_window_bytes"
         Some(limits::WINDOW_BYTES_DEFAULT as i64),
         limits::STREAM_WINDOW_BYTES_MIN, limits::STREAM_WINDOW_BYTES_MAX;
@@ -116,9 +115,11 @@ bounds! {
     HTTP2_IDLE_FRAMES_MAX: "listener.http" "http2_idle_frames_max"
         Some(limits::IDLE_FRAMES_MAX_DEFAULT as i64), 1, limits::HTTP2_NUISANCES_MAX;
     FIRST_BYTE_TIMEOUT_MS: "listener.route" "first_byte_timeout_ms"
-        Some(limits::FIRST_BYTE_TIMEOUT_MS_DEFAULT as i64), 1, limits::TIMEOUT_MS_MAX;
+        Some(limits::FIRST_BYTE_TIMEOUT_MS_DEFAULT as i64), 0, limits::TIMEOUT_MS_MAX;
     BODY_TIMEOUT_MS: "listener.route" "body_timeout_ms"
         Some(limits::BODY_TIMEOUT_MS_DEFAULT as i64), 1, limits::TIMEOUT_MS_MAX;
+    STREAM_TIMEOUT_MS: "listener.route" "stream_timeout_ms"
+        Some(limits::STREAM_TIMEOUT_MS_DEFAULT as i64), 0, limits::TIMEOUT_MS_MAX;
     TOTAL_TIMEOUT_MS: "listener.route" "total_timeout_ms" Some(0), 0, limits::TIMEOUT_MS_MAX;
     RETRIES: "listener.route" "retries"
         Some(limits::RETRIES_DEFAULT as i64), 0, limits::RETRIES_MAX;

@@ -11,6 +11,7 @@ use crate::http1::request::{RequestHead, Version};
 use crate::http1::response::ResponseHead;
 use crate::http1::write::ResponseChange;
 use crate::rt::core::Core;
+use crate::time::Instant;
 use crate::tls::transport::Chunk;
 
 /// See the module's description.
@@ -81,6 +82,23 @@ impl ClientSide<'_> {
         match self {
             Self::Http1(client) => client.poll_gone(cx),
             Self::Http2(client) => client.poll_gone(cx),
+        }
+    }
+
+    /// When the connection, and with it whatever it carries, is cut for its age; of HTTP/2 whoever
+    /// serves the connection does so.
+    pub(super) fn cut_at(&self) -> Option<Instant> {
+        match self {
+            Self::Http1(client) => client.cut_at(),
+            Self::Http2(_) => None,
+        }
+    }
+
+    /// Whether the connection is too old for another exchange.
+    pub(super) fn is_aged(&self) -> bool {
+        match self {
+            Self::Http1(client) => client.is_aged(),
+            Self::Http2(_) => false,
         }
     }
 

@@ -22,6 +22,7 @@ use super::watch::Watch;
 use crate::error::CloseReason;
 use crate::http1::body::Framing;
 use crate::http1::request::RequestHead;
+use crate::metrics::counter::Counter;
 use crate::planted::{Bug, planted};
 use crate::proxy::upstream::Unreachable;
 use crate::time::Instant;
@@ -55,6 +56,7 @@ pub(super) async fn exchange(
 ) -> Outcome {
     let worker = &visitor.worker;
     let core = worker.core();
+    let _in_progress = visitor.enter();
     let mut logged = Logged::new(visitor, client, &request);
     let planned = plan(visitor, &request.head, &request.bytes, core.now());
     let outcome = match planned {
@@ -165,14 +167,18 @@ impl Attempts {
             return false;
         }
         // The upstream had closed it, most likely before the request came: no attempt at all.
+        // It counts against the budget as every request that is sent twice. But it is never refused
+        // for want of it: there is one of it for each request, and where an upstream closes many
+        // connections at once their clients would be told of a failure that is none.
+        let now = visitor.worker.core().now();
         if failed.is_reused() && !self.fresh {
             self.fresh = true;
+            visitor.worker.upstreams().budget(plan.cluster(), now).withdraw(now);
             return true;
         }
         if self.retries_left == 0 {
             return false;
         }
-        let now = visitor.worker.core().now();
         if !visitor.worker.upstreams().budget(plan.cluster(), now).withdraw(now) {
             return false;
         }
@@ -182,9 +188,9 @@ impl Attempts {
     }
 }
 
-/// RFC 9110, 9.2.2.
+/// RFC 9110, 9.2.2. TRACE is not forwarded.
 fn is_idempotent(method: &[u8]) -> bool {
-    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE")
 }
 
 /// What one attempt came to.
@@ -233,22 +239,19 @@ async fn attempt(
     };
     let fault = match ran {
         Ok(()) => {
-            let is_sent = seen.sent_all || planted(Bug::ReuseAmidRequest);
-            upstream.release(worker.upstreams().pool(), is_sent);
+            upstream.release(worker.upstreams().pool(), seen.sent_all);
             return Attempt::Done;
         }
         Err(fault) => fault,
     };
     if seen.has_answered {
-        if planted(Bug::ReuseAmidResponse) && matches!(fault, Fault::Client(_)) {
-            upstream.release(worker.upstreams().pool(), seen.sent_all);
-        }
         return Attempt::Aborted(fault);
     }
     let is_unprocessed = matches!(fault, Fault::Upstream(SideFault::Unprocessed(_)));
     let is_lost = is_unprocessed
         || matches!(fault, Fault::Upstream(SideFault::Transport(_) | SideFault::Ended));
-    let took_body = seen.took_body && !planted(Bug::RetryWithoutBody);
+    let forgets = planted(Bug::RetryWithoutBody) || planted(Bug::RetryWhatever);
+    let took_body = seen.took_body && !forgets;
     let is_untouched =
         !seen.has_interim && !took_body && !seen.has_trailers && !upstream.has_begun();
     if is_lost && is_untouched && attempts.may_repeat(visitor, plan, &upstream, is_unprocessed) {
@@ -276,15 +279,18 @@ async fn connect(
             return Ok(UpstreamSide::Http1(Box::new(Http1Upstream::new(core, own))));
         }
     }
+    let claim = visitor.claim();
     // Boxed: its state is larger than that of all the rest.
+    let connections_max = visitor.worker.published().limits.connections_max;
     let opening = Box::pin(async {
         if is_shared {
-            let shared = upstreams.share(core, cluster, endpoint, attempts.fresh).await?;
-            let upstream = Http2Upstream::new(core, shared, cluster.http.tls.is_some());
+            let fresh = attempts.fresh;
+            let sharing = upstreams.share(core, cluster, endpoint, fresh, claim, connections_max);
+            let upstream = Http2Upstream::new(core, sharing.await?, cluster.http.tls.is_some());
             return Ok(UpstreamSide::Http2(Box::new(upstream)));
         }
-        let own = upstreams.open_for_requests(core, cluster, endpoint).await?;
-        Ok(UpstreamSide::Http1(Box::new(Http1Upstream::new(core, own))))
+        let own = upstreams.open_for_requests(core, cluster, endpoint, claim, connections_max);
+        Ok(UpstreamSide::Http1(Box::new(Http1Upstream::new(core, own.await?))))
     });
     let opened = match plan.route().timeouts.total {
         Some(total) => core.timeout_at(began + total, opening).await,
@@ -307,7 +313,11 @@ pub(super) async fn send_answer(
     logged: &mut Logged<'_>,
 ) -> Outcome {
     let core = visitor.worker.core();
-    core.counters().requests_answered.increment();
+    let counters = core.counters();
+    counters.requests_answered.increment();
+    for counter in [counters.answered(answer.status), counters.responses(answer.status)] {
+        counter.into_iter().for_each(Counter::increment);
+    }
     let is_head = head.method.of(bytes) == b"HEAD";
     if visitor.worker.is_draining() {
         client.close_after();
@@ -325,7 +335,7 @@ pub(super) async fn send_answer(
     match writable.await {
         Some(Ok(())) => {}
         Some(Err(fault)) => return Outcome::Over(Fault::Client(fault).reason()),
-        None => return Outcome::Over(Fault::Late(Late::ResponseBody).reason()),
+        None => return Outcome::Over(Fault::Late(Late::NotTaken).reason()),
     }
     let sent = client.send_answer(&answer, is_head, visitor.options().problem_details);
     if let Err(fault) = sent.and_then(|()| client.flush()) {

@@ -64,12 +64,20 @@ impl From<Unequal> for SideFault {
 /// Which deadline of an exchange came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Late {
-    /// The client's body made no progress.
+    /// The client sent nothing of its body, or too little.
     RequestBody,
+    /// The upstream took nothing of the request's body.
+    UpstreamStalled,
     /// The upstream did not begin to answer.
     FirstByte,
-    /// The response's body made no progress: the upstream sent none, or the client took none.
+    /// The upstream sent nothing of the response's body.
     ResponseBody,
+    /// The client took nothing of the response.
+    NotTaken,
+    /// A connection that is no longer HTTP was silent.
+    Idle,
+    /// The connection is too old.
+    Age,
     /// The exchange as a whole.
     Total,
 }
@@ -103,7 +111,13 @@ impl Fault {
             Self::Client(fault) => CloseReason::downstream(fault.kind(CloseKind::BadRequest)),
             Self::Upstream(fault) => CloseReason::upstream(fault.kind(CloseKind::BadResponse)),
             Self::Late(Late::RequestBody) => CloseReason::downstream(CloseKind::RequestTimeout),
-            Self::Late(_) => CloseReason::upstream(CloseKind::ResponseTimeout),
+            Self::Late(Late::NotTaken) => CloseReason::downstream(CloseKind::ResponseNotTaken),
+            Self::Late(Late::UpstreamStalled) => CloseReason::upstream(CloseKind::UpstreamStalled),
+            Self::Late(Late::Idle) => CloseReason::internal(CloseKind::IdleTimeout),
+            Self::Late(Late::Age) => CloseReason::internal(CloseKind::AgeMax),
+            Self::Late(Late::FirstByte | Late::ResponseBody | Late::Total) => {
+                CloseReason::upstream(CloseKind::ResponseTimeout)
+            }
             Self::BodyTooLarge => CloseReason::downstream(CloseKind::BadRequest),
         }
     }

@@ -12,11 +12,9 @@ use super::logged::Logged;
 use super::visitor::Visitor;
 use super::watch::Watch;
 use crate::error::{CloseKind, CloseReason};
-use crate::http1::fields::Span;
-use crate::http1::request::RequestHead;
+use crate::http1::legible::legible;
 use crate::limits::DISCARD_BYTES_MAX;
 use crate::rt::buffer::RecvBuf;
-use crate::time::Instant;
 use crate::tls::transport::{Chunk, TransportError};
 
 /// How a connection ends.
@@ -28,17 +26,13 @@ pub(super) enum End {
     Cut(CloseReason),
 }
 
-/// Serves requests until the connection is over. `until` is when it has its age.
-pub(super) async fn serve(
-    visitor: &Visitor,
-    client: &mut Http1Client,
-    until: Option<Instant>,
-) -> End {
+/// Serves requests until the connection is over.
+pub(super) async fn serve(visitor: &Visitor, client: &mut Http1Client) -> End {
     let core = visitor.worker.core();
     let mut watch = Watch::new(core, core.now() + visitor.options().keep_alive_timeout);
     let mut served: u64 = 0;
     loop {
-        let next = next_request(visitor, client, &mut watch, until).await;
+        let next = next_request(visitor, client, &mut watch).await;
         let request = match next {
             Next::Request(request) => request,
             Next::Over(end) => return end,
@@ -76,15 +70,11 @@ enum Next {
     Bad(Answer, CloseReason),
 }
 
-async fn next_request(
-    visitor: &Visitor,
-    client: &mut Http1Client,
-    watch: &mut Watch,
-    until: Option<Instant>,
-) -> Next {
+async fn next_request(visitor: &Visitor, client: &mut Http1Client, watch: &mut Watch) -> Next {
     let worker = &visitor.worker;
     let core = worker.core();
     let options = visitor.options();
+    let until = client.until();
     let idle_until = core.now() + options.keep_alive_timeout;
     // A request that was sent behind the last one is there already.
     let mut began = client.has_begun().then(|| core.now());
@@ -107,10 +97,10 @@ async fn next_request(
     })
     .await;
     let in_order = |reason| Next::Over(End::InOrder(reason));
-    let is_aged = || until.is_some_and(|until| core.now() >= until);
+    let is_aged = client.is_aged();
     match head {
         Some(Ok(Some((head, bytes)))) => {
-            if is_aged() {
+            if is_aged {
                 client.close_after();
             }
             Next::Request(Request { head, bytes, began: began.unwrap_or(core.now()) })
@@ -128,7 +118,7 @@ async fn next_request(
             Next::Bad(Answer::HEAD_LATE, CloseReason::downstream(CloseKind::RequestTimeout))
         }
         None if worker.is_draining() => in_order(CloseReason::internal(CloseKind::Drained)),
-        None if is_aged() => in_order(CloseReason::internal(CloseKind::AgeMax)),
+        None if is_aged => in_order(CloseReason::internal(CloseKind::AgeMax)),
         None => in_order(CloseReason::internal(CloseKind::IdleTimeout)),
     }
 }
@@ -137,13 +127,11 @@ async fn next_request(
 async fn refuse(visitor: &Visitor, client: &mut Http1Client, answer: Answer, watch: &mut Watch) {
     let core = visitor.worker.core();
     client.close_after();
-    let mut head = RequestHead::none();
-    let mut bytes = Chunk::none();
-    // RFC 9110, 9.3.2: "The server MUST NOT send content in the response", whatever else is wrong.
-    if client.reader().begins_with(b"HEAD ") {
-        head.method = Span { start: 0, end: 4 };
-        bytes = Chunk::Received(RecvBuf::Heap(b"HEAD".to_vec()), 0);
-    }
+    // For the line; and of HEAD, RFC 9110, 9.3.2: "The server MUST NOT send content in the
+    // response", whatever else is wrong.
+    let input = client.reader().input().to_vec();
+    let head = legible(&input);
+    let bytes = Chunk::Received(RecvBuf::Heap(input), 0);
     let mut side = ClientSide::Http1(client);
     let request = Request { head, bytes, began: core.now() };
     let mut logged = Logged::new(visitor, &side, &request);

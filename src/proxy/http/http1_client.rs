@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use super::answer::{Answer, reason_phrase};
 use super::fault::SideFault;
@@ -11,9 +12,11 @@ use crate::http1::body::{self, Framing, Promise, write_chunk_size, write_last_ch
 use crate::http1::request::{self, HeadLimits, RequestHead, Version};
 use crate::http1::response::ResponseHead;
 use crate::http1::write::{self, ResponseChange};
+use crate::limits::CONNECTION_GRACE_MS;
 use crate::planted::{Bug, planted};
 use crate::rt::buffer::SendBuf;
 use crate::rt::core::Core;
+use crate::time::Instant;
 use crate::tls::record::PLAINTEXT_BYTES_MAX;
 use crate::tls::transport::{Chunk, Transport};
 
@@ -32,10 +35,12 @@ pub(super) struct Http1Client {
     waits: bool,
     /// Whether the connection ends with this exchange.
     closes: bool,
+    /// When the connection has its age.
+    until: Option<Instant>,
 }
 
 impl Http1Client {
-    pub(super) fn new(core: &Core, transport: Transport) -> Self {
+    pub(super) fn new(core: &Core, transport: Transport, until: Option<Instant>) -> Self {
         Self {
             core: core.clone(),
             transport,
@@ -45,7 +50,23 @@ impl Http1Client {
             version: Version::Http11,
             waits: false,
             closes: false,
+            until,
         }
+    }
+
+    /// When the connection has its age, and no other exchange begins.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.until
+    }
+
+    /// Whether the connection has its age.
+    pub(super) fn is_aged(&self) -> bool {
+        self.until.is_some_and(|until| self.core.now() >= until)
+    }
+
+    /// When an exchange is cut because the connection is too old: as late as with HTTP/2.
+    pub(super) fn cut_at(&self) -> Option<Instant> {
+        self.until.map(|until| until + Duration::from_millis(CONNECTION_GRACE_MS))
     }
 
     /// The next request; `None` where the client has ended instead.
@@ -168,6 +189,7 @@ impl Http1Client {
         );
         // Writing to a String cannot fail.
         let _ = answer.retry_after_s().map(|wait| write!(head, "Retry-After: {wait}\r\n"));
+        let _ = answer.allow.map(|methods| write!(head, "Allow: {methods}\r\n"));
         if self.closes {
             head.push_str("Connection: close\r\n");
         } else if self.version == Version::Http10 {

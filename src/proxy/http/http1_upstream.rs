@@ -9,7 +9,6 @@ use crate::http1::body::{self, Framing, Promise, write_chunk_size, write_last_ch
 use crate::http1::request::{HeadLimits, RequestHead};
 use crate::http1::response::{self, AnswerTo, ResponseHead};
 use crate::http1::write::{self, RequestChange};
-use crate::planted::{Bug, planted};
 use crate::proxy::pool::{Connection, Pool};
 use crate::rt::core::Core;
 use crate::tls::client::UpstreamFault;
@@ -176,9 +175,9 @@ impl Http1Upstream {
     /// The exchange is over. Where request and response are complete the connection may be used
     /// again.
     pub(super) fn release(self, pool: &Rc<Pool>, sent_all: bool) {
-        let is_whole = self.promise.is_kept() || planted(Bug::ReuseAmidRequest);
+        let is_whole = self.promise.is_kept();
         let reusable = self.is_kept && sent_all && is_whole && self.reader.is_empty();
-        if reusable && (self.reader.is_complete() || planted(Bug::ReuseAmidResponse)) {
+        if reusable && self.reader.is_complete() {
             pool.put(&self.core, self.connection);
         } else if self.reader.is_complete() && sent_all {
             self.connection.transport.close();

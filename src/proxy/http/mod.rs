@@ -5,6 +5,7 @@
 
 mod answer;
 mod client_side;
+mod deadlines;
 mod exchange;
 mod fault;
 mod http1;
@@ -54,9 +55,9 @@ pub(super) async fn serve(
     if record.alpn.as_deref() == Some(b"h2") {
         return serve_http2(visitor, transport, until, lease, record).await;
     }
-    let mut client = Http1Client::new(worker.core(), transport);
+    let mut client = Http1Client::new(worker.core(), transport, until);
     let end = {
-        let mut serving = std::pin::pin!(http1::serve(&visitor, &mut client, until));
+        let mut serving = std::pin::pin!(http1::serve(&visitor, &mut client));
         poll_fn(|cx| match worker.cut_off().or_else(|| lease.ended(cx)) {
             Some(reason) => {
                 visitor.ends_by(reason);

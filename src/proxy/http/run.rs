@@ -4,11 +4,11 @@
 //! begin, and end, before the request has ended.
 
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use super::client_side::ClientSide;
+use super::deadlines::{Deadlines, Standing, Waits};
 use super::exchange::Request;
-use super::fault::{Fault, Late, SideFault};
+use super::fault::{Fault, SideFault};
 use super::logged::Logged;
 use super::request::Plan;
 use super::upstream_side::UpstreamSide;
@@ -16,8 +16,10 @@ use super::visitor::Visitor;
 use super::watch::Watch;
 use crate::http1::body::Framing;
 use crate::http1::response::ResponseHead;
+use crate::http1::trailer;
 use crate::http1::write::ResponseChange;
 use crate::limits::INTERIMS_MAX;
+use crate::metrics::counter::Counter;
 use crate::planted::{Bug, planted};
 use crate::rt::core::Core;
 use crate::time::Instant;
@@ -69,10 +71,13 @@ pub(super) struct Run<'a, 'c, 'l> {
     /// Interim responses that have come.
     interims: u32,
     seen: Seen,
-    began: Instant,
     /// When the request's head was written.
     sent_at: Instant,
-    progress: Instant,
+    deadlines: Deadlines,
+    /// Whom the request's body waits for; means nothing once all of it was sent.
+    up: Waits,
+    /// Whom the response waits for.
+    down: Waits,
 }
 
 impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
@@ -87,6 +92,10 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
     ) -> Self {
         let core = visitor.worker.core();
         let sent_all = request.head.framing == Framing::None;
+        let has_length = matches!(request.head.framing, Framing::Length(_));
+        let (timeouts, cut_at) = (&plan.route().timeouts, client.cut_at());
+        let now = core.now();
+        let deadlines = Deadlines::new(timeouts, request.began, now, has_length, cut_at);
         Self {
             core,
             visitor,
@@ -100,9 +109,10 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
             is_tunnel: false,
             interims: 0,
             seen: Seen { sent_all, ..Seen::default() },
-            began: request.began,
             sent_at: core.clock(),
-            progress: core.now(),
+            deadlines,
+            up: Waits::Client,
+            down: Waits::Upstream,
         }
     }
 
@@ -122,8 +132,10 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
         }
         self.upstream.flush();
         let flushed = self.client.flush().map_err(Fault::Client);
-        if (self.seen.bytes_up, self.seen.bytes_down, self.stage, self.seen.sent_all) != before {
-            self.progress = self.core.now();
+        let after = (self.seen.bytes_up, self.seen.bytes_down, self.stage, self.seen.sent_all);
+        let standing = self.standing();
+        self.deadlines.note(self.core.now(), &standing, after != before);
+        if after != before {
             let counters = self.core.counters();
             counters.bytes_up.add(self.seen.bytes_up - before.0);
             counters.bytes_down.add(self.seen.bytes_down - before.1);
@@ -134,32 +146,19 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
         if self.stage == Stage::Done && (self.seen.sent_all || !self.is_tunnel) {
             return Poll::Ready(Ok(()));
         }
-        self.watch.set(self.due());
-        self.watch.poll(cx).map(|()| Err(Fault::Late(self.late())))
+        let Some((due, late)) = self.deadlines.next(&standing) else { return Poll::Pending };
+        self.watch.set(due);
+        self.watch.poll(cx).map(|()| Err(Fault::Late(late)))
     }
 
-    fn due(&self) -> Instant {
-        let timeouts = &self.plan.route().timeouts;
-        let wait: Duration = match self.stage {
-            _ if self.is_tunnel => self.visitor.idle_timeout(),
-            Stage::Head if self.seen.sent_all => timeouts.first_byte,
-            _ => timeouts.body,
-        };
-        let due = self.progress + wait;
-        // A tunnel is another protocol, in which no request has an end.
-        let total = timeouts.total.filter(|_| !self.is_tunnel);
-        total.map_or(due, |total| due.min(self.began + total))
-    }
-
-    fn late(&self) -> Late {
-        let total = self.plan.route().timeouts.total.filter(|_| !self.is_tunnel);
-        if total.is_some_and(|total| self.core.now() >= self.began + total) {
-            return Late::Total;
-        }
-        match self.stage {
-            Stage::Head if self.seen.sent_all => Late::FirstByte,
-            Stage::Head => Late::RequestBody,
-            Stage::Body | Stage::Done => Late::ResponseBody,
+    /// How far it is, and whom it waits for.
+    fn standing(&self) -> Standing {
+        Standing {
+            has_answered: self.stage != Stage::Head,
+            tunnel: self.is_tunnel.then(|| self.visitor.idle_timeout()),
+            up: (!self.seen.sent_all && !self.refuses).then_some(self.up),
+            down: self.down,
+            bytes_up: self.seen.bytes_up,
         }
     }
 
@@ -178,13 +177,17 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
                 }
                 Poll::Pending => {
                     self.client.spill();
+                    self.up = Waits::Upstream;
                     break;
                 }
             }
             match self.client.poll_body(cx) {
                 Poll::Ready(Ok(true)) => self.pass_up()?,
                 Poll::Ready(Ok(false)) => {
+                    let changes = &self.plan.route().request_fields;
                     let trailers = self.client.take_trailers();
+                    let trailers =
+                        trailers.and_then(|it| trailer::without(it, |name| changes.removes(name)));
                     self.seen.has_trailers = trailers.is_some();
                     match self.upstream.finish(trailers.as_deref()) {
                         Ok(()) => self.seen.sent_all = true,
@@ -192,7 +195,10 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
                     }
                 }
                 Poll::Ready(Err(fault)) => return Err(Fault::Client(fault)),
-                Poll::Pending => break,
+                Poll::Pending => {
+                    self.up = Waits::Client;
+                    break;
+                }
             }
         }
         Ok(())
@@ -225,10 +231,11 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
                 false => self.client.poll_writable(cx),
             };
             match room {
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(())) => self.down = Waits::Upstream,
                 Poll::Ready(Err(fault)) => return Err(Fault::Client(fault)),
                 Poll::Pending => {
                     self.upstream.spill();
+                    self.down = Waits::Client;
                     break;
                 }
             }
@@ -260,7 +267,10 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
                     self.upstream.use_data(self.core, bytes);
                 }
                 Poll::Ready(Ok(false)) => {
+                    let changes = &self.plan.route().response_fields;
                     let trailers = self.upstream.take_trailers();
+                    let trailers =
+                        trailers.and_then(|it| trailer::without(it, |name| changes.removes(name)));
                     self.client.finish(trailers.as_deref()).map_err(Fault::of_response)?;
                     self.stage = Stage::Done;
                 }
@@ -298,16 +308,19 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
             }
         } else {
             self.seen.status = head.status;
+            let counter = self.core.counters().responses(head.status);
+            counter.into_iter().for_each(Counter::increment);
             self.seen.head_at = Some(self.core.clock());
             self.seen.has_answered = true;
             self.stage = Stage::Body;
-            if self.visitor.worker.is_draining() {
+            if self.visitor.worker.is_draining() || self.client.is_aged() {
                 self.client.close_after();
             }
         }
         let framing = if is_interim { Framing::None } else { self.client.framing_of(head) };
         let ends = framing == Framing::None && head.status != 101;
-        let via: &[u8] = if self.plan.options().via { b"Via: 1.1 ringfort\r\n" } else { b"" };
+        let via: &[u8] =
+            if self.plan.options().via_of_responses { b"Via: 1.1 ringfort\r\n" } else { b"" };
         let changes = &self.plan.route().response_fields;
         let change = ResponseChange {
             framing,

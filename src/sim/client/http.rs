@@ -27,7 +27,7 @@ impl Client {
                 // TLS 1.2 has no such thing, and says so.
                 let _ = self.tls.refresh_traffic_keys();
             }
-            match http.next(net.now, !net.faults.is_active()) {
+            match http.next(net.now) {
                 Next::Send(bytes) => {
                     // The buffer of rustls is bounded; what it takes is sent.
                     let taken = self.tls.writer().write(bytes).unwrap_or(0);

@@ -97,7 +97,7 @@ impl HttpClient {
     }
 
     /// What it can do now.
-    pub fn next(&mut self, now: u64, is_calm: bool) -> Next<'_> {
+    pub fn next(&mut self, now: u64) -> Next<'_> {
         if self.current.is_none() && !self.is_over {
             match self.requests.front() {
                 Some(_) if !self.pipelines && !self.waiting.is_empty() => return Next::Wait(None),
@@ -124,7 +124,6 @@ impl HttpClient {
             Some((stop, how)) if *at == stop => match how {
                 Stop::Cut => Next::Cut,
                 Stop::End => Next::End,
-                Stop::Silence if is_calm => Next::Cut,
                 Stop::Silence => Next::Wait(None),
             },
             _ if self.is_over && *at == 0 => Next::End,

@@ -127,7 +127,8 @@ impl Script {
 
 fn any_request(who: Who<'_>, book: &mut Book, random: &mut Random) -> Sending {
     let methods = ["GET", "GET", "GET", "HEAD", "POST", "POST", "PUT", "PATCH", "DELETE"];
-    let mut maker = Maker::new(who, *random.pick(&methods), book, random);
+    let method = *random.pick(&methods);
+    let mut maker = Maker::new(who, method, book, random);
     if matches!(maker.asked.method, "POST" | "PUT" | "PATCH") {
         maker.add_body(who.plan.body_bytes_max, random);
     }

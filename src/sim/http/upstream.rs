@@ -13,7 +13,7 @@ use crate::sim::random::Random;
 const READ_BYTES: usize = 20_000;
 /// Nanoseconds after which the end of a connection is known to the other side, however slow the
 /// way is; the first byte of a request that was on its way may come as late.
-const KNOWN_AFTER_NS: u64 = 10 * S;
+const KNOWN_AFTER_NS: u64 = 4 * S;
 /// Milliseconds after a response at which a connection that waits is closed, at most.
 const IDLE_MS_MAX: u64 = 5_000;
 
@@ -235,7 +235,14 @@ impl Connection {
             }
             match net.write(self.socket, bytes) {
                 Ok(0) => return Fate::Open,
-                Ok(count) => answering.sent(count),
+                Ok(count) => {
+                    answering.sent(count);
+                    if let Some(Request { heard, .. }) = &self.request
+                        && answering.is_whole()
+                    {
+                        ledger.requests.answered(heard.number, heard.attempt);
+                    }
+                }
                 Err(_) => return Fate::Closed,
             }
         }

@@ -30,7 +30,7 @@ fn what_is_written_of_a_route_is_in_the_snapshot() {
         "host = [\"A.test\", \"*.b.test\"]\npath_prefix = \"/v1\"\nmethod = [\"GET\"]\n\
          header = [\"X-A: 1 \", \"X-B\"]\nidentity = [\"dns:*.c.test\"]\nallow = [\"any\"]\n\
          deny = [\"dns:d.test\"]\nupstream = \"web\"\nfirst_byte_timeout_ms = 1\n\
-         body_timeout_ms = 2\ntotal_timeout_ms = 3\nretries = 4\nretry_budget_percent = 5\n\
+         body_timeout_ms = 2\nstream_timeout_ms = 0\ntotal_timeout_ms = 3\nretries = 4\nretry_budget_percent = 5\n\
          prefix_rewrite = \"/\"\nrequest_body_bytes_max = 6\nrequest_head_bytes_max = 2000\n\
          rate_per_identity = \"7/m\"\nrate_per_source = \"8/s burst 9\"",
     ));
@@ -49,7 +49,7 @@ fn what_is_written_of_a_route_is_in_the_snapshot() {
     assert_eq!(route.rules.allowed().map(<[_]>::len), Some(1));
     assert_eq!((route.rules.denied().len(), route.cluster), (1, 1));
     let timeouts = &route.timeouts;
-    assert_eq!(timeouts.first_byte, Duration::from_millis(1));
+    assert_eq!((timeouts.first_byte, timeouts.stream), (Some(Duration::from_millis(1)), None));
     assert_eq!(timeouts.body, Duration::from_millis(2));
     assert_eq!(timeouts.total, Some(Duration::from_millis(3)));
     assert_eq!((route.retries.max, route.retries.budget_percent), (4, 5));
@@ -149,6 +149,9 @@ fn each_mistake_in_a_route_is_refused_where_it_is() {
         ("path = \"//\"", "fix: write \"/\""),
         ("path = \"*\"", "path = \"*\" is no path"),
         ("path_prefix = \"/a/../b\"", "has a dot segment; "),
+        ("path = \"/a;b/c\"", "has a parameter; expected a path without `;`"),
+        ("path_prefix = \"/a%3Bb\"", "fix: remove `;` and what follows it"),
+        ("path = \"/a%2Fb\"", "is no path of a request"),
         ("path = \"/\"\npath_prefix = \"/\"", "path_prefix is set, and so is `path`"),
         ("method = [\"get\"]", "method = \"get\" is no method; "),
         ("method = [\"get\"]", "fix: write \"GET\""),
