@@ -16,7 +16,7 @@ use ringfort::limits::{HEAD_BYTES_MAX_DEFAULT, HEAD_FIELDS_MAX_DEFAULT};
 use ringfort::policy::{Decision, Rules, decide};
 use ringfort::route::conditions::{Conditions, PathCondition};
 use ringfort::route::host::host_of;
-use ringfort::route::path;
+use ringfort::route::path::{self, EncodedSlashes};
 use ringfort::route::table::{Asked, FieldChanges, Retries, Route, Table, Timeouts};
 use ringfort::rt::buffer::RecvBuf;
 use ringfort::sys::ops::SendBuf;
@@ -90,7 +90,7 @@ impl Gateway<'_> {
         let head = request::parse(bytes, HEAD).expect("a request").expect("a whole head");
         self.counters.requests.increment();
         let host = host_of(head.authority.of(bytes)).expect("a host");
-        let path = path::normal(head.path.of(bytes)).expect("a path");
+        let path = path::normal(head.path.of(bytes), EncodedSlashes::Refused).expect("a path");
         let identity = connection.record.identity.as_deref();
         let asked = Asked {
             host: &host,

@@ -25,7 +25,7 @@ use ringfort::limits::{
     TICKET_SECRET_BYTES_MIN, TIMEOUT_MS_MAX, UNIX_PATH_BYTES_MAX, UPSTREAMS_MAX, WORKERS_MAX,
     WORKERS_MIN,
 };
-use ringfort::route::path::normal;
+use ringfort::route::path::{EncodedSlashes, normal};
 use ringfort::tls::server::{Hooks, KeyLogWriter};
 use ringfort::trust::tickets::TicketSecret;
 use rustls::KeyLog;
@@ -281,7 +281,8 @@ fn check_http(http: &HttpOptions, clusters: usize) {
         }
         if let Some(rewrite) = &route.rewrite {
             let normal = |path: &str| {
-                normal(path.as_bytes()).is_ok_and(|normal| *normal == *path.as_bytes())
+                normal(path.as_bytes(), EncodedSlashes::Kept)
+                    .is_ok_and(|normal| *normal == *path.as_bytes())
             };
             assert!(normal(&rewrite.from) && normal(&rewrite.to), "{rewrite:?}");
         }

@@ -4,15 +4,15 @@
 //! An input is three lines: the target, the authority, the rate.
 
 use ringfort::route::host::host_of;
-use ringfort::route::path::{normal, rewritten};
+use ringfort::route::path::{EncodedSlashes, normal, rewritten, without_parameters};
 use ringfort::route::rate::Rate;
 use ringfort::route::table::Rewrite;
 
 /// Bytes of an input that are looked at.
 const BYTES_MAX: usize = 16 * 1024;
 
-/// A normal path is its own, climbs nowhere in any of three readings, and means what the target
-/// meant; a host is its own; a rate is shown as it reads.
+/// A normal path is its own, climbs nowhere in any of three readings, has the same segments when it
+/// is decoded, and means what the target meant; what routes are chosen by has no parameters; a host is its own; a rate is shown as it reads.
 pub fn routes(data: &[u8]) {
     let mut lines = data[..data.len().min(BYTES_MAX)].splitn(3, |byte| *byte == b'\n');
     check_path(lines.next().unwrap_or_default());
@@ -25,6 +25,7 @@ pub fn routes(data: &[u8]) {
 }
 
 fn check_path(target: &[u8]) {
+    let normal = |target| normal(target, EncodedSlashes::Refused);
     let Ok(path) = normal(target) else { return };
     let raw = target.split(|byte| *byte == b'?').next().unwrap_or_default();
     let shown = String::from_utf8_lossy(target);
@@ -42,6 +43,12 @@ fn check_path(target: &[u8]) {
         path
     };
     assert_eq!(joined(&path), joined(raw), "{shown:?} means something else");
+    let slashes = |path: &[u8]| path.iter().filter(|byte| b"/\\".contains(byte)).count();
+    assert_eq!(slashes(&decoded(&path)), slashes(&path), "{shown:?} has more segments decoded");
+    let chosen = without_parameters(&path);
+    assert_eq!(without_parameters(&chosen), chosen, "{shown:?}");
+    assert!(!chosen.contains(&b';') && !chosen.windows(2).any(|it| it == b"//"), "{shown:?}");
+    assert!(!climbs(&chosen), "{shown:?}");
     let query = &target[raw.len()..];
     if path.starts_with(b"/") {
         let rewrite = Rewrite { from: "/".into(), to: "/new".into() };

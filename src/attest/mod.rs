@@ -12,14 +12,15 @@ use crate::identity::Identity;
 
 mod client_cert;
 #[cfg(test)]
-mod kit;
+pub(crate) mod kit;
 mod signer;
 mod token;
 mod xfcc;
 
 pub use signer::{KeyRing, NoSigningKey, Signer, SigningKey};
 
-use token::{Purpose, Tokens};
+use token::Tokens;
+pub use token::{Purpose, subject};
 
 /// What upstreams of a listener are told.
 #[derive(Clone, Debug, Default)]
@@ -106,13 +107,10 @@ impl Told {
         &mut self,
         telling: &Telling,
         identity: Option<&Identity>,
-        route: &Arc<str>,
-        upstream: &Arc<str>,
-        connection: u64,
+        purpose: Purpose<'_>,
         now_unix_s: i64,
     ) -> Option<Arc<[u8]>> {
         let (signer, identity) = (telling.token.as_ref()?, identity?);
-        let purpose = Purpose { route, upstream, connection };
         self.tokens.line(signer, identity, purpose, now_unix_s)
     }
 }

@@ -88,6 +88,11 @@ pub struct Signer {
 }
 
 impl Signer {
+    /// Whether its tokens are those of `other`: the same key, and the same issuer.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.header == other.header && self.issuer == other.issuer
+    }
+
     /// A signer; `issuer` is the `iss` of its tokens (RFC 7519, 4.1.1).
     pub fn new(key: Arc<SigningKey>, issuer: &str) -> Self {
         let header = json!({ "alg": "EdDSA", "typ": "JWT", "kid": key.id() }).to_string();

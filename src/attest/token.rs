@@ -21,14 +21,21 @@ const NAME: &str = "ringfort-identity: ";
 
 /// What a token is for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Purpose<'a> {
+pub struct Purpose<'a> {
+    /// The listener, which says by whose rules and anchors the client was let in.
+    pub listener: &'a Arc<str>,
+    /// The route of the request.
     pub route: &'a Arc<str>,
+    /// The upstream, which is the audience.
     pub upstream: &'a Arc<str>,
+    /// The number of the client's connection.
     pub connection: u64,
 }
 
 #[derive(Debug)]
 struct Token {
+    /// A new key, or another issuer, is used for the next request already.
+    signer: Arc<Signer>,
     route: Arc<str>,
     upstream: Arc<str>,
     issued_unix_s: i64,
@@ -43,12 +50,16 @@ impl Tokens {
     /// The line for a request; `None` where the signature fails.
     pub(super) fn line(
         &mut self,
-        signer: &Signer,
+        signer: &Arc<Signer>,
         identity: &Identity,
         purpose: Purpose<'_>,
         now_unix_s: i64,
     ) -> Option<Arc<[u8]>> {
-        let is_for = |it: &Token| it.route == *purpose.route && it.upstream == *purpose.upstream;
+        let is_for = |it: &Token| {
+            it.route == *purpose.route
+                && it.upstream == *purpose.upstream
+                && it.signer.is_same(signer)
+        };
         if let Some(index) = self.0.iter().position(is_for) {
             self.0[..=index].rotate_right(1);
             let age_s = now_unix_s.saturating_sub(self.0[0].issued_unix_s);
@@ -62,6 +73,7 @@ impl Tokens {
         let line: Arc<[u8]> = Arc::from(format!("{NAME}{token}\r\n").into_bytes());
         self.0.truncate(TOKENS_PER_CONNECTION_MAX - 1);
         let kept = Token {
+            signer: Arc::clone(signer),
             route: Arc::clone(purpose.route),
             upstream: Arc::clone(purpose.upstream),
             issued_unix_s: now_unix_s,
@@ -84,9 +96,13 @@ fn sign(
         "sub": subject(identity),
         "aud": &**purpose.upstream,
         "iat": now_unix_s,
-        "exp": now_unix_s.saturating_add(TOKEN_S),
+        // Nobody vouches for the client beyond its certificate.
+        "exp": now_unix_s.saturating_add(TOKEN_S).min(identity.not_after_unix_s()),
         // RFC 8705, 3.1: the SHA-256 of the certificate's DER, in base64url.
         "cnf": { "x5t#S256": URL_SAFE_NO_PAD.encode(identity.sha256()) },
+        // Two authorities may give the same name to different clients.
+        "certificate_issuer": bounded_issuer(identity),
+        "listener": &**purpose.listener,
         "route": &**purpose.route,
         "connection": purpose.connection.to_string(),
     });
@@ -98,12 +114,18 @@ fn sign(
     Some(token)
 }
 
+/// The name of who issued the client's certificate, as it is shown; what is longer than
+/// `TOKEN_NAME_BYTES_MAX` is left out, as no part of a name may pass for all of it.
+fn bounded_issuer(identity: &Identity) -> Option<&str> {
+    Some(identity.issuer()).filter(|name| name.len() <= TOKEN_NAME_BYTES_MAX)
+}
+
 /// The `sub` of a client: its SPIFFE ID, otherwise its first name with the kind before it.
 ///
 /// Every kind but the SPIFFE ID has its own prefix, so no name can be taken for one of another
 /// kind. RFC 7519, 2: "any value containing a ":" character MUST be a URI", so what no URI may have
 /// is percent-encoded. What is longer than `TOKEN_NAME_BYTES_MAX` is named by its certificate.
-fn subject(identity: &Identity) -> String {
+pub fn subject(identity: &Identity) -> String {
     let names =
         [("dns", identity.dns_names()), ("email", identity.emails()), ("uri", identity.uris())];
     let first = names.iter().find_map(|(kind, names)| Some((*kind, names.first()?)));

@@ -12,17 +12,19 @@ use super::*;
 
 const NOON: i64 = 1_800_000_000;
 
-fn signer() -> Signer {
-    Signer::new(Arc::new(SigningKey::generate()), "gateway")
+fn signer() -> Arc<Signer> {
+    Arc::new(Signer::new(Arc::new(SigningKey::generate()), "gateway"))
 }
 
 fn spiffe() -> Identity {
     identity(&Names { common_name: "client", uris: &["spiffe://example.org/a"], dns: &["a.b"] })
 }
 
-fn line(tokens: &mut Tokens, signer: &Signer, route: &str, now_unix_s: i64) -> Arc<[u8]> {
+fn line(tokens: &mut Tokens, signer: &Arc<Signer>, route: &str, now_unix_s: i64) -> Arc<[u8]> {
     let (route, upstream) = (Arc::from(route), Arc::from("app"));
-    let purpose = Purpose { route: &route, upstream: &upstream, connection: u64::MAX };
+    let listener = Arc::from("api");
+    let purpose =
+        Purpose { listener: &listener, route: &route, upstream: &upstream, connection: u64::MAX };
     tokens.line(signer, &spiffe(), purpose, now_unix_s).expect("a token")
 }
 
@@ -58,7 +60,8 @@ fn a_token_says_who_for_whom_and_for_how_long() {
         claims,
         json!({
             "iss": "gateway", "sub": "spiffe://example.org/a", "aud": "app",
-            "iat": NOON, "exp": NOON + 60, "route": "orders",
+            "iat": NOON, "exp": NOON + 60, "listener": "api", "route": "orders",
+            "certificate_issuer": "CN=client",
             "connection": "18446744073709551615",
         })
     );
@@ -80,6 +83,33 @@ fn a_token_is_used_for_half_its_life_and_not_after_the_clock_was_set_back() {
     let third = line(&mut tokens, &signer, "a", NOON - 1);
     assert_eq!(part(token(&third), 1)["iat"], NOON - 1);
     assert_eq!(tokens.0.len(), 1);
+}
+
+#[test]
+fn another_key_or_issuer_signs_from_the_next_request_on() {
+    let (old, mut tokens) = (signer(), Tokens::default());
+    let first = line(&mut tokens, &old, "a", NOON);
+    let new = signer();
+    let second = line(&mut tokens, &new, "a", NOON + 1);
+    assert_eq!(part(token(&second), 0)["kid"], new.key.id());
+    let renamed = Arc::new(Signer::new(Arc::clone(&new.key), "another"));
+    let third = line(&mut tokens, &renamed, "a", NOON + 2);
+    assert_eq!(part(token(&third), 1)["iss"], "another");
+    // The same key and issuer, of a configuration that was loaded again, sign nothing new.
+    let again = Arc::new(Signer::new(Arc::clone(&old.key), "gateway"));
+    assert!(Arc::ptr_eq(&first, &line(&mut tokens, &again, "a", NOON + 3)));
+}
+
+#[test]
+fn a_token_does_not_outlive_the_certificate() {
+    let identity = spiffe();
+    let end = identity.not_after_unix_s();
+    let name = Arc::from("a");
+    let purpose = Purpose { listener: &name, route: &name, upstream: &name, connection: 1 };
+    for (now, expected) in [(end - 60, end), (end - 59, end), (end - 61, end - 1)] {
+        let line = Tokens::default().line(&signer(), &identity, purpose, now).expect("a token");
+        assert_eq!(part(token(&line), 1)["exp"], expected);
+    }
 }
 
 #[test]

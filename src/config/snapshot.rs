@@ -15,6 +15,7 @@ use crate::attest::{Signer, Telling};
 use crate::http1::request::HeadLimits;
 pub use crate::http2::options::Http2Options;
 use crate::limits::{ENDPOINTS_MAX, UPSTREAM_IDLE_DEFAULT, UPSTREAM_IDLE_TIMEOUT_MS_DEFAULT};
+use crate::route::path::EncodedSlashes;
 use crate::route::table::Table;
 use crate::tls::client::UpstreamTls;
 use crate::tls::provider::Backend;
@@ -142,8 +143,16 @@ pub struct HttpOptions {
     pub keep_alive_timeout: Duration,
     /// Requests of one connection; `None` = unbounded.
     pub requests_max: Option<u64>,
-    /// Whether `Via` is added, to requests and to responses (RFC 9110, 7.6.3).
+    /// What becomes of `%2F` in a path.
+    pub encoded_slashes: EncodedSlashes,
+    /// Whether HTTP/1.1 is served; where not, only clients that agreed on HTTP/2 are.
+    pub http1: bool,
+    /// Whether `Via` is added to requests. RFC 9110, 7.6.3: "An HTTP-to-HTTP gateway MUST send an
+    /// appropriate Via header field in each inbound request message and MAY send a Via header field
+    /// in forwarded response messages."
     pub via: bool,
+    /// Whether it is added to responses.
+    pub via_of_responses: bool,
     /// `X-Forwarded-For` and `X-Forwarded-Proto`.
     pub x_forwarded: Forwarding,
     /// `Forwarded` (RFC 7239).

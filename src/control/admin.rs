@@ -3,7 +3,8 @@
 //!
 //! On a thread of its own, with sockets of its own, which no worker knows: whatever happens here,
 //! the data plane goes on. It tells nothing that is secret, and takes no orders. Invariant: whoever
-//! connects has a bounded time for one request, of few others at a time.
+//! connects has a bounded time for one request, of few others at a time, and who asks nothing keeps
+//! nobody out.
 
 use std::convert::Infallible;
 use std::io;
@@ -19,7 +20,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::attest::KeyRing;
 use crate::config::error::{ConfigError, Place};
@@ -117,19 +119,28 @@ fn now_unix_s() -> i64 {
     i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
+/// A connection that is open.
+struct Open {
+    task: AbortHandle,
+    /// Whether its request is there, and only the answer is to be sent.
+    has_asked: Arc<AtomicBool>,
+}
+
 async fn serve(listener: tokio::net::TcpListener, state: Arc<State>) {
-    let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
-    // The semaphore is never closed.
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    // Those that are open, the oldest first.
+    let (mut tasks, mut all) = (JoinSet::new(), Vec::new());
+    loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let state = Arc::clone(&state);
-                tokio::spawn(async move {
+                make_room(&mut tasks, &mut all).await;
+                let (state, has_asked) = (Arc::clone(&state), Arc::<AtomicBool>::default());
+                let asks = Arc::clone(&has_asked);
+                let task = tasks.spawn(async move {
                     let whole = Duration::from_millis(ADMIN_TIMEOUT_MS);
                     // Whoever is too slow, or breaks the protocol, is of no interest to anybody.
-                    let _ = tokio::time::timeout(whole, connection(stream, state)).await;
-                    drop(place);
+                    let _ = tokio::time::timeout(whole, connection(stream, state, &asks)).await;
                 });
+                all.push(Open { task, has_asked });
             }
             // No descriptor, or a connection that is gone already: others may come.
             Err(_) => tokio::time::sleep(Duration::from_millis(ACCEPT_RETRY_MS)).await,
@@ -137,8 +148,28 @@ async fn serve(listener: tokio::net::TcpListener, state: Arc<State>) {
     }
 }
 
-async fn connection(stream: TcpStream, state: Arc<State>) -> Result<(), hyper::Error> {
+/// Waits until one more may be open. Who has been silent for longest goes: the one that comes may be
+/// a load balancer, which must not wait for those that say nothing.
+async fn make_room(tasks: &mut JoinSet<()>, all: &mut Vec<Open>) {
+    while tasks.try_join_next().is_some() {}
+    while tasks.len() >= ADMIN_CONNECTIONS_MAX {
+        let is_silent = |it: &Open| !it.task.is_finished() && !it.has_asked.load(Ordering::Relaxed);
+        if let Some(silent) = all.iter().find(|it| is_silent(it)) {
+            silent.task.abort();
+        }
+        // Its socket is closed when the task is gone.
+        tasks.join_next().await;
+    }
+    all.retain(|it| !it.task.is_finished());
+}
+
+async fn connection(
+    stream: TcpStream,
+    state: Arc<State>,
+    has_asked: &AtomicBool,
+) -> Result<(), hyper::Error> {
     let answered = service_fn(|request: Request<hyper::body::Incoming>| {
+        has_asked.store(true, Ordering::Relaxed);
         let response = respond(&state, request.method(), request.uri().path());
         async move { Ok::<_, Infallible>(response) }
     });

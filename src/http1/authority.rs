@@ -3,7 +3,8 @@
 //!
 //! Stricter than the grammar of URIs, which has names that no server has: a host is letters,
 //! digits, `-`, `_` and dots, no label of it empty but the last, or an IPv6 address in brackets. A
-//! port is one to five digits, 1 to 65535. No user name, percent sign, zone or future version of an
+//! port is one to five digits, 1 to 65535, or none behind its colon (RFC 3986, 3.2.3 has `port = *DIGIT`;
+//! RFC 9110, 4.2.3: "an empty [...] port" is the default one). No user name, percent sign, zone or future version of an
 //! address: RFC 9110, 4.2.4 has a recipient "treat its presence as an error" where there is a user
 //! name.
 
@@ -38,6 +39,7 @@ impl<'a> Authority<'a> {
         };
         let (host, port) = match colon {
             None => (bytes, None),
+            Some(colon) if colon + 1 == bytes.len() => (&bytes[..colon], None),
             Some(colon) => (&bytes[..colon], Some(port(&bytes[colon + 1..])?)),
         };
         is_host(host).then_some(Self { host, port })
@@ -52,7 +54,7 @@ impl<'a> Authority<'a> {
 }
 
 fn port(bytes: &[u8]) -> Option<u16> {
-    if bytes.is_empty() || bytes.len() > 5 || !bytes.iter().all(u8::is_ascii_digit) {
+    if bytes.len() > 5 || !bytes.iter().all(u8::is_ascii_digit) {
         return None;
     }
     let number = bytes.iter().fold(0, |number: u32, &digit| number * 10 + u32::from(digit - b'0'));
@@ -91,6 +93,8 @@ mod tests {
             (b"[::1]", b"[::1]", None),
             (b"[2001:db8::1]:443", b"[2001:db8::1]", Some(443)),
             (b"a:00080", b"a", Some(80)),
+            (b"localhost:", b"localhost", None),
+            (b"[::1]:", b"[::1]", None),
         ];
         for &(bytes, host, port) in cases {
             assert_eq!(Authority::parse(bytes), Some(Authority { host, port }));
@@ -102,7 +106,6 @@ mod tests {
         let cases: &[&[u8]] = &[
             b"",
             b":80",
-            b"a:",
             b"a:0",
             b"a:65536",
             b"a:+80",
@@ -133,7 +136,6 @@ mod tests {
             b"[1.2.3.4]",
             b"a\tb",
             b"a\0",
-            b"[::1]:",
         ];
         for bytes in cases {
             let text = String::from_utf8_lossy(bytes);
@@ -152,6 +154,7 @@ mod tests {
         };
         assert!(is_same("a.example", "A.Example:443"));
         assert!(is_same("a.example:443", "A.Example:0443"));
+        assert!(is_same("a.example:", "a.example:443"));
         assert!(!is_same("a.example", "a.example:80"));
         assert!(!is_same("a.example", "a.example."));
     }

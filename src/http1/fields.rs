@@ -64,9 +64,18 @@ pub struct Field {
     pub class: Class,
 }
 
-/// The class of a field by its name alone, in whatever case, `_` counting as `-`.
+/// The class of a field by its name alone, in whatever case; what is neither letter nor digit
+/// counts as `-`.
 pub fn classify(name: &[u8]) -> Class {
     names::name(name).class()
+}
+
+/// Whether some upstream takes two names for one: case does not count (RFC 9110, 5.1), and what is
+/// neither letter nor digit is the same to servers that hand fields to programs as variables
+/// (RFC 3875, 4.1.18 has `-` become `_`; lighttpd does that to all of them).
+pub fn is_same_name(name: &[u8], other: &[u8]) -> bool {
+    name.len() == other.len()
+        && name.iter().zip(other).all(|(&a, &b)| names::folded(a) == names::folded(b))
 }
 
 /// The values of the fields called `name` (in lower case), in their order.

@@ -1,7 +1,8 @@
 //! The names of fields: which class each belongs to. It must not know values.
 //!
-//! `_` counts as `-`, and case does not count: servers that hand fields to programs as variables
-//! (CGI, WSGI, Rack, PHP) fold both, so that `X_Forwarded_For` arrives as `X-Forwarded-For` does.
+//! Whatever is neither letter nor digit counts as `-`, and case does not count: servers that hand
+//! fields to programs as variables (CGI, WSGI, Rack, PHP) fold `-` and `_`, lighttpd every such
+//! byte, so that `X_Forwarded_For` and `X.Forwarded.For` arrive as `X-Forwarded-For` does.
 //! Invariant: no spelling of a name that such a server folds has another class.
 //!
 //! # Identity: never forwarded, on whatever listener
@@ -11,7 +12,7 @@
 //!
 //! | names | of |
 //! |---|---|
-//! | `Client-Cert`, `Client-Cert-Chain` | RFC 9440 |
+//! | `Client-Cert*` (so `Client-Cert-Chain`) | RFC 9440 |
 //! | `X-Forwarded-Client-Cert*` | Envoy, Istio |
 //! | `X-Forwarded-Tls-Client-Cert*` | Traefik |
 //! | `X-Forwarded-Ssl-Client*` | Apache, HAProxy |
@@ -43,9 +44,10 @@ use crate::planted::{Bug, planted};
 
 /// A name that begins with one of these claims who the client is.
 const IDENTITY_PREFIXES: &[&[u8]] = &[
-    b"$ws",
+    b"-ws",
     b"cert-chain",
     b"cf-client-cert",
+    b"client-cert",
     b"cloudfront-viewer-cert",
     b"ringfort-",
     b"ssl-",
@@ -75,8 +77,6 @@ const IDENTITY_PREFIXES: &[&[u8]] = &[
 
 /// These claim who the client is.
 const IDENTITY: &[&[u8]] = &[
-    b"client-cert",
-    b"client-cert-chain",
     b"l5d-client-id",
     b"proxy-auth-cert",
     b"proxy-ssl-id",
@@ -164,7 +164,7 @@ pub(super) enum Name {
     Upgrade,
     /// Expect.
     Expect,
-    /// Content-Length or Transfer-Encoding, but for an underscore.
+    /// Content-Length or Transfer-Encoding, but for another byte in place of the hyphen.
     Lookalike,
     /// One that the codec does not read.
     Other(Class),
@@ -202,14 +202,14 @@ pub(super) fn name(name: &[u8]) -> Name {
 }
 
 fn exact(name: &[u8], is: Name) -> Name {
-    if name.contains(&b'_') { Name::Lookalike } else { is }
+    if name.contains(&b'-') { is } else { Name::Lookalike }
 }
 
 /// Bytes at the start of a name by which most names are told from all that are listed.
 const START_BYTES: usize = 4;
 
 /// Of each of the first bytes, which values the listed names have there: a bit for the byte's low
-/// five bits, in which letters differ but not their case. `-` and `_` are one bit (and `M`).
+/// five bits, in which letters differ but not their case. What counts as `-` is one bit (and `M`).
 const STARTS: [[u32; 32]; START_BYTES - 1] = starts();
 
 const fn starts() -> [[u32; 32]; START_BYTES - 1] {
@@ -235,7 +235,7 @@ const fn starts() -> [[u32; 32]; START_BYTES - 1] {
 }
 
 const fn low_bits(byte: u8) -> u8 {
-    if byte == b'_' { b'-' & 0x1f } else { byte & 0x1f }
+    folded(byte) & 0x1f
 }
 
 /// Whether `name`, which is not empty, begins as something that is listed does.
@@ -266,11 +266,11 @@ fn look_up(name: &[u8]) -> Class {
 }
 
 /// As the names of the tables are written: in lower case, with hyphens.
-fn folded(byte: u8) -> u8 {
-    if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
+pub(super) const fn folded(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 
-/// Whether `name` is `entry` (in lower case, with hyphens), but for case and underscores.
+/// Whether `name` is `entry` (in lower case, with hyphens), but for what is folded.
 fn same(name: &[u8], entry: &[u8]) -> bool {
     name.len() == entry.len()
         && name.iter().zip(entry).all(|(&byte, &expected)| folded(byte) == expected)
@@ -294,9 +294,11 @@ mod tests {
         for (entries, class) in tables() {
             for entry in entries {
                 let upper = entry.to_ascii_uppercase();
-                let folded: Vec<u8> =
-                    entry.iter().map(|&byte| if byte == b'-' { b'_' } else { byte }).collect();
-                for spelling in [entry.to_vec(), upper, folded] {
+                let with = |other: u8| -> Vec<u8> {
+                    entry.iter().map(|&byte| if byte == b'-' { other } else { byte }).collect()
+                };
+                let others = b"!#$%&'*+.^_`|~".iter().map(|&byte| with(byte));
+                for spelling in [entry.to_vec(), upper].into_iter().chain(others) {
                     let text = String::from_utf8_lossy(&spelling);
                     assert_eq!(name(&spelling).class(), class, "{text}");
                 }
@@ -321,7 +323,7 @@ mod tests {
             b"Authorization",
             b"Cookie",
             b"Content-Type",
-            b"Client-Certificate-Type",
+            b"Client-Ceramics",
             b"Hosts",
             b"X-Request-Id",
             b"X-Forwarded-User",
@@ -351,6 +353,8 @@ mod tests {
         assert_eq!(name(b"Content_Length"), Name::Lookalike);
         assert_eq!(name(b"Transfer-encoding"), Name::TransferEncoding);
         assert_eq!(name(b"TRANSFER_ENCODING"), Name::Lookalike);
+        assert_eq!(name(b"Content.Length"), Name::Lookalike);
+        assert_eq!(name(b"transfer~encoding"), Name::Lookalike);
         assert_eq!(name(b"Connection"), Name::Connection);
         assert_eq!(name(b"UPGRADE"), Name::Upgrade);
         assert_eq!(name(b"Expect"), Name::Expect);

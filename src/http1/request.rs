@@ -36,17 +36,6 @@ pub enum Version {
     Http2,
 }
 
-impl Version {
-    /// As `Via` writes it (RFC 9110, 7.6.3).
-    pub const fn as_via(self) -> &'static str {
-        match self {
-            Self::Http10 => "1.0",
-            Self::Http11 => "1.1",
-            Self::Http2 => "2",
-        }
-    }
-}
-
 /// The head of a request: spans of the bytes that it was parsed from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHead {
@@ -57,7 +46,8 @@ pub struct RequestHead {
     /// The host and port that are asked for: of the target in absolute form, else of Host. Empty
     /// where an HTTP/1.0 request has none.
     pub authority: Span,
-    /// Path and query, beginning with `/`; or `*` (RFC 9112, 3.2.4). Made of what
+    /// Path and query, beginning with `/`; or `*` (RFC 9112, 3.2.4); or a query alone, beginning
+    /// with `?`, which who forwards it puts a `/` before (RFC 9110, 4.2.3). Made of what
     /// [`is_path_and_query`](target::is_path_and_query) takes.
     pub path: Span,
     /// The version.

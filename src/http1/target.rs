@@ -15,7 +15,7 @@ use super::fields::Span;
 pub(super) struct Target {
     /// The authority of the absolute form, and the default port of its scheme.
     pub authority: Option<(Span, u16)>,
-    /// Path and query, or `*`.
+    /// Path and query, or `*`; a query alone where the absolute form has no path.
     pub path: Span,
 }
 
@@ -60,14 +60,19 @@ fn absolute(bytes: &[u8], span: Span, method: &[u8]) -> Option<Target> {
     let Some(path_at) = path_at else {
         // An empty path is `/` (RFC 9110, 4.2.3): the second slash of the scheme stands for it, for
         // a path is a part of what came. Of OPTIONS it would be `*` (RFC 9112, 3.2.4), which there
-        // is none of, so that is refused, as a query without a path is below.
+        // is none of, so that is refused.
         let path = Span::new(start - 1, start);
         let authority = Some((Span::new(start, span.end as usize), port_default));
         return (method != b"OPTIONS").then_some(Target { authority, path });
     };
     let authority = Some((Span::new(start, start + path_at), port_default));
     let path = Span::new(start + path_at, span.end as usize);
-    is_path_and_query(path.of(bytes)).then_some(Target { authority, path })
+    // A query may follow at once: RFC 3986, 3.3 has `path-empty`.
+    let is_right = match path.of(bytes) {
+        [b'?', query @ ..] => query.iter().all(|&byte| KINDS[byte as usize] != NEITHER),
+        path => is_path_and_query(path),
+    };
+    is_right.then_some(Target { authority, path })
 }
 
 /// Whether `bytes` begins with `/` and has only characters that a path and a query may have
@@ -124,6 +129,7 @@ mod tests {
         assert_eq!(parsed("OPTIONS", "*"), Ok(("", "*")));
         assert_eq!(parsed("GET", "HTTP://a:1/b?c"), Ok(("a:1", "/b?c")));
         assert_eq!(parsed("GET", "https://a"), Ok(("a", "/")));
+        assert_eq!(parsed("GET", "http://a:?b=/"), Ok(("a:", "?b=/")));
         assert_eq!(parsed("OPTIONS", "https://a/"), Ok(("a", "/")));
         // Who is asked for an empty name is told by the check of authorities.
         assert_eq!(parsed("GET", "http:///b"), Ok(("", "/b")));
@@ -143,7 +149,8 @@ mod tests {
             "http:",
             "ftp://a/",
             "https:a",
-            "http://a?b",
+            "http://a?b#c",
+            "http://a?\u{e4}",
             "http://a#b",
             "http://a/b#c",
             "/a#b",

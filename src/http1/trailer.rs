@@ -2,7 +2,7 @@
 //! how they came.
 
 use super::error::BodyError;
-use super::fields::{Class, classify, trim};
+use super::fields::{Class, classify, is_same_name, trim};
 use crate::limits::TRAILER_FIELDS_MAX;
 
 /// End-to-end fields that no trailer section may have.
@@ -48,8 +48,22 @@ const NOT_IN_TRAILERS: &[&[u8]] = &[
 /// Whether a field of this name, in whatever case, is forwarded in a trailer section: it is
 /// end-to-end, and none that RFC 9110, 6.5.1 keeps to the header section.
 pub fn is_forwarded(name: &[u8]) -> bool {
-    classify(name) == Class::EndToEnd
-        && !NOT_IN_TRAILERS.iter().any(|not| name.eq_ignore_ascii_case(not))
+    classify(name) == Class::EndToEnd && !NOT_IN_TRAILERS.iter().any(|not| is_same_name(name, not))
+}
+
+/// Of a trailer section that goes on (whole field lines) those of which `removes` does not have the
+/// name. `None` where none is left.
+pub fn without(lines: Box<[u8]>, removes: impl Fn(&[u8]) -> bool) -> Option<Box<[u8]>> {
+    let is_removed = |line: &[u8]| {
+        let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+        removes(name)
+    };
+    if !lines.split_inclusive(|&byte| byte == b'\n').any(is_removed) {
+        return Some(lines);
+    }
+    let kept = lines.split_inclusive(|&byte| byte == b'\n').filter(|line| !is_removed(line));
+    let kept: Vec<u8> = kept.flatten().copied().collect();
+    (!kept.is_empty()).then(|| kept.into())
 }
 
 /// Of the lines of a trailer section, without its empty line, those that go on. `options` are the
@@ -85,4 +99,29 @@ pub(super) fn forwarded(lines: &[u8], options: &[u8]) -> Result<Vec<u8>, BodyErr
         kept.extend_from_slice(b"\r\n");
     }
     Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_not_be_in_a_trailer_section_may_not_be_there_in_another_spelling() {
+        for name in ["content-type", "Content_Type", "IF.MATCH", "max~forwards", "X_SSL_Client"] {
+            assert!(!is_forwarded(name.as_bytes()), "{name}");
+        }
+        assert!(is_forwarded(b"grpc-status") && is_forwarded(b"x_sum"));
+    }
+
+    #[test]
+    fn lines_are_taken_out_by_their_name() {
+        let lines = |text: &str| Box::<[u8]>::from(text.as_bytes());
+        let left = |text: &str| {
+            let left = without(lines(text), |name| is_same_name(name, b"x-team"));
+            left.map(|left| String::from_utf8(left.into()).expect("text"))
+        };
+        assert_eq!(left("a: x-team\r\n").as_deref(), Some("a: x-team\r\n"));
+        assert_eq!(left("X_Team: 1\r\nb:2\r\nx.team:3\r\n").as_deref(), Some("b:2\r\n"));
+        assert_eq!(left("x-team: 1\r\n"), None);
+    }
 }

@@ -248,6 +248,9 @@ const _: () = assert!(ADMIN_HEAD_TIMEOUT_MS <= ADMIN_TIMEOUT_MS);
 const _: () = assert!(2 * ADMIN_CONNECTIONS_MAX as u64 <= FDS_RESERVED);
 const _: () = assert!(ADMIN_KEYS_AGE_S < PUBLISHED_KEY_S.unsigned_abs());
 
+/// The most hops that `Max-Forwards` is sent on with (RFC 9110, 7.6.2).
+pub const MAX_FORWARDS_MAX: u64 = 255;
+
 // The data path (src/proxy/http/run.rs, src/http2).
 
 /// Interim responses (RFC 9110, 15.2) of one exchange: an upstream that has more to say before its

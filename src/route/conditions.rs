@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::table::Asked;
-use crate::http1::fields::values;
+use crate::http1::fields::is_same_name;
 use crate::identity::Pattern;
 
 /// The conditions of one route: all that are set must hold.
@@ -41,7 +41,7 @@ pub enum PathCondition {
 /// A field that must be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldCondition {
-    /// Its name, in lower case.
+    /// Its name, in lower case; another spelling that upstreams may take for it counts too.
     pub name: Box<str>,
     /// What one of its lines must have as its value, byte by byte; `None` = whatever.
     pub value: Option<Box<str>>,
@@ -108,15 +108,16 @@ fn host_covers(host: &str, other: &str) -> bool {
 
 impl FieldCondition {
     fn holds(&self, asked: &Asked<'_>) -> bool {
-        let mut values = values(asked.fields, asked.bytes, self.name.as_bytes());
-        match &self.value {
-            None => values.next().is_some(),
-            Some(value) => values.any(|it| it == value.as_bytes()),
-        }
+        // As upstreams may read it: who denies by a field does not deny one spelling of it.
+        asked.fields.iter().any(|field| {
+            is_same_name(field.name.of(asked.bytes), self.name.as_bytes())
+                && self.value.as_ref().is_none_or(|it| field.value.of(asked.bytes) == it.as_bytes())
+        })
     }
 
     fn covers(&self, other: &Self) -> bool {
-        self.name == other.name && (self.value.is_none() || self.value == other.value)
+        is_same_name(self.name.as_bytes(), other.name.as_bytes())
+            && (self.value.is_none() || self.value == other.value)
     }
 }
 

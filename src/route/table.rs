@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::conditions::Conditions;
 use super::rate::RateLimiter;
-use crate::http1::fields::Field;
+use crate::http1::fields::{Field, is_same_name};
 use crate::identity::Identity;
 use crate::policy::Rules;
 
@@ -116,9 +116,11 @@ pub struct FieldChanges {
 }
 
 impl FieldChanges {
-    /// Whether a field of this name, in whatever case, is left out.
+    /// Whether a field of this name is left out, of the head or of the trailer section: in whatever
+    /// case, and in whatever spelling that an upstream may take for it
+    /// ([`is_same_name`]).
     pub fn removes(&self, name: &[u8]) -> bool {
-        self.remove.iter().any(|removed| removed.eq_ignore_ascii_case(name))
+        self.remove.iter().any(|removed| is_same_name(removed, name))
     }
 }
 

@@ -105,6 +105,16 @@ fn paths_exact_and_by_whole_segments() {
         ("/public/%2e%2e/api", "400"),
         ("/public/..%2fapi", "400"),
         ("/api/./v1", "400"),
+        ("/api%2fv1", "400"),
+        ("/api%5cv1", "400"),
+        ("/api%c0%afv1", "400"),
+        // Parameters are no part of a segment's name.
+        ("/api;a=1/v1", "b"),
+        ("/api;/v1", "b"),
+        ("/;/api/v1", "b"),
+        ("/api%3Ba=1", "b"),
+        ("/exact;a=1", "a"),
+        ("/apis;/api", "main"),
     ] {
         assert_eq!(asked(&mut client, "gateway.test", target), site, "{target}");
         if site == "400" {
@@ -134,6 +144,8 @@ fn methods_and_fields() {
         ("PUT", "X-Tenant: red\r\nX-Beta: 1\r\n", "b"),
         ("GET", "x-beta:\r\n", "b"),
         ("GET", "X-Beta2: 1\r\n", "main"),
+        ("GET", "X_Beta: 1\r\n", "b"),
+        ("PUT", "x.tenant: blue\r\n", "a"),
     ] {
         let response = client.ask(method, "/", lines);
         assert_eq!(response.text(), site, "{method} {lines}");
@@ -260,6 +272,10 @@ fn a_prefix_is_rewritten_and_the_query_stays() {
         ("/root/a", "/a"),
         ("/root", "/"),
         ("/root?x", "/?x"),
+        ("/old;a=1/b;c=2?d", "/new/v2/b;c=2?d"),
+        ("/other;a=1/b", "/other;a=1/b"),
+        ("http://gateway.test?x", "/?x"),
+        ("https://gateway.test:?x", "/?x"),
         ("/other//a", "/other//a"),
     ] {
         assert_eq!(asked(&mut client, "gateway.test", target), expected, "{target}");
@@ -287,4 +303,44 @@ fn a_reload_changes_routes_for_connections_that_are_there() {
     client.send(request("GET", "/", "Connection: close\r\n"));
     client.answer("GET");
     client.assert_ended();
+}
+
+#[test]
+fn what_is_set_or_removed_has_no_other_spelling() {
+    let site = Site::new(|_| {
+        Reply::raw(
+            "HTTP/1.1 200 OK\r\nX_Gone: 1\r\nTransfer-Encoding: chunked\r\n\r\n\
+             0\r\nX-Gone: 2\r\nx.gone: 3\r\nX-Sum: 4\r\n\r\n",
+        )
+    });
+    let gateway = Setup::http(site.address())
+        .without_upstream()
+        .route(
+            "name = \"only\"\nupstream = \"app\"\nrequest_headers_set = [\"X-Team: ours\"]\n\
+             request_headers_remove = [\"x-remote-user\"]\n\
+             response_headers_remove = [\"x-gone\"]",
+        )
+        .start();
+    let mut client = HttpClient::connect(gateway.address());
+    let forged = "X_Team: evil\r\nx.team: evil\r\nX~Remote_User: evil\r\nx-remote-user: evil\r\n";
+    let head = request("POST", "/", &format!("{forged}Transfer-Encoding: chunked\r\n"));
+    client.send(format!("{head}1\r\nx\r\n0\r\n{forged}X-Team: evil\r\nX-Kept: 1\r\n\r\n"));
+    let response = client.answer("POST");
+    let asked = site.only();
+    assert_eq!(asked.value("x-team"), Some("ours"));
+    assert!(!asked.fields.iter().any(|(_, value)| value == "evil"), "{asked:#?}");
+    assert_eq!(asked.trailers, [("X-Kept".into(), "1".into())]);
+    assert!(!response.fields.iter().any(|(name, _)| name == "X_Gone"), "{response:#?}");
+    assert_eq!(response.trailers, [("X-Sum".into(), "4".into())]);
+    ended(gateway, client);
+}
+
+#[test]
+fn encoded_slashes_pass_where_the_listener_says_so() {
+    let site = Site::new(|seen| Reply::ok(seen.request.target()));
+    let gateway = Setup::http(site.address()).http_keys("encoded_slashes = true").start();
+    let mut client = HttpClient::connect(gateway.address());
+    assert_eq!(asked(&mut client, "gateway.test", "/a%2fb"), "/a%2fb");
+    assert_eq!(asked(&mut client, "gateway.test", "/a%5cb"), "400");
+    ended(gateway, client);
 }

@@ -58,6 +58,27 @@ fn append_adds_this_hop_behind_those_before() {
     assert_eq!(asked.values("x-forwarded-proto").last(), Some(&"https"), "{asked:#?}");
     let hops = asked.values("forwarded").join(", ");
     assert!(hops.starts_with("for=192.0.2.4;proto=http, for=127.0.0.1"), "{hops}");
+    // What would contradict that, or name another path than the one that was judged, does not stay.
+    let others = [
+        "X-Real-IP",
+        "True-Client-IP",
+        "X-Original-URL",
+        "X-Rewrite-URL",
+        "x_original_url",
+        "X-Envoy-Original-Path",
+        "X-Forwarded-Prefix",
+        "X-Forwarded-Path",
+        "X-Forwarded-Uri",
+        "X-Forwarded-Ssl",
+        "X-Forwarded-Scheme",
+    ];
+    let lines: String = others.iter().map(|name| format!("{name}: /admin\r\n")).collect();
+    let asked = forwarded("x_forwarded = \"append\"", &(lines.clone() + "X-Forwarded-Host: a\r\n"));
+    assert!(!asked.fields.iter().any(|(_, value)| value == "/admin"), "{asked:#?}");
+    assert_eq!(asked.value("x-forwarded-host"), Some("a"));
+    let asked = forwarded("x_forwarded = \"pass\"", &lines);
+    let passed = asked.fields.iter().filter(|(_, value)| value == "/admin");
+    assert_eq!(passed.count(), others.len(), "{asked:#?}");
     // Several fields of the client are one list.
     let two = "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 192.0.2.5, 192.0.2.6\r\n";
     let asked = forwarded("x_forwarded = \"append\"", two);
@@ -78,25 +99,27 @@ fn pass_leaves_what_the_client_said() {
 }
 
 #[test]
-fn via_is_added_to_requests_and_responses_where_it_is_asked_for() {
-    for (keys, own) in [("via = true", true), ("via = false", false)] {
+fn via_is_added_to_requests_by_default_and_to_responses_where_it_is_asked_for() {
+    for (keys, to_upstream, own) in
+        [("via = true", true, true), ("", true, false), ("via = false", false, false)]
+    {
         let site = Site::new(|_| {
             Reply::raw("HTTP/1.1 200 OK\r\nVia: 1.1 origin\r\nContent-Length: 0\r\n\r\n")
         });
         let gateway = Setup::http(site.address()).http_keys(keys).start();
         let mut client = HttpClient::connect(gateway.address());
         let response = client.ask("GET", "/", CLAIMED);
-        let expected = |first: &'static str| match own {
+        let expected = |first: &'static str, own: bool| match own {
             true => vec![first, "1.1 ringfort"],
             false => vec![first],
         };
-        assert_eq!(response.values("via"), expected("1.1 origin"));
+        assert_eq!(response.values("via"), expected("1.1 origin", own));
         // RFC 9110, 7.6.3: each intermediary appends; what those before said stays.
-        assert_eq!(site.last().values("via"), expected("1.1 before"));
+        assert_eq!(site.last().values("via"), expected("1.1 before", to_upstream));
         client.send("GET / HTTP/1.0\r\nHost: gateway.test\r\n\r\n");
         client.answer("GET");
         let said = site.last();
-        assert_eq!(said.values("via"), if own { vec!["1.0 ringfort"] } else { vec![] });
+        assert_eq!(said.values("via"), if to_upstream { vec!["1.0 ringfort"] } else { vec![] });
         gateway.terminate().assert_clean();
     }
 }

@@ -128,10 +128,13 @@ fn nghttp_multiplexes() {
     let began = std::time::Instant::now();
     let said = content(&mut command);
     for n in 0..20 {
-        assert!(
-            said.contains(&format!("200    2 /{n}")) || said.contains(&format!("/{n}")),
-            "{said}"
-        );
+        // Status, bytes and path end the line that nghttp has of a request.
+        let path = format!("/{n}");
+        let (bytes, path) = (path.len().to_string(), path.as_str());
+        let is_of = |line: &str| {
+            line.split_whitespace().collect::<Vec<_>>().ends_with(&["200", &bytes, path])
+        };
+        assert!(said.lines().any(is_of), "{path} in {said}");
     }
     assert!(began.elapsed() < Duration::from_millis(1900), "one after the other");
     let stopped = gateway.terminate();
@@ -272,9 +275,10 @@ fn fields_that_belong_to_http_1_are_no_request() {
     let site = Site::ok();
     let gateway = Setup::http(site.address()).start();
     hostile(&gateway, "malformed");
-    for seen in site.seen() {
-        assert_eq!(seen.request.target(), "/good", "{seen:?}");
-    }
+    let seen = site.seen();
+    // A good one before the first, after each of the bad ones, and at the end.
+    assert!(seen.len() > 20, "{}", seen.len());
+    assert!(seen.iter().all(|seen| seen.request.target() == "/good"), "{seen:#?}");
     gateway.terminate().assert_nothing_left();
 }
 

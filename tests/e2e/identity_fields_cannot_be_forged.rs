@@ -16,6 +16,14 @@ const IDENTITY_FIELDS: &[&str] = &[
     "Client_Cert",
     "Client-Cert-Chain",
     "client_cert-chain",
+    "Client.Cert",
+    "Client~Cert",
+    "Client-Cert-Subject",
+    "client_cert.subject",
+    "X.Forwarded.Client.Cert",
+    "X!Forwarded*Client|Cert",
+    "X.SSL.Client.Verify",
+    "x`ssl^client+verify",
     "X-SSL-Client-Cert",
     "X-SSL-Client-DN",
     "X-SSL-Client-S-DN",
@@ -39,6 +47,8 @@ const IDENTITY_FIELDS: &[&str] = &[
     "x_forwarded_tls_client_cert",
     "Ringfort-Identity",
     "ringfort_identity",
+    "Ringfort.Identity",
+    "RINGFORT'Identity",
     "RINGFORT-Anything",
 ];
 

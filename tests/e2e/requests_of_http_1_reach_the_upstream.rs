@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::harness::http::{request, request_with};
 use crate::harness::programs::{OpenSsl, curl, url};
 use crate::harness::site::scripted;
-use crate::harness::{Gateway, HttpClient, Reply, Setup, Site, Then, pki};
+use crate::harness::{ClientOptions, Gateway, HttpClient, Reply, Setup, Site, Then, pki};
 
 /// What curl prints, which must be content.
 #[track_caller]
@@ -366,5 +366,61 @@ fn the_absolute_form_is_forwarded_in_origin_form() {
     assert_eq!(client.answer("OPTIONS").status(), 200);
     assert_eq!(site.last().start, "OPTIONS * HTTP/1.1");
     drop(client);
+    gateway.terminate().assert_clean();
+}
+
+#[test]
+fn trace_and_the_last_hop_of_options_are_answered_here() {
+    let site = Site::ok();
+    let gateway = Setup::http(site.address()).start();
+    let mut client = HttpClient::connect(gateway.address());
+    let ask = |client: &mut HttpClient, method: &str, lines: &str| client.ask(method, "/", lines);
+    let traced = ask(&mut client, "TRACE", "");
+    assert_eq!(traced.status(), 405);
+    let allow = traced.value("allow").expect("the methods").to_owned();
+    assert!(allow.contains("GET") && !allow.contains("TRACE"), "{allow}");
+    let last = ask(&mut client, "OPTIONS", "Max-Forwards: 0\r\n");
+    assert_eq!((last.status(), last.value("allow")), (200, Some(&*allow)));
+    for bad in ["-1", "", "1x", "1\r\nMax-Forwards: 1"] {
+        let refused = ask(&mut client, "OPTIONS", &format!("Max-Forwards: {bad}\r\n"));
+        assert_eq!(refused.status(), 400, "{bad:?}");
+    }
+    assert_eq!(site.received(), 0);
+    for (method, sent, expected) in [
+        ("OPTIONS", "1", "0"),
+        ("OPTIONS", "0256", "255"),
+        ("OPTIONS", "99999999999999999999999", "255"),
+        ("GET", "0", "0"),
+    ] {
+        let lines = format!("Max-Forwards: {sent}\r\n");
+        assert_eq!(ask(&mut client, method, &lines).status(), 200, "{sent}");
+        assert_eq!(site.last().values("max-forwards"), [expected], "{sent}");
+    }
+    drop(client);
+    gateway.terminate().assert_clean();
+}
+
+#[test]
+fn an_empty_port_is_none() {
+    let site = Site::ok();
+    let gateway = Setup::http(site.address()).start();
+    let mut client = HttpClient::connect(gateway.address());
+    client.send("GET / HTTP/1.1\r\nHost: gateway.test:\r\n\r\n");
+    assert_eq!(client.answer("GET").status(), 200);
+    assert_eq!(site.only().value("host"), Some("gateway.test"));
+    drop(client);
+    gateway.terminate().assert_clean();
+}
+
+#[test]
+fn a_listener_of_http_2_alone_serves_no_http_1() {
+    let site = Site::ok();
+    let gateway = Setup::http(site.address()).listener("alpn = [\"h2\"]").start();
+    // Who offers HTTP/1.1 is refused by TLS; this one offers nothing.
+    let client = ClientOptions::default().connect(gateway.address()).expect("it is let in");
+    let mut client = HttpClient::new(client);
+    let refused = client.ask("GET", "/", "");
+    assert_eq!((refused.status(), site.received()), (505, 0));
+    client.assert_ended();
     gateway.terminate().assert_clean();
 }

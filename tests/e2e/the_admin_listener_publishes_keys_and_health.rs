@@ -113,11 +113,11 @@ fn it_says_that_the_gateway_drains() {
 }
 
 #[test]
-fn slow_clients_keep_nobody_out_for_long_and_the_data_plane_not_at_all() {
+fn slow_clients_keep_nobody_out() {
     let origin = Origin::echo();
     let address = free_local();
     let gateway = with_admin(&origin, address).start();
-    let mut slow: Vec<TcpStream> = (0..40)
+    let mut slow: Vec<TcpStream> = (0..64)
         .map(|_| {
             let mut stream = TcpStream::connect(address).expect("it listens");
             stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nX: ").expect("room");
@@ -129,7 +129,8 @@ fn slow_clients_keep_nobody_out_for_long_and_the_data_plane_not_at_all() {
     client.end();
     let began = Instant::now();
     assert_eq!(curl(&[&url(address, "/healthz")]), "ok\n");
-    assert!(began.elapsed() < Duration::from_secs(19), "{:?}", began.elapsed());
+    // A head may take 2 s: nobody has waited for that of another.
+    assert!(began.elapsed() < Duration::from_millis(1900), "{:?}", began.elapsed());
     for stream in &mut slow {
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
         // Closed, with or without an answer; a reset is as good.

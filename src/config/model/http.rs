@@ -80,7 +80,9 @@ pub struct Http {
     pub keep_alive_timeout_ms: Option<Number>,
     /// Requests of one connection; 0 = no bound.
     pub requests_max: Option<Number>,
-    /// Whether `Via` is added.
+    /// Whether a target may have an encoded slash.
+    pub encoded_slashes: Option<bool>,
+    /// Whether `Via` is added; nothing = to requests only.
     pub via: Option<bool>,
     /// `"off"`, `"set"`, `"append"` or `"pass"`.
     pub x_forwarded: Option<Text>,

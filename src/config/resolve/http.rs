@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
+use super::route::OfListener;
 use super::{Resolver, bounds};
 use crate::attest::{Signer, Telling};
 use crate::config::model::{self, Text, Texts};
 use crate::config::snapshot::{Forwarding, Http2Options, HttpOptions};
 use crate::http1::request::HeadLimits;
+use crate::route::path::EncodedSlashes;
 
 /// What a listener speaks inside TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +24,9 @@ pub(super) const PROTOCOLS: &[(&str, Protocol)] =
     &[("tcp", Protocol::Tcp), ("http", Protocol::Http)];
 
 /// What a client may choose of an HTTP listener (RFC 9113, 3.1; RFC 7301, 6), most preferred first.
-const HTTP_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+const HTTP_PROTOCOLS: [&[u8]; 2] = [b"h2", HTTP1];
+
+const HTTP1: &[u8] = b"http/1.1";
 
 /// What `x_forwarded` and `forwarded` may be.
 const FORWARDINGS: &[(&str, Forwarding)] = &[
@@ -69,15 +73,25 @@ impl Resolver<'_> {
             fields_max: self.count(keys.head_fields_max.as_ref(), &bounds::HEAD_FIELDS_MAX)
                 as usize,
         };
+        let slashes = match keys.encoded_slashes {
+            Some(true) => EncodedSlashes::Kept,
+            Some(false) | None => EncodedSlashes::Refused,
+        };
+        let http1 = listener.alpn.as_ref().map(|names| names.get_ref()).is_none_or(|names| {
+            names.is_empty() || names.iter().any(|name| name.get_ref().as_bytes() == HTTP1)
+        });
         let requests_max = self.number(keys.requests_max.as_ref(), &bounds::REQUESTS_MAX);
         Some(Arc::new(HttpOptions {
-            routes: self.routes(written, upstream, head),
+            routes: self.routes(written, upstream, OfListener { head, slashes }),
             head,
+            encoded_slashes: slashes,
+            http1,
             head_timeout: self.millis(keys.head_timeout_ms.as_ref(), &bounds::HEAD_TIMEOUT_MS),
             keep_alive_timeout: self
                 .millis(keys.keep_alive_timeout_ms.as_ref(), &bounds::KEEP_ALIVE_TIMEOUT_MS),
             requests_max: Some(requests_max.unsigned_abs()).filter(|it| *it > 0),
-            via: keys.via.unwrap_or(false),
+            via: keys.via.unwrap_or(true),
+            via_of_responses: keys.via.unwrap_or(false),
             x_forwarded: self.forwarding("x_forwarded", keys.x_forwarded.as_ref(), Forwarding::Set),
             forwarded: self.forwarding("forwarded", keys.forwarded.as_ref(), Forwarding::Off),
             telling: self.telling(keys.identity_headers.as_ref()),

@@ -15,7 +15,7 @@ use crate::limits::{
 };
 use crate::route::conditions::{Conditions, PathCondition};
 use crate::route::host::host_of;
-use crate::route::path::{self, PathError};
+use crate::route::path::{self, EncodedSlashes, PathError};
 use crate::route::rate::{Rate, RateLimiter};
 use crate::route::table::{Retries, Rewrite, Route, Table, Timeouts};
 
@@ -23,6 +23,13 @@ use crate::route::table::{Retries, Rewrite, Route, Table, Timeouts};
 const DEFAULT_ROUTE: &str = "default";
 
 const ROUTE: &str = "[[listener.route]]";
+
+/// What of a listener bounds its routes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OfListener {
+    pub(super) head: HeadLimits,
+    pub(super) slashes: EncodedSlashes,
+}
 
 /// Methods of RFC 9110, 9.3 and RFC 5789: written in lower case they are others, which nobody uses.
 const METHODS: [&str; 9] =
@@ -34,7 +41,7 @@ impl Resolver<'_> {
         &mut self,
         written: &Spanned<model::Listener>,
         upstream: Option<usize>,
-        head: HeadLimits,
+        http: OfListener,
     ) -> Table {
         let tables = &written.get_ref().route;
         if tables.len() > ROUTES_MAX {
@@ -49,15 +56,15 @@ impl Resolver<'_> {
         let mut routes: Vec<(Conditions, Arc<Route>)> = Vec::new();
         for table in tables.iter().take(ROUTES_MAX) {
             self.refuse_without_certificates(written.get_ref(), table.get_ref());
-            let conditions = self.conditions(table.get_ref());
+            let conditions = self.conditions(table.get_ref(), http.slashes);
             self.refuse_unreachable(&conditions, table, &routes, tables);
-            let route = self.route(table, upstream, head);
+            let route = self.route(table, upstream, http);
             routes.push((conditions, Arc::new(route)));
         }
         if let Some(cluster) = upstream {
             self.refuse_useless_upstream(written.get_ref(), &routes);
             let silent = Spanned::new(0..0, model::Route::default());
-            let route = Route { name: DEFAULT_ROUTE.into(), ..self.rest(&silent, cluster, head) };
+            let route = Route { name: DEFAULT_ROUTE.into(), ..self.rest(&silent, cluster, http) };
             routes.push((Conditions::default(), Arc::new(route)));
         }
         Table::new(routes)
@@ -67,7 +74,7 @@ impl Resolver<'_> {
         &mut self,
         table: &Spanned<model::Route>,
         upstream: Option<usize>,
-        head: HeadLimits,
+        http: OfListener,
     ) -> Route {
         let written = table.get_ref();
         let name = self.name(written.name.as_ref(), table.span(), ROUTE);
@@ -93,11 +100,11 @@ impl Resolver<'_> {
                 0
             }
         };
-        Route { name: name.into(), ..self.rest(table, cluster, head) }
+        Route { name: name.into(), ..self.rest(table, cluster, http) }
     }
 
     /// All of a route but its name.
-    fn rest(&mut self, table: &Spanned<model::Route>, cluster: usize, head: HeadLimits) -> Route {
+    fn rest(&mut self, table: &Spanned<model::Route>, cluster: usize, http: OfListener) -> Route {
         let written = table.get_ref();
         let keys = ClientKeys {
             allow: written.allow.clone(),
@@ -112,7 +119,7 @@ impl Resolver<'_> {
             cluster,
             timeouts: self.timeouts(written),
             retries: self.retries(written),
-            rewrite: self.rewrite(written),
+            rewrite: self.rewrite(written, http.slashes),
             request_fields: self.field_changes([
                 ("request_headers_set", written.request_headers_set.as_ref()),
                 ("request_headers_add", written.request_headers_add.as_ref()),
@@ -124,7 +131,7 @@ impl Resolver<'_> {
                 ("response_headers_remove", written.response_headers_remove.as_ref()),
             ]),
             request_body_bytes_max: Some(body).filter(|bytes| *bytes > 0),
-            request_head_bytes_max: self.request_head(written, head),
+            request_head_bytes_max: self.request_head(written, http.head),
             rate_per_identity: self.rate("rate_per_identity", written.rate_per_identity.as_ref()),
             rate_per_source: self.rate("rate_per_source", written.rate_per_source.as_ref()),
         }
@@ -173,9 +180,9 @@ impl Resolver<'_> {
         bytes
     }
 
-    fn rewrite(&mut self, written: &model::Route) -> Option<Rewrite> {
+    fn rewrite(&mut self, written: &model::Route, slashes: EncodedSlashes) -> Option<Rewrite> {
         let text = written.prefix_rewrite.as_ref()?;
-        let to = self.normal_path("prefix_rewrite", text)?;
+        let to = self.normal_path("prefix_rewrite", text, slashes)?;
         let Some(from) = written.path_prefix.as_ref().or(written.path.as_ref()) else {
             self.refuse(
                 &text.span(),
@@ -219,14 +226,14 @@ impl Resolver<'_> {
         (RATE_KEYS_OF_ALL_MAX / limits.max(1)).clamp(RATE_KEYS_MIN, RATE_KEYS_MAX)
     }
 
-    fn conditions(&mut self, written: &model::Route) -> Conditions {
+    fn conditions(&mut self, written: &model::Route, slashes: EncodedSlashes) -> Conditions {
         let path = match (&written.path, &written.path_prefix) {
             (None, None) => PathCondition::Any,
-            (Some(text), None) => {
-                self.normal_path("path", text).map_or(PathCondition::Any, PathCondition::Exact)
-            }
+            (Some(text), None) => self
+                .normal_path("path", text, slashes)
+                .map_or(PathCondition::Any, PathCondition::Exact),
             (None, Some(text)) => self
-                .normal_path("path_prefix", text)
+                .normal_path("path_prefix", text, slashes)
                 .map_or(PathCondition::Any, PathCondition::Prefix),
             (Some(_), Some(text)) => {
                 self.refuse(
@@ -304,18 +311,22 @@ impl Resolver<'_> {
     }
 
     /// A path that requests can have.
-    fn normal_path(&mut self, key: &str, text: &Text) -> Option<Box<str>> {
+    fn normal_path(&mut self, key: &str, text: &Text, slashes: EncodedSlashes) -> Option<Box<str>> {
         let path = text.get_ref().as_str();
         let expected = format!(
             "a path from `/` on, of at most {ROUTE_PATH_BYTES_MAX} bytes, without query and dot \
              segments"
         );
-        let complaint = match path::normal(path.as_bytes()) {
+        let complaint = match path::normal(path.as_bytes(), slashes) {
             _ if path.len() > ROUTE_PATH_BYTES_MAX => {
                 let complaint = Complaint::new("", expected, "shorten it");
                 let found = format!("{key} has {} bytes", path.len());
                 self.refuse(&text.span(), &found, &complaint.expected, &complaint.fix);
                 return None;
+            }
+            Ok(normal) if *path::without_parameters(&normal) != *normal => {
+                let expected = "a path without `;`: routes are chosen by what is in front of it";
+                Complaint::new("has a parameter", expected, "remove `;` and what follows it")
             }
             Ok(normal) if normal.starts_with(b"/") && *normal == *path.as_bytes() => {
                 return Some(path.into());

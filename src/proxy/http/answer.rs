@@ -26,17 +26,27 @@ pub(super) struct Answer {
     pub(super) detail: Option<Box<str>>,
     /// When it may be worth to ask again.
     pub(super) retry_after: Option<Duration>,
+    /// The methods for Allow (RFC 9110, 10.2.1), where the answer has it.
+    pub(super) allow: Option<&'static str>,
     /// Whether nothing that follows on the connection can be trusted.
     pub(super) closes: bool,
 }
 
+/// What is forwarded: RFC 9110, 9.3 without CONNECT and TRACE, and PATCH (RFC 5789).
+const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";
+
 impl Answer {
     const fn new(status: u16, code: &'static str) -> Self {
-        Self { status, code, detail: None, retry_after: None, closes: false }
+        Self { status, code, detail: None, retry_after: None, allow: None, closes: false }
     }
 
     const fn closing(status: u16, code: &'static str) -> Self {
-        Self { status, code, detail: None, retry_after: None, closes: true }
+        Self { status, code, detail: None, retry_after: None, allow: None, closes: true }
+    }
+
+    const fn allowing(status: u16, code: &'static str) -> Self {
+        let allow = Some(METHODS);
+        Self { status, code, detail: None, retry_after: None, allow, closes: false }
     }
 
     /// The host that is asked for is none.
@@ -45,10 +55,21 @@ impl Answer {
     pub(super) const MISDIRECTED: Self = Self::new(421, "misdirected");
     /// No route matches.
     pub(super) const NO_ROUTE: Self = Self::new(404, "no_route");
+    /// Something else is expected than 100-continue (RFC 9110, 15.5.18).
+    pub(super) const EXPECTATION: Self = Self::closing(417, "expectation");
     /// The body is larger than the route allows.
     pub(super) const BODY_TOO_LARGE: Self = Self::new(413, "body_too_large");
     /// The head is larger than the route allows.
     pub(super) const HEAD_TOO_LARGE: Self = Self::new(431, "head_too_large");
+    /// The listener serves HTTP/2 only.
+    pub(super) const VERSION: Self = Self::closing(505, "http2_only");
+    /// TRACE. RFC 9110, 15.5.6: "The origin server MUST generate an Allow header field in a 405
+    /// response".
+    pub(super) const TRACE: Self = Self::allowing(405, "trace");
+    /// OPTIONS that goes no further (RFC 9110, 7.6.2): what can be said of any resource.
+    pub(super) const LAST_HOP: Self = Self::allowing(200, "last_hop");
+    /// Max-Forwards is no number, or there are two.
+    pub(super) const BAD_MAX_FORWARDS: Self = Self::new(400, "max_forwards");
     /// The head did not come in time.
     pub(super) const HEAD_LATE: Self = Self::closing(408, "head_timeout");
 
@@ -164,6 +185,7 @@ impl Answer {
 /// The reason phrase of a status that ringfort answers by (RFC 9110, 15).
 pub(super) const fn reason_phrase(status: u16) -> &'static str {
     match status {
+        200 => "OK",
         400 => "Bad Request",
         403 => "Forbidden",
         404 => "Not Found",
@@ -171,6 +193,7 @@ pub(super) const fn reason_phrase(status: u16) -> &'static str {
         408 => "Request Timeout",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        417 => "Expectation Failed",
         421 => "Misdirected Request",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",

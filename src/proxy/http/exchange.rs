@@ -188,9 +188,9 @@ impl Attempts {
     }
 }
 
-/// RFC 9110, 9.2.2.
+/// RFC 9110, 9.2.2. TRACE is not forwarded.
 fn is_idempotent(method: &[u8]) -> bool {
-    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE")
 }
 
 /// What one attempt came to.
@@ -272,40 +272,34 @@ async fn connect(
     let endpoint = upstreams
         .endpoint(cluster, attempts.but)
         .map_err(|reason| Attempt::Unreachable(reason.into()))?;
-    let of_shared = |shared| {
-        let upstream = Http2Upstream::new(core, shared, cluster.http.tls.is_some());
-        UpstreamSide::Http2(Box::new(upstream))
-    };
-    let of_own = |own| UpstreamSide::Http1(Box::new(Http1Upstream::new(core, own)));
-    let found = match (attempts.fresh, cluster.http.http2) {
-        (true, _) => None,
-        (false, true) => upstreams.shared().take(core, cluster, endpoint).map(of_shared),
-        (false, false) => {
-            let be_sure = !attempts.is_idempotent;
-            upstreams.reuse(core, cluster, endpoint, be_sure).map(of_own)
+    let is_shared = cluster.http.http2;
+    if !is_shared && !attempts.fresh {
+        let be_sure = !attempts.is_idempotent;
+        if let Some(own) = upstreams.reuse(core, cluster, endpoint, be_sure) {
+            return Ok(UpstreamSide::Http1(Box::new(Http1Upstream::new(core, own))));
         }
-    };
-    if let Some(found) = found {
-        return Ok(found);
     }
     let claim = visitor.claim();
     // Boxed: its state is larger than that of all the rest.
     let connections_max = visitor.worker.published().limits.connections_max;
-    let opening = upstreams.open_for_requests(core, cluster, endpoint, claim, connections_max);
-    let opening = Box::pin(opening);
+    let opening = Box::pin(async {
+        if is_shared {
+            let fresh = attempts.fresh;
+            let sharing = upstreams.share(core, cluster, endpoint, fresh, claim, connections_max);
+            let upstream = Http2Upstream::new(core, sharing.await?, cluster.http.tls.is_some());
+            return Ok(UpstreamSide::Http2(Box::new(upstream)));
+        }
+        let own = upstreams.open_for_requests(core, cluster, endpoint, claim, connections_max);
+        Ok(UpstreamSide::Http1(Box::new(Http1Upstream::new(core, own.await?))))
+    });
     let opened = match plan.route().timeouts.total {
         Some(total) => core.timeout_at(began + total, opening).await,
         None => Ok(opening.await),
     };
-    let own = match opened {
-        Ok(opened) => opened.map_err(Attempt::Unreachable)?,
-        Err(_) => return Err(Attempt::Failed(Fault::Late(Late::Total))),
-    };
-    if !cluster.http.http2 {
-        return Ok(of_own(own));
+    match opened {
+        Ok(opened) => opened.map_err(Attempt::Unreachable),
+        Err(_) => Err(Attempt::Failed(Fault::Late(Late::Total))),
     }
-    let shared = upstreams.shared().share(core, own).await;
-    shared.map(of_shared).map_err(|reason| Attempt::Unreachable(reason.into()))
 }
 
 /// Sends an answer of ringfort's own.
@@ -325,6 +319,9 @@ pub(super) async fn send_answer(
         counter.into_iter().for_each(Counter::increment);
     }
     let is_head = head.method.of(bytes) == b"HEAD";
+    if visitor.worker.is_draining() {
+        client.close_after();
+    }
     if let Some(record) = logged.record() {
         record.status = answer.status;
         record.answered = Some(answer.code);

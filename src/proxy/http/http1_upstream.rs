@@ -24,6 +24,9 @@ pub(super) struct Http1Upstream {
     /// How the body of the request goes out, and how much of it may.
     promise: Promise,
     answer_to: AnswerTo,
+    /// Whether the upstream was asked for 100 and has not said so: where it answers without, it may
+    /// take the body for the next request.
+    owes_continue: bool,
     /// Whether the upstream keeps the connection.
     is_kept: bool,
 }
@@ -36,6 +39,7 @@ impl Http1Upstream {
             reader: Reader::new(),
             promise: Promise::new(Framing::None),
             answer_to: AnswerTo::Other,
+            owes_continue: false,
             is_kept: false,
         }
     }
@@ -55,6 +59,7 @@ impl Http1Upstream {
         change: &RequestChange<'_>,
     ) -> Result<(), SideFault> {
         self.promise = Promise::new(change.framing);
+        self.owes_continue = head.expects_continue && head.framing != Framing::None;
         self.answer_to = match head.method.of(bytes) {
             b"HEAD" => AnswerTo::Head,
             _ if change.upgrade => AnswerTo::Upgrade,
@@ -125,8 +130,9 @@ impl Http1Upstream {
         let polled = ready!(self.reader.poll_head(&self.core, transport, cx, bytes_max, parse));
         let found = polled.map_err(|fault| self.explained(fault))?;
         let (head, bytes) = found.ok_or(SideFault::Ended)?;
+        self.owes_continue &= head.status != 100;
         if head.status >= 200 {
-            self.is_kept = head.keep_alive;
+            self.is_kept = head.keep_alive && !self.owes_continue;
             self.reader.begin_body(head.framing, &head.fields, &bytes);
         }
         Poll::Ready(Ok((head, bytes)))

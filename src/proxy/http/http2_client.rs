@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::answer::Answer;
@@ -189,6 +189,9 @@ impl Http2Client {
         fields.insert(CONTENT_LENGTH, content.len().into());
         if let Some(wait) = answer.retry_after_s() {
             fields.insert(RETRY_AFTER, wait.into());
+        }
+        if let Some(methods) = answer.allow {
+            fields.insert(ALLOW, HeaderValue::from_static(methods));
         }
         let ends = is_head || content.is_empty();
         let stream = self.respond.send_response(response, ends)?;

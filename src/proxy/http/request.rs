@@ -2,6 +2,7 @@
 //!
 //! No socket, no waiting: a head and who sent it in, a plan or an answer out.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,14 +11,18 @@ use super::visitor::{FORWARDED_FOR, InForce, Visitor};
 use crate::config::snapshot::{Cluster, Forwarding, HttpOptions, Listener};
 use crate::http1::body::Framing;
 use crate::http1::fields::{self, Class};
-use crate::http1::request::RequestHead;
+use crate::http1::request::{RequestHead, Version};
 use crate::http1::write::RequestChange;
+use crate::limits::MAX_FORWARDS_MAX;
 use crate::planted::{Bug, planted};
 use crate::policy::{Decision, decide};
 use crate::route::host::host_of;
 use crate::route::path;
 use crate::route::table::{Asked, Route};
 use crate::time::Instant;
+
+/// How many more hops a request may go (RFC 9110, 7.6.2).
+const MAX_FORWARDS: &[u8] = b"max-forwards";
 
 /// A request that goes to an upstream.
 #[derive(Debug)]
@@ -28,8 +33,10 @@ pub(super) struct Plan {
     route: usize,
     /// The target, where it is not the one that came.
     target: Option<Vec<u8>>,
-    /// Whole lines that this hop adds.
+    /// Whole lines that this hop adds, Via aside.
     lines: Vec<u8>,
+    /// Max-Forwards of the client, which this hop counts down.
+    hops_left: Option<u64>,
     token: Option<Arc<[u8]>>,
 }
 
@@ -44,17 +51,31 @@ pub(super) fn plan(
     now: Instant,
 ) -> Result<Plan, (Answer, Option<Arc<str>>)> {
     let options = visitor.options();
+    // RFC 7301, 3.2 has the server choose where the client offers; whoever offers nothing speaks
+    // HTTP/1.1, and is held to what the listener serves all the same.
+    if !options.http1 && head.version != Version::Http2 {
+        return Err((Answer::VERSION, None));
+    }
+    // RFC 9110, 9.3.8: "The final recipient of the request SHOULD reflect the message received [...]
+    // back to the client": with what was added to it here, which is not for the client.
+    if head.method.of(bytes) == b"TRACE" {
+        return Err((Answer::TRACE, None));
+    }
+    if expects_more(head, bytes) {
+        return Err((Answer::EXPECTATION, None));
+    }
     let host = host_of(authority(visitor, head, bytes)).ok_or((Answer::BAD_HOST, None))?;
     if is_misdirected(visitor, options.listener(), &host) {
         return Err((Answer::MISDIRECTED, None));
     }
-    let path = path::normal(head.path.of(bytes));
+    let target = with_path(head.path.of(bytes));
+    let path = path::normal(&target, options.encoded_slashes);
     let path = path.map_err(|error| (Answer::bad_path(error), None))?;
     let identity = visitor.identity.as_deref();
     let asked = Asked {
         host: &host,
         method: head.method.of(bytes),
-        path: &path,
+        path: &path::without_parameters(&path),
         fields: &head.fields,
         bytes,
         identity,
@@ -67,23 +88,58 @@ pub(super) fn plan(
     }
     check_bounds(route, head).map_err(refused)?;
     check_rates(visitor, route, now).map_err(refused)?;
-    let of_rewrite = |rewrite| path::rewritten(rewrite, &path, head.path.of(bytes));
-    let target = route.rewrite.as_ref().map(of_rewrite);
-    let lines = own_lines(visitor, &options, head, bytes);
+    let hops_left = hops_left(head, bytes).map_err(refused)?;
+    let of_rewrite = |rewrite| path::rewritten(rewrite, &path, &target);
+    let target = match (&route.rewrite, &target) {
+        (Some(rewrite), _) => Some(of_rewrite(rewrite)),
+        (None, Cow::Owned(made)) => Some(made.clone()),
+        (None, Cow::Borrowed(_)) => None,
+    };
+    let lines = own_lines(visitor, &options, head, bytes, hops_left);
     let token = visitor.token_line(
         &options.telling,
+        &options.listener().name,
         &route.name,
         &options.snapshot.clusters[route.cluster].name,
     );
-    Ok(Plan { route: index, target, lines, token, options })
+    Ok(Plan { route: index, target, lines, hops_left, token, options })
+}
+
+/// Path and query. RFC 9110, 4.2.3: "an empty path component is equivalent to an absolute path of
+/// "/", so the normal form is to provide a path of "/" instead". Only the absolute form can have a
+/// query without a path.
+fn with_path(target: &[u8]) -> Cow<'_, [u8]> {
+    if target.first() == Some(&b'?') {
+        Cow::Owned([b"/", target].concat())
+    } else {
+        Cow::Borrowed(target)
+    }
+}
+
+/// Whether something else is expected than 100-continue, which upstreams see to.
+///
+/// RFC 9110, 10.1.1: "A server that receives an Expect field value containing a member other than
+/// 100-continue MAY respond with a 417 (Expectation Failed) status code". What it would do to what
+/// follows on the connection is not known.
+fn expects_more(head: &RequestHead, bytes: &[u8]) -> bool {
+    fields::values(&head.fields, bytes, b"expect")
+        .flat_map(|value| value.split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .any(|member| !member.is_empty() && !member.eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// The host that is asked for. HTTP/1.0 need not name one (RFC 9112, 3.2).
 fn authority<'a>(visitor: &'a Visitor, head: &RequestHead, bytes: &'a [u8]) -> &'a [u8] {
     match head.authority.of(bytes) {
         [] => visitor.fallback_host(),
-        named => named,
+        named => without_empty_port(named),
     }
+}
+
+/// RFC 3986, 6.2.3: a port that is empty, with its colon, says nothing, and "normalizers SHOULD
+/// remove" it.
+fn without_empty_port(authority: &[u8]) -> &[u8] {
+    authority.strip_suffix(b":").unwrap_or(authority)
 }
 
 /// RFC 9110, 7.4: a server MUST NOT serve a request that it is not prepared to, on this connection,
@@ -121,17 +177,42 @@ fn check_rates(visitor: &Visitor, route: &Route, now: Instant) -> Result<(), Ans
     Ok(())
 }
 
-/// What this hop adds to the fields: Via, and where the request came from.
+/// What Max-Forwards is sent on as, where the request has it and it counts.
+///
+/// RFC 9110, 7.6.2: "Each intermediary that receives a TRACE or OPTIONS request containing a
+/// Max-Forwards header field MUST check and update its value prior to forwarding the request. If the
+/// received value is zero (0), the intermediary MUST NOT forward the request; instead, the
+/// intermediary MUST respond as the final recipient." It "MUST generate an updated Max-Forwards
+/// field [...] that is the lesser of a) the received value decremented by one (1) or b) the
+/// recipient's maximum supported value".
+fn hops_left(head: &RequestHead, bytes: &[u8]) -> Result<Option<u64>, Answer> {
+    if head.method.of(bytes) != b"OPTIONS" {
+        return Ok(None);
+    }
+    let mut values = fields::values(&head.fields, bytes, MAX_FORWARDS);
+    let Some(value) = values.next() else { return Ok(None) };
+    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    if !is_number || values.next().is_some() {
+        return Err(Answer::BAD_MAX_FORWARDS);
+    }
+    let add = |sum: u64, digit: &u8| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
+    match value.iter().fold(0, add) {
+        0 => Err(Answer::LAST_HOP),
+        hops => Ok(Some((hops - 1).min(MAX_FORWARDS_MAX))),
+    }
+}
+
+/// What this hop adds to the fields: hops that are left, and where the request came from.
 fn own_lines(
     visitor: &Visitor,
     options: &HttpOptions,
     head: &RequestHead,
     bytes: &[u8],
+    hops_left: Option<u64>,
 ) -> Vec<u8> {
     let mut lines = Vec::new();
-    if options.via {
-        let version = head.version.as_via();
-        lines.extend_from_slice(format!("Via: {version} ringfort\r\n").as_bytes());
+    if let Some(hops) = hops_left {
+        lines.extend_from_slice(format!("Max-Forwards: {hops}\r\n").as_bytes());
     }
     let peer = visitor.peer.map(|peer| peer.ip());
     if options.x_forwarded == Forwarding::Append {
@@ -148,7 +229,7 @@ fn own_lines(
         lines.extend_from_slice(b"Forwarded: for=");
         lines.extend_from_slice(forwarded_node(peer).as_bytes());
         lines.extend_from_slice(b";proto=https");
-        let host = head.authority.of(bytes);
+        let host = without_empty_port(head.authority.of(bytes));
         if !host.is_empty() {
             lines.extend_from_slice(b";host=\"");
             lines.extend_from_slice(host);
@@ -157,6 +238,15 @@ fn own_lines(
         lines.extend_from_slice(b"\r\n");
     }
     lines
+}
+
+/// The line that says of this hop that the request passed it (RFC 9110, 7.6.3).
+const fn via(received: Version) -> &'static [u8] {
+    match received {
+        Version::Http10 => b"Via: 1.0 ringfort\r\n",
+        Version::Http11 => b"Via: 1.1 ringfort\r\n",
+        Version::Http2 => b"Via: 2 ringfort\r\n",
+    }
 }
 
 /// RFC 7239, 6: an IPv6 address is in brackets, and then quoted.
@@ -193,6 +283,7 @@ impl Plan {
         let (route, options) = (self.route(), self.options());
         let keep = |class: Class, name: &[u8]| match class {
             Class::Forwarding if !keeps_forwarding(options, name) => false,
+            _ if self.hops_left.is_some() && fields::is_same_name(name, MAX_FORWARDS) => false,
             _ => !route.request_fields.removes(name),
         };
         let token = self.token.as_deref().unwrap_or_default();
@@ -200,7 +291,8 @@ impl Plan {
             Forwarding::Set => visitor.forwarded_for(),
             Forwarding::Off | Forwarding::Append | Forwarding::Pass => &[],
         };
-        let lines = [&self.lines[..], own, &told.lines, token, &route.request_fields.lines];
+        let via = if options.via { via(head.version) } else { &[] };
+        let lines = [via, &self.lines[..], own, &told.lines, token, &route.request_fields.lines];
         send(&RequestChange {
             target: self.target.as_deref().unwrap_or_else(|| head.path.of(bytes)),
             host: authority(visitor, head, bytes),
@@ -212,12 +304,12 @@ impl Plan {
     }
 }
 
-/// Whether a field has this name for a server that takes `_` for `-`, as CGI does (RFC 3875,
-/// 4.1.18).
-fn is_called(name: &[u8], lower: &[u8]) -> bool {
-    let folded = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    name.len() == lower.len() && name.iter().zip(lower).all(|(byte, with)| folded(*byte) == *with)
-}
+/// What of hops before stays with `x_forwarded = "append"`: by which name and port they were asked,
+/// and who they are. Addresses are joined in X-Forwarded-For; a field that holds one alone would
+/// contradict that, one of the scheme X-Forwarded-Proto, and one with a path would have the upstream
+/// serve another resource than the one that a route was chosen by.
+const KEPT_BY_APPEND: [&[u8]; 4] =
+    [b"x-forwarded-by", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-server"];
 
 /// Whether a field that tells where the request came from stays as the client sent it.
 fn keeps_forwarding(options: &HttpOptions, name: &[u8]) -> bool {
@@ -229,10 +321,7 @@ fn keeps_forwarding(options: &HttpOptions, name: &[u8]) -> bool {
     }
     match options.x_forwarded {
         Forwarding::Pass => true,
-        // What is said of host, port and the like by hops before stays; addresses are joined.
-        Forwarding::Append => {
-            !is_called(name, b"x-forwarded-for") && !is_called(name, b"x-forwarded-proto")
-        }
+        Forwarding::Append => KEPT_BY_APPEND.iter().any(|kept| fields::is_same_name(name, kept)),
         Forwarding::Off | Forwarding::Set => false,
     }
 }

@@ -16,6 +16,7 @@ use super::visitor::Visitor;
 use super::watch::Watch;
 use crate::http1::body::Framing;
 use crate::http1::response::ResponseHead;
+use crate::http1::trailer;
 use crate::http1::write::ResponseChange;
 use crate::limits::INTERIMS_MAX;
 use crate::metrics::counter::Counter;
@@ -183,7 +184,10 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
             match self.client.poll_body(cx) {
                 Poll::Ready(Ok(true)) => self.pass_up()?,
                 Poll::Ready(Ok(false)) => {
+                    let changes = &self.plan.route().request_fields;
                     let trailers = self.client.take_trailers();
+                    let trailers =
+                        trailers.and_then(|it| trailer::without(it, |name| changes.removes(name)));
                     self.seen.has_trailers = trailers.is_some();
                     match self.upstream.finish(trailers.as_deref()) {
                         Ok(()) => self.seen.sent_all = true,
@@ -263,7 +267,10 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
                     self.upstream.use_data(self.core, bytes);
                 }
                 Poll::Ready(Ok(false)) => {
+                    let changes = &self.plan.route().response_fields;
                     let trailers = self.upstream.take_trailers();
+                    let trailers =
+                        trailers.and_then(|it| trailer::without(it, |name| changes.removes(name)));
                     self.client.finish(trailers.as_deref()).map_err(Fault::of_response)?;
                     self.stage = Stage::Done;
                 }
@@ -312,13 +319,15 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
         }
         let framing = if is_interim { Framing::None } else { self.client.framing_of(head) };
         let ends = framing == Framing::None && head.status != 101;
-        let via: &[u8] = if self.plan.options().via { b"Via: 1.1 ringfort\r\n" } else { b"" };
+        let via: &[u8] =
+            if self.plan.options().via_of_responses { b"Via: 1.1 ringfort\r\n" } else { b"" };
         let changes = &self.plan.route().response_fields;
         let change = ResponseChange {
             framing,
             close: false,
             keep_alive: false,
-            upgrade: head.status == 101,
+            // RFC 9110, 15.5.22: "The server MUST send an Upgrade header field in a 426 response".
+            upgrade: matches!(head.status, 101 | 426),
             keep: &|_, name| is_interim || !changes.removes(name),
             lines: if is_interim { &[] } else { &[via, &changes.lines] },
         };

@@ -11,7 +11,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::client_side::ClientSide;
 use super::exchange::Request;
-use crate::attest::{Telling, Told};
+use crate::attest::{Purpose, Telling, Told, subject};
 use crate::config::snapshot::{HttpOptions, Listener};
 use crate::error::{CloseKind, CloseReason};
 use crate::http1::fields::Span;
@@ -198,32 +198,26 @@ impl Visitor {
     pub(super) fn token_line(
         &self,
         telling: &Telling,
+        listener: &Arc<str>,
         route: &Arc<str>,
         upstream: &Arc<str>,
     ) -> Option<Arc<[u8]>> {
         telling.token.as_ref()?;
         let now_unix_s = self.worker.unix_s(self.listener);
         let identity = self.identity.as_deref();
-        self.told.borrow_mut().token_line(
-            telling,
-            identity,
-            route,
-            upstream,
-            self.connection,
-            now_unix_s,
-        )
+        let purpose = Purpose { listener, route, upstream, connection: self.connection };
+        self.told.borrow_mut().token_line(telling, identity, purpose, now_unix_s)
     }
 
-    /// By what its requests are counted: who it is, or where it comes from. A certificate that was
-    /// renewed is the same client.
+    /// By what its requests are counted: who it is, or where it comes from.
     pub(super) fn identity_key(&self) -> [u8; 32] {
         let Some(identity) = &self.identity else { return self.source_key() };
-        let of_label = || {
-            let hash = digest(&SHA256, identity.label().as_bytes());
-            // invariant: SHA-256 has 32 bytes.
-            hash.as_ref().try_into().expect("32 bytes")
+        let of_identity = || {
+            let snapshot = self.worker.published();
+            let scopes = &snapshot.listeners[self.listener].scopes;
+            key_of_identity(identity, scopes.select(self.server_name.as_deref()).trust())
         };
-        *self.identity_key.get_or_init(of_label)
+        *self.identity_key.get_or_init(of_identity)
     }
 
     /// By what the requests of its source are counted: the address, of IPv6 the network of 64 bits
@@ -253,5 +247,40 @@ impl Visitor {
     /// The host of a request that names none (HTTP/1.0).
     pub(super) fn fallback_host(&self) -> &[u8] {
         self.server_name.as_deref().map_or(b"localhost", str::as_bytes)
+    }
+}
+
+/// Who it is that `trust` (of a scope) vouches for: its first name with the kind of it, or its
+/// certificate where it has none. A certificate that was renewed is the same client; a name of
+/// another kind, or one that other anchors vouch for, is another.
+fn key_of_identity(identity: &Identity, trust: &[u8; 32]) -> [u8; 32] {
+    let text = [&trust[..], subject(identity).as_bytes()].concat();
+    let hash = digest(&SHA256, &text);
+    // invariant: SHA-256 has 32 bytes.
+    hash.as_ref().try_into().expect("32 bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attest::kit::{Names, identity};
+
+    #[test]
+    fn a_rate_is_of_a_name_of_one_kind_that_one_trust_vouches_for() {
+        let none = Names { common_name: "", uris: &[], dns: &[] };
+        let key = |names: &Names<'_>, trust: u8| key_of_identity(&identity(names), &[trust; 32]);
+        let dns = Names { dns: &["a.test"], ..none };
+        assert_eq!(key(&dns, 1), key(&dns, 1), "a certificate that was renewed");
+        let keys = [
+            key(&dns, 1),
+            key(&dns, 2),
+            key(&Names { common_name: "a.test", ..none }, 1),
+            key(&Names { uris: &["urn:a.test"], ..none }, 1),
+            // Nothing but a certificate: each is another client.
+            key(&none, 1),
+            key(&none, 1),
+        ];
+        let distinct: std::collections::HashSet<_> = keys.iter().collect();
+        assert_eq!(distinct.len(), keys.len());
     }
 }

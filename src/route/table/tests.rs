@@ -300,3 +300,17 @@ proptest! {
         prop_assert!(first.cover(&first) && Conditions::default().cover(&first));
     }
 }
+
+#[test]
+fn a_field_is_left_out_in_every_spelling_that_an_upstream_takes_for_it() {
+    let changes = FieldChanges {
+        remove: [&b"x-team"[..], b"x_remote_user"].map(Into::into).into(),
+        lines: Box::default(),
+    };
+    for name in ["X-Team", "x_team", "X.TEAM", "x~team", "x-remote-user", "X.Remote_User"] {
+        assert!(changes.removes(name.as_bytes()), "{name}");
+    }
+    for name in ["xteam", "x-teams", "x-tea", "x-tean", ""] {
+        assert!(!changes.removes(name.as_bytes()), "{name}");
+    }
+}

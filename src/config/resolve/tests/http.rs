@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{refusal, right};
 use crate::config::kit::{but, resolved};
 use crate::config::snapshot::{Forwarding, Http2Options, HttpOptions};
+use crate::route::path::EncodedSlashes;
 use crate::route::table::Asked;
 use crate::tls::server::Hooks;
 
@@ -41,7 +42,8 @@ fn what_is_not_written_of_http_has_its_default() {
     assert_eq!(http.head_timeout, Duration::from_secs(10));
     assert_eq!(http.keep_alive_timeout, Duration::from_secs(60));
     assert_eq!(http.requests_max, None);
-    assert!(!http.via && !http.problem_details);
+    assert!(http.via && !http.via_of_responses && !http.problem_details);
+    assert!(http.http1 && http.encoded_slashes == EncodedSlashes::Refused);
     assert_eq!((http.x_forwarded, http.forwarded), (Forwarding::Set, Forwarding::Off));
     assert!(!http.telling.needs_chain() && http.telling.token.is_none());
     let asked = Asked {
@@ -77,7 +79,7 @@ fn what_is_written_of_http_is_in_the_snapshot() {
     assert_eq!(http.head_timeout, Duration::from_millis(1));
     assert_eq!(http.keep_alive_timeout, Duration::from_millis(2));
     assert_eq!(http.requests_max, Some(3));
-    assert!(http.via && http.problem_details);
+    assert!(http.via && http.via_of_responses && http.problem_details);
     assert_eq!((http.x_forwarded, http.forwarded), (Forwarding::Append, Forwarding::Pass));
     assert!(http.telling.xfcc && http.telling.client_cert && !http.telling.client_cert_chain);
     let expected = Http2Options {
@@ -100,6 +102,22 @@ fn a_list_of_fields_of_http_2_fits_into_a_head() {
     let refused = refusal(&with("head_bytes_max = 2048\nhttp2_header_list_bytes_max = 2049"));
     assert!(refused.contains("http2_header_list_bytes_max = 2049"), "{refused}");
     assert!(refused.contains("at most head_bytes_max, which is 2048"), "{refused}");
+}
+
+#[test]
+fn encoded_slashes_are_a_matter_of_the_listener() {
+    let route = "[[listener.route]]\nname = \"a\"\npath = \"/a%2Fb\"\n";
+    let keys = "[listener.http]\nencoded_slashes = true\nvia = false\n";
+    let http = options(&http(&format!("{keys}{route}")));
+    assert_eq!(http.encoded_slashes, EncodedSlashes::Kept);
+    assert!(!http.via && !http.via_of_responses);
+}
+
+#[test]
+fn http_1_is_served_unless_alpn_leaves_it_out() {
+    let http1 = |line: &str| options(&but("#", &format!("protocol = \"http\"\n{line}"))).http1;
+    assert!(http1("alpn = [\"http/1.1\"]") && http1("alpn = [\"h2\", \"http/1.1\"]"));
+    assert!(!http1("alpn = [\"h2\"]"));
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::limits::{
     RESETS_MAX_DEFAULT, STREAMS_MAX_DEFAULT, WINDOW_BYTES_DEFAULT,
 };
 use crate::route::conditions::{Conditions, PathCondition};
+use crate::route::path::EncodedSlashes;
 use crate::route::table::{FieldChanges, Retries, Route, Table, Timeouts};
 use crate::sim::demands::Rules;
 use crate::sim::http::plan::{FIELDS_MAX, HEAD_BYTES_MAX, HttpPlan};
@@ -90,7 +91,10 @@ pub(super) fn options(plan: &HttpPlan, rules: Rules) -> Arc<HttpOptions> {
         head_timeout: plan.head_timeout,
         keep_alive_timeout: plan.keep_alive_timeout,
         requests_max: plan.requests_max,
+        encoded_slashes: EncodedSlashes::Refused,
+        http1: true,
         via: plan.via,
+        via_of_responses: plan.via,
         x_forwarded: plan.x_forwarded,
         forwarded: plan.forwarded,
         telling: Telling {
