@@ -146,7 +146,7 @@ worker_counters! {
     responses_4xx: Counter,
     /// Responses to clients whose status was 5xx.
     responses_5xx: Counter,
-    /// Requests that ringfort answered by itself with 400: malformed, or of another host than it may be.
+    /// Requests that ringfort answered by itself with 400: malformed.
     answered_400: Counter,
     /// Requests that ringfort answered by itself with 403: the route's rules.
     answered_403: Counter,
@@ -172,14 +172,14 @@ worker_counters! {
     answered_501: Counter,
     /// Requests that ringfort answered by itself with 502: the upstream failed.
     answered_502: Counter,
-    /// Requests that ringfort answered by itself with 503: no endpoint, or no connection that may be made.
+    /// Requests that ringfort answered by itself with 503: no endpoint or connection.
     answered_503: Counter,
     /// Requests that ringfort answered by itself with 504: the upstream was too slow.
     answered_504: Counter,
     /// Requests that ringfort answered by itself with 505: another version.
     answered_505: Counter,
-    /// Streams of HTTP/2 that were answered (431) or reset before they were requests: more fields than
-    /// may be, malformed, or too many at a time.
+    /// Streams of HTTP/2 that were answered (431) or reset before they were requests: more fields
+    /// than may be, malformed, or too many at a time.
     http2_requests_refused: Counter,
     /// Requests that were sent once more, because the first attempt got no answer.
     requests_retried: Counter,

@@ -128,8 +128,9 @@ impl Upstreams {
         Self { descriptors, ..Self::default() }
     }
 
-    /// Connects to an endpoint of `cluster`, for a client whose bytes are relayed; where that fails,
-    /// to another one, once. Beyond `connections_max` one that waits for a request is closed for it.
+    /// Connects to an endpoint of `cluster`, for a client whose bytes are relayed; where that
+    /// fails, to another one, once. Beyond `connections_max` one that waits for a request is closed
+    /// for it.
     ///
     /// # Errors
     /// The reason of the last failure.

@@ -151,8 +151,8 @@ impl Resolver<'_> {
         Arc::clone(&self.signer)
     }
 
-    /// A list of fields becomes a head, and none of them is shorter there but by what it counts: so a
-    /// head has room for each list that is announced to be taken.
+    /// A list of fields becomes a head, in which each takes less room than it counts for: so every
+    /// list that is announced to be taken fits.
     fn header_list(&mut self, keys: &model::Http, head: HeadLimits) -> u32 {
         let fitting = u32::try_from(head.bytes_max).unwrap_or(u32::MAX);
         let Some(written) = &keys.http2_header_list_bytes_max else {
