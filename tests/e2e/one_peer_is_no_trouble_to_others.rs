@@ -181,7 +181,7 @@ fn interim_responses_come_to_an_end() {
 #[test]
 fn what_waits_for_a_window_has_a_deadline() {
     let site = Site::new(|_| Reply::ok(&"y".repeat(10_000)));
-    let setup = Setup::http(site.address()).route("name = \"all\"\nbody_timeout_ms = 700");
+    let setup = Setup::http(site.address()).route("name = \"all\"\nstream_timeout_ms = 700");
     let mut gateway = setup.start();
     // SETTINGS_INITIAL_WINDOW_SIZE = 1
     let mut client = Frames::client(&gateway, &[0, 4, 0, 0, 0, 1]);
