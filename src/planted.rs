@@ -74,14 +74,10 @@ bugs! {
     VerdictOfAnyScope = "verdict_of_any_scope",
     /// A verdict is good after its chain has expired.
     VerdictForever = "verdict_forever",
-    /// A request is sent again whatever its method is.
+    /// A request is sent again whatever its method is, and whatever of it was given away.
     RetryWhatever = "retry_whatever",
     /// A request is sent again after a part of its body was given away.
     RetryWithoutBody = "retry_without_body",
-    /// A connection to an upstream is used again although the request on it is not whole.
-    ReuseAmidRequest = "reuse_amid_request",
-    /// Nobody looks at what comes on a connection that waits, its end included.
-    ReuseStale = "reuse_stale",
     /// Requests are judged by the configuration that their connection began with.
     RouteOfTheStart = "route_of_the_start",
     /// Fields that claim who the client is are forwarded.

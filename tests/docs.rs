@@ -396,6 +396,7 @@ fn answers() -> Vec<(String, Option<u16>)> {
     answers.extend(Denial::CODES.map(|code| (code.to_owned(), Some(403))));
     let unreachable = [
         (CloseKind::NoEndpoint, 503),
+        (CloseKind::UpstreamConnections, 503),
         (CloseKind::ConnectTimeout, 504),
         (CloseKind::ConnectRefused, 502),
         (CloseKind::ConnectFailed(1), 502),

@@ -39,14 +39,37 @@ const LEFT_BLOCKS_MAX: f64 = 0.5;
 /// In the child's environment: the control address and the folder with the certificates.
 const CONTROL: &str = "RINGFORT_IDLE_MEMORY_CONTROL";
 const FOLDER: &str = "RINGFORT_IDLE_MEMORY_FOLDER";
+/// The same: set where they speak HTTP.
+const HTTP: &str = "RINGFORT_IDLE_MEMORY_HTTP";
+
+/// What is sent and comes back where bytes are relayed.
+const MESSAGE: &[u8; 16] = b"sixteen bytes ok";
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// What the connections are.
+#[derive(Clone, Copy)]
+struct Case {
+    name: &'static str,
+    tls: &'static str,
+    /// Requests, whose upstream connections are closed: those that wait have budgets of their own.
+    is_http: bool,
+}
+
+const CASES: [Case; 3] = [
+    Case { name: "TLS 1.3", tls: "1.3", is_http: false },
+    Case { name: "TLS 1.2", tls: "1.2", is_http: false },
+    Case { name: "HTTP/1.1 over TLS 1.3", tls: "1.3", is_http: true },
+];
 
 #[test]
 fn an_idle_connection_holds_at_most_6_kib_of_heap_and_leaves_none_behind() {
     if let (Ok(control), Ok(folder)) = (std::env::var(CONTROL), std::env::var(FOLDER)) {
         return clients(&control, folder.into());
     }
-    for version in ["1.3", "1.2"] {
-        let mut subject = Subject::start(version);
+    for case in CASES {
+        let name = case.name;
+        let mut subject = Subject::start(case);
         subject.open(WARM_UP);
         subject.close(WARM_UP);
         let start = live();
@@ -56,8 +79,8 @@ fn an_idle_connection_holds_at_most_6_kib_of_heap_and_leaves_none_behind() {
         let end = live();
         let each = |now: Live| (now.bytes - start.bytes) as f64 / HELD as f64;
         let blocks = |now: Live| (now.blocks - start.blocks) as f64 / HELD as f64;
-        println!("TLS {version}: {:.0} bytes in {:.1} blocks each", each(held), blocks(held));
-        println!("TLS {version}: {:.2} blocks left of each", blocks(end));
+        println!("{name}: {:.0} bytes in {:.1} blocks each", each(held), blocks(held));
+        println!("{name}: {:.2} blocks left of each", blocks(end));
         assert!(each(held) > 500.0, "{} bytes cannot be all", each(held));
         assert!(each(held) <= BYTES_MAX, "{} bytes", each(held));
         assert!(blocks(end) <= LEFT_BLOCKS_MAX, "{} blocks stay", blocks(end));
@@ -88,13 +111,18 @@ struct Subject {
     child: Child,
     control: BufReader<TcpStream>,
     folder: PathBuf,
+    case: Case,
 }
 
 impl Subject {
-    fn start(version: &str) -> Self {
-        let folder = write_certificates(version);
+    fn start(case: Case) -> Self {
+        let folder = write_certificates(case);
         let control = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let child = Command::new(std::env::current_exe().expect("this test"))
+        let mut child = Command::new(std::env::current_exe().expect("this test"));
+        if case.is_http {
+            child.env(HTTP, "1");
+        }
+        let child = child
             .args(["an_idle_connection_holds_at_most_6_kib_of_heap_and_leaves_none_behind"])
             .args(["--exact", "--nocapture"])
             .env(CONTROL, control.local_addr().expect("an address").to_string())
@@ -103,17 +131,18 @@ impl Subject {
             .expect("this test runs");
         let mut control = BufReader::new(control.accept().expect("the child").0);
         let origin = answer(&mut control);
-        let gateway = start_gateway(&folder, &origin, version);
+        let gateway = start_gateway(&folder, &origin, case);
         let address = gateway.addresses()[0];
         writeln!(control.get_mut(), "{address}").expect("the child reads");
-        Self { gateway, child, control, folder }
+        Self { gateway, child, control, folder, case }
     }
 
     /// Has the child open connections, each with one message there and back.
     fn open(&mut self, count: u64) {
         writeln!(self.control.get_mut(), "open {count}").expect("the child reads");
         assert_eq!(answer(&mut self.control), "done");
-        self.until(|gateway| gateway.counters().sockets_live == 2 * count);
+        let sockets = if self.case.is_http { 1 } else { 2 };
+        self.until(|gateway| gateway.counters().sockets_live == sockets * count);
     }
 
     /// Has it close all of them; `closed` are gone then since the start.
@@ -151,8 +180,9 @@ fn answer(control: &mut BufReader<TcpStream>) -> String {
     line.trim_end().to_string()
 }
 
-fn write_certificates(version: &str) -> PathBuf {
-    let name = format!("ringfort-idle-{}-{version}", std::process::id());
+fn write_certificates(case: Case) -> PathBuf {
+    let kind = if case.is_http { "http" } else { case.tls };
+    let name = format!("ringfort-idle-{}-{kind}", std::process::id());
     let folder = std::env::temp_dir().join(name);
     std::fs::create_dir_all(&folder).expect("a temporary folder");
     let profile = |name: &str| Profile {
@@ -178,13 +208,18 @@ fn write_certificates(version: &str) -> PathBuf {
     folder
 }
 
-fn start_gateway(folder: &std::path::Path, origin: &str, version: &str) -> Gateway {
+fn start_gateway(folder: &std::path::Path, origin: &str, case: Case) -> Gateway {
+    let version = case.tls;
+    let (upstream, protocol) = match case.is_http {
+        true => ("idle_connections_max = 0\n", "protocol = \"http\"\n"),
+        false => ("", ""),
+    };
     let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     let address = free.expect("a free port");
     let text = format!(
         "workers = 1\n[log]\ntarget = \"off\"\n\
-         [[upstream]]\nname = \"origin\"\nendpoints = [\"{origin}\"]\n\
-         [[listener]]\nname = \"main\"\naddress = \"{address}\"\nupstream = \"origin\"\n\
+         [[upstream]]\nname = \"origin\"\nendpoints = [\"{origin}\"]\n{upstream}\
+         [[listener]]\nname = \"main\"\naddress = \"{address}\"\nupstream = \"origin\"\n{protocol}\
          client_ca = \"root.pem\"\ntls_versions = [\"{version}\"]\nallow = [\"any\"]\n\
          [[listener.certificate]]\nchain = \"server.pem\"\nkey = \"server.key\"\n"
     );
@@ -230,11 +265,24 @@ fn start_origin() -> (SocketAddr, Arc<Mutex<Vec<TcpStream>>>) {
         for mut socket in listener.incoming().flatten() {
             let mut message = [0; 16];
             socket.read_exact(&mut message).expect("a message");
+            let answer: &[u8] = if &message == MESSAGE { MESSAGE } else { RESPONSE };
+            if answer == RESPONSE {
+                until_empty_line(&mut socket);
+            }
             kept.lock().expect("not poisoned").push(socket.try_clone().expect("a descriptor"));
-            socket.write_all(&message).expect("the gateway reads");
+            socket.write_all(answer).expect("the gateway reads");
         }
     });
     (address, sockets)
+}
+
+/// Reads what is left of a head.
+fn until_empty_line(socket: &mut TcpStream) {
+    let mut last = [0; 4];
+    while &last != b"\r\n\r\n" {
+        last.rotate_left(1);
+        socket.read_exact(&mut last[3..]).expect("the rest of the head");
+    }
 }
 
 fn client_config(folder: &std::path::Path) -> Arc<ClientConfig> {
@@ -262,10 +310,14 @@ fn connect(gateway: SocketAddr, config: &Arc<ClientConfig>) -> Tls {
     // Or the message waits for the acknowledgement of Finished, 40 ms each time.
     socket.set_nodelay(true).expect("an option");
     let mut tls = StreamOwned::new(client, socket);
-    tls.write_all(b"sixteen bytes ok").expect("the gateway reads");
-    let mut message = [0; 16];
-    tls.read_exact(&mut message).expect("it comes back");
-    assert_eq!(&message, b"sixteen bytes ok");
+    let (said, expected) = match std::env::var(HTTP) {
+        Ok(_) => (REQUEST, RESPONSE),
+        Err(_) => (&MESSAGE[..], &MESSAGE[..]),
+    };
+    tls.write_all(said).expect("the gateway reads");
+    let mut answer = vec![0; expected.len()];
+    tls.read_exact(&mut answer).expect("it comes back");
+    assert_eq!(answer, expected);
     tls
 }
 

@@ -95,7 +95,9 @@ impl Fields {
                 self.upgrades += 1;
             }
             Name::Expect => {
-                self.expects_continue |= value.of(bytes).eq_ignore_ascii_case(b"100-continue");
+                let mut members = value.of(bytes).split(|&byte| byte == b',');
+                self.expects_continue |=
+                    members.any(|it| it.trim_ascii().eq_ignore_ascii_case(b"100-continue"));
             }
             Name::Connection | Name::Other(_) => {}
         }

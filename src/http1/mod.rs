@@ -11,6 +11,7 @@ mod diagnose;
 pub mod error;
 pub mod fields;
 mod head;
+pub mod legible;
 pub mod names;
 pub mod request;
 pub mod response;

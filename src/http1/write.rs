@@ -65,7 +65,7 @@ pub struct ResponseChange<'a> {
     pub close: bool,
     /// Whether `Connection: keep-alive` is said: to HTTP/1.0.
     pub keep_alive: bool,
-    /// Whether `Connection: upgrade` and Upgrade go on (101).
+    /// Whether `Connection: upgrade` and Upgrade go on (101, 426).
     pub upgrade: bool,
     /// Which end-to-end, identity and forwarding fields go on, by class and name.
     pub keep: &'a dyn Fn(Class, &[u8]) -> bool,

@@ -174,8 +174,8 @@ impl Scanner {
 /// The bounds of a [`FrameWatch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameBounds {
-    /// RST_STREAM within a period ([`HTTP2_COUNT_PERIOD_S`]), those of a client for streams without a
-    /// response.
+    /// RST_STREAM within a period ([`HTTP2_COUNT_PERIOD_S`]), those of a client for streams
+    /// without a response.
     pub resets_max: u32,
     /// Frames without effect within a period.
     pub idle_frames_max: u32,

@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use crate::http1::body::Framing;
 use crate::http1::error::HeadError;
 use crate::http1::fields::{Class, Field, values};
+use crate::http1::legible::of_parts;
 use crate::http1::request::{self, HeadLimits, RequestHead, Version};
 use crate::http1::response::{self, AnswerTo, ResponseHead};
 use crate::http1::trailer;
@@ -128,6 +129,15 @@ pub fn request(
         head: RequestHead { version: Version::Http2, keep_alive: true, ..parsed },
         bytes,
     })
+}
+
+/// What is legible of a request that is refused: for the log, never to act on.
+pub fn legible(parts: &http::request::Parts) -> (RequestHead, Vec<u8>) {
+    let host = parts.headers.get(HOST).map_or(&[][..], HeaderValue::as_bytes);
+    let authority = parts.uri.authority().map_or(host, |authority| authority.as_str().as_bytes());
+    let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let (head, bytes) = of_parts(parts.method.as_str().as_bytes(), authority, path.as_bytes());
+    (RequestHead { version: Version::Http2, ..head }, bytes)
 }
 
 /// RFC 9113, 8.3.1: "This pseudo-header field MUST NOT be empty for "http" or "https" URIs; "http"

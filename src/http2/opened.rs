@@ -39,7 +39,8 @@ pub(super) struct Opened {
 
 impl Opened {
     /// Fields of `stream` came. RFC 9113, 5.1.1: "The identifier of a newly established stream MUST
-    /// be numerically greater than all streams that the initiating endpoint has opened or reserved."
+    /// be numerically greater than all streams that the initiating endpoint has opened or
+    /// reserved."
     pub(super) fn came(&mut self, stream: u32) {
         if stream <= self.last {
             return;

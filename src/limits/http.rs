@@ -79,7 +79,8 @@ pub const REQUESTS_MAX: u64 = 1 << 40;
 pub const STREAMS_MAX_DEFAULT: u32 = 100;
 /// Streams of an HTTP/2 connection at a time, at most.
 pub const STREAMS_MAX: u32 = 1000;
-/// Bytes of a request's fields in HTTP/2, by default; each field counts 32 more than its text.
+/// Bytes of a response's fields in HTTP/2, by default; each field counts 32 more than its text.
+/// Those of a request are as many as a head's.
 pub const HEADER_LIST_BYTES_DEFAULT: u32 = 32 * 1024;
 /// Bytes of a request's fields in HTTP/2, at least what may be set.
 pub const HEADER_LIST_BYTES_MIN: u32 = 1024;
@@ -158,8 +159,8 @@ pub const HTTP2_ECHOES_PER_FRAME: u32 = 3;
 pub const HTTP2_ECHOES_MAX: u32 = 16 * 1024;
 /// Streams of one connection that a client may have reset by breaking their rules.
 pub const HTTP2_ERROR_RESETS_MAX: usize = 256;
-/// Streams of a client that are remembered, so that it is known what resetting them means: those that
-/// may be open, and as many more that were refused and not yet told so.
+/// Streams of a client that are remembered, so that it is known what resetting them means: those
+/// that may be open, and as many more that were refused and not yet told so.
 pub const HTTP2_WATCHED_STREAMS_MAX: usize = 2 * STREAMS_MAX as usize;
 /// CONTINUATION frames of one list of fields, at least.
 pub const HTTP2_CONTINUATIONS_MIN: u32 = 4;

@@ -138,8 +138,48 @@ worker_counters! {
     requests: Counter,
     /// Of these, those that ringfort answered by itself.
     requests_answered: Counter,
-    /// Streams of HTTP/2 that were answered (431) or reset before they were requests: more fields than
-    /// may be, malformed, or too many at a time.
+    /// Responses to clients whose status was 2xx.
+    responses_2xx: Counter,
+    /// Responses to clients whose status was 3xx.
+    responses_3xx: Counter,
+    /// Responses to clients whose status was 4xx.
+    responses_4xx: Counter,
+    /// Responses to clients whose status was 5xx.
+    responses_5xx: Counter,
+    /// Requests that ringfort answered by itself with 400: malformed.
+    answered_400: Counter,
+    /// Requests that ringfort answered by itself with 403: the route's rules.
+    answered_403: Counter,
+    /// Requests that ringfort answered by itself with 404: no route.
+    answered_404: Counter,
+    /// Requests that ringfort answered by itself with 405: the method is none for a gateway.
+    answered_405: Counter,
+    /// Requests that ringfort answered by itself with 408: the head or the body came too slowly.
+    answered_408: Counter,
+    /// Requests that ringfort answered by itself with 413: the body is too large.
+    answered_413: Counter,
+    /// Requests that ringfort answered by itself with 414: the target is too long.
+    answered_414: Counter,
+    /// Requests that ringfort answered by itself with 417: an expectation that nobody can meet.
+    answered_417: Counter,
+    /// Requests that ringfort answered by itself with 421: another trust scope.
+    answered_421: Counter,
+    /// Requests that ringfort answered by itself with 429: too many requests.
+    answered_429: Counter,
+    /// Requests that ringfort answered by itself with 431: the head is too large.
+    answered_431: Counter,
+    /// Requests that ringfort answered by itself with 501: what is not implemented.
+    answered_501: Counter,
+    /// Requests that ringfort answered by itself with 502: the upstream failed.
+    answered_502: Counter,
+    /// Requests that ringfort answered by itself with 503: no endpoint or connection.
+    answered_503: Counter,
+    /// Requests that ringfort answered by itself with 504: the upstream was too slow.
+    answered_504: Counter,
+    /// Requests that ringfort answered by itself with 505: another version.
+    answered_505: Counter,
+    /// Streams of HTTP/2 that were answered (431) or reset before they were requests: more fields
+    /// than may be, malformed, or too many at a time.
     http2_requests_refused: Counter,
     /// Requests that were sent once more, because the first attempt got no answer.
     requests_retried: Counter,
@@ -178,6 +218,40 @@ worker_counters! {
 }
 
 impl WorkerCounters {
+    /// What counts responses of this status, be they an upstream's or not.
+    pub fn responses(&self, status: u16) -> Option<&Counter> {
+        match status {
+            200..300 => Some(&self.responses_2xx),
+            300..400 => Some(&self.responses_3xx),
+            400..500 => Some(&self.responses_4xx),
+            500..600 => Some(&self.responses_5xx),
+            _ => None,
+        }
+    }
+
+    /// What counts answers of ringfort's own of this status.
+    pub fn answered(&self, status: u16) -> Option<&Counter> {
+        Some(match status {
+            400 => &self.answered_400,
+            403 => &self.answered_403,
+            404 => &self.answered_404,
+            405 => &self.answered_405,
+            408 => &self.answered_408,
+            413 => &self.answered_413,
+            414 => &self.answered_414,
+            417 => &self.answered_417,
+            421 => &self.answered_421,
+            429 => &self.answered_429,
+            431 => &self.answered_431,
+            501 => &self.answered_501,
+            502 => &self.answered_502,
+            503 => &self.answered_503,
+            504 => &self.answered_504,
+            505 => &self.answered_505,
+            _ => return None,
+        })
+    }
+
     /// Cells at 0: one handle for the worker that writes, clones for those who read.
     pub fn new() -> Arc<Self> {
         Arc::new(Self::default())
@@ -236,6 +310,25 @@ mod tests {
     }
 
     #[test]
+    fn each_status_has_its_counter() {
+        let counters = WorkerCounters::default();
+        for status in 0..1000 {
+            counters.responses(status).into_iter().for_each(Counter::increment);
+            counters.answered(status).into_iter().for_each(Counter::increment);
+        }
+        let json = serde_json::to_value(counters.snapshot()).expect("plain numbers");
+        let named = json.as_object().expect("an object").iter();
+        let counted: Vec<_> = named.filter(|(_, value)| **value != 0).collect();
+        assert_eq!(counted.len(), 4 + 16);
+        for (name, count) in counted {
+            let expected = if name.starts_with("responses_") { 100 } else { 1 };
+            assert_eq!(*count, expected, "{name}");
+        }
+        counters.answered(404).expect("its counter").increment();
+        assert_eq!(counters.snapshot().answered_404, 2);
+    }
+
+    #[test]
     fn a_snapshot_has_every_cell_under_its_name_and_survives_json() {
         let counters = WorkerCounters::default();
         counters.accepted.add(7);
@@ -246,7 +339,7 @@ mod tests {
         assert_eq!(json["accepted"], 7);
         assert_eq!(json["log_lost"], 1);
         assert_eq!(json["sockets_live"], 9);
-        assert_eq!(json.as_object().map(serde_json::Map::len), Some(35));
+        assert_eq!(json.as_object().map(serde_json::Map::len), Some(55));
         let back: CounterSnapshot = serde_json::from_value(json).expect("the same fields");
         assert_eq!(back, snapshot);
     }

@@ -72,12 +72,34 @@ struct Idle {
 /// that was configured anew is another one.
 pub(super) type Key = (usize, usize);
 
+/// The clusters of the configuration in force: what was begun under another one may come back
+/// later.
+#[derive(Debug, Default)]
+pub(super) struct Configured {
+    /// `None` until they have changed.
+    clusters: RefCell<Option<Vec<Arc<Cluster>>>>,
+}
+
+impl Configured {
+    pub(super) fn set(&self, clusters: &[Arc<Cluster>]) {
+        *self.clusters.borrow_mut() = Some(clusters.to_vec());
+    }
+
+    pub(super) fn has(&self, cluster: &Arc<Cluster>) -> bool {
+        let clusters = self.clusters.borrow();
+        clusters.as_ref().is_none_or(|all| all.iter().any(|it| Arc::ptr_eq(it, cluster)))
+    }
+}
+
 /// See the module's description.
 #[derive(Debug, Default)]
 pub struct Pool {
     idle: RefCell<HashMap<Key, VecDeque<Idle>>>,
     /// Of the task that looks after them, where there is one.
     keeper: RefCell<Option<Waker>>,
+    /// When that task looks at them again by itself.
+    next_sweep: Cell<Option<Instant>>,
+    configured: Configured,
     is_kept: Cell<bool>,
     /// Nothing is kept any more.
     is_closing: Cell<bool>,
@@ -105,7 +127,7 @@ impl Pool {
         while let Some(found) = queue.pop_back() {
             let Idle { transport, place, requests, cluster, opened, until, .. } = found;
             let is_stale = transport.is_stale() || be_sure && transport.socket().has_news();
-            if now >= until || is_stale && !planted(Bug::ReuseStale) {
+            if now >= until || is_stale {
                 transport.close();
                 continue;
             }
@@ -122,12 +144,12 @@ impl Pool {
         let until = now + options.idle_timeout;
         let until = options.age_max.map_or(until, |age| until.min(opened + age));
         let is_worn = options.requests_max.is_some_and(|max| requests >= max) || now >= until;
-        if self.is_closing.get() || is_worn || options.idle_max == 0 {
+        let is_wanted = self.configured.has(&cluster) && options.idle_max > 0;
+        if self.is_closing.get() || is_worn || !is_wanted {
             return transport.close();
         }
         // From now on the keeper hears of what comes.
-        if !planted(Bug::ReuseStale)
-            && let Some(keeper) = &*self.keeper.borrow()
+        if let Some(keeper) = &*self.keeper.borrow()
             && transport.poll_idle(core, &mut Context::from_waker(keeper)).is_ready()
         {
             return transport.close();
@@ -145,11 +167,16 @@ impl Pool {
         drop(idle);
         if !self.is_kept.replace(true) {
             core.spawn(keep(core.clone(), Rc::clone(self)));
+        } else if self.next_sweep.get().is_some_and(|next| until < next)
+            && let Some(keeper) = &*self.keeper.borrow()
+        {
+            keeper.wake_by_ref();
         }
     }
 
     /// Closes what leads to clusters that are not among `clusters`.
     pub fn retain(&self, clusters: &[Arc<Cluster>]) {
+        self.configured.set(clusters);
         self.close_where(|idle| !clusters.iter().any(|it| Arc::ptr_eq(it, &idle.cluster)));
     }
 
@@ -221,9 +248,7 @@ impl Pool {
         for queue in idle.values_mut() {
             for _ in 0..queue.len() {
                 let Some(mut found) = queue.pop_front() else { break };
-                let is_stale =
-                    !planted(Bug::ReuseStale) && found.transport.poll_idle(core, cx).is_ready();
-                if now >= found.until || is_stale {
+                if now >= found.until || found.transport.poll_idle(core, cx).is_ready() {
                     found.transport.close();
                     continue;
                 }
@@ -232,6 +257,7 @@ impl Pool {
             }
         }
         idle.retain(|_, queue| !queue.is_empty());
+        self.next_sweep.set(next);
         next
     }
 }

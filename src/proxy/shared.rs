@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
-use super::pool::{Connection, Key, key};
+use super::pool::{Configured, Connection, Key, key};
 use super::upstream::{Lease, Place};
 use crate::config::snapshot::Cluster;
 use crate::error::{CloseReason, Source};
@@ -42,8 +42,80 @@ struct Entry {
 #[derive(Debug, Default)]
 pub struct SharedPool {
     entries: RefCell<HashMap<Key, Vec<Entry>>>,
+    /// Those that are being made.
+    openings: RefCell<HashMap<Key, Rc<Opening>>>,
     next_number: Cell<u64>,
+    configured: Configured,
     is_closing: Cell<bool>,
+}
+
+/// A connection that is being made, and who waits for it.
+#[derive(Debug, Default)]
+struct Opening {
+    /// Whether it was made, once that is known.
+    outcome: Cell<Option<bool>>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+/// What somebody has to do who found no connection with room.
+#[derive(Debug)]
+pub enum Turn {
+    /// To make one, for all who ask meanwhile.
+    Open(Opener),
+    /// To wait for the one that is being made.
+    Wait(Waiting),
+}
+
+/// Dropped before it has succeeded it has failed.
+#[derive(Debug)]
+pub struct Opener {
+    pool: Rc<SharedPool>,
+    opening: Rc<Opening>,
+    /// Alive, so that its address is nobody else's.
+    cluster: Arc<Cluster>,
+    endpoint: usize,
+}
+
+/// For a connection that somebody else makes.
+#[derive(Debug)]
+pub struct Waiting {
+    opening: Rc<Opening>,
+}
+
+impl Opener {
+    /// The connection is there, and handed out by [`SharedPool::take`].
+    pub fn succeed(self) {
+        self.opening.outcome.set(Some(true));
+    }
+}
+
+impl Drop for Opener {
+    fn drop(&mut self) {
+        self.pool.openings.borrow_mut().remove(&key(&self.cluster, self.endpoint));
+        let outcome = self.opening.outcome.get().unwrap_or(false);
+        self.opening.outcome.set(Some(outcome));
+        for waiting in self.opening.waiting.take() {
+            waiting.wake();
+        }
+    }
+}
+
+impl Waiting {
+    /// Whether the connection was made, once that is known.
+    pub async fn has_opened(&self) -> bool {
+        let mut is_known = false;
+        poll_fn(|cx| {
+            if let Some(outcome) = self.opening.outcome.get() {
+                return Poll::Ready(outcome);
+            }
+            // The waker of a task stays the same.
+            if !std::mem::replace(&mut is_known, true) {
+                self.opening.waiting.borrow_mut().push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
 }
 
 impl Entry {
@@ -73,6 +145,20 @@ impl SharedPool {
         Some(Shared { client, lease, endpoint })
     }
 
+    /// Who finds no connection to this endpoint makes one, or waits for who does: a hundred
+    /// requests that come at once are no reason for a hundred connections.
+    pub fn turn(self: &Rc<Self>, cluster: &Arc<Cluster>, endpoint: usize) -> Turn {
+        let mut openings = self.openings.borrow_mut();
+        let key = key(cluster, endpoint);
+        if let Some(opening) = openings.get(&key) {
+            return Turn::Wait(Waiting { opening: Rc::clone(opening) });
+        }
+        let opening = Rc::<Opening>::default();
+        openings.insert(key, Rc::clone(&opening));
+        let (pool, cluster) = (Rc::clone(self), Arc::clone(cluster));
+        Turn::Open(Opener { pool, opening, cluster, endpoint })
+    }
+
     /// Speaks HTTP/2 on a connection that was just made, and shares it from now on.
     ///
     /// # Errors
@@ -88,7 +174,7 @@ impl SharedPool {
             .map_err(|end| CloseReason { source: Source::Upstream, kind: end.close_kind() })?;
         let place = lease.pause();
         let shared = Shared { client: client.clone(), lease: place.clone().lease(), endpoint };
-        if !self.is_closing.get() {
+        if !self.is_closing.get() && self.configured.has(&cluster) {
             let number = self.next_number.replace(self.next_number.get() + 1);
             let key = key(&cluster, endpoint);
             let entry = Entry { client, place, cluster, number };
@@ -104,6 +190,7 @@ impl SharedPool {
 
     /// Hands out nothing that leads to clusters that are not among `clusters`.
     pub fn retain(&self, clusters: &[Arc<Cluster>]) {
+        self.configured.set(clusters);
         self.entries.borrow_mut().retain(|_, found| {
             found.retain(|entry| clusters.iter().any(|it| Arc::ptr_eq(it, &entry.cluster)));
             !found.is_empty()

@@ -12,7 +12,7 @@ use socket2::SockAddr;
 
 use super::descriptors::{Claim, Descriptors};
 use super::pool::{Connection, Pool};
-use super::shared::SharedPool;
+use super::shared::{Shared, SharedPool, Turn};
 use crate::config::snapshot::{Address, Balance, Cluster, Endpoint};
 use crate::error::{CloseKind, CloseReason};
 use crate::log::bounded_detail;
@@ -128,8 +128,9 @@ impl Upstreams {
         Self { descriptors, ..Self::default() }
     }
 
-    /// Connects to an endpoint of `cluster`, for a client whose bytes are relayed; where that fails,
-    /// to another one, once. Beyond `connections_max` one that waits for a request is closed for it.
+    /// Connects to an endpoint of `cluster`, for a client whose bytes are relayed; where that
+    /// fails, to another one, once. Beyond `connections_max` one that waits for a request is closed
+    /// for it.
     ///
     /// # Errors
     /// The reason of the last failure.
@@ -200,6 +201,46 @@ impl Upstreams {
             Some(second) => self.open(core, cluster, second).await,
             None => Err(failed),
         }
+    }
+
+    /// A connection to endpoint `first` that requests share: one that has room or, where none has
+    /// or it has to be `fresh`, a new one. Who asks while one is being made waits for it.
+    ///
+    /// # Errors
+    /// As [`Upstreams::open_for_requests`].
+    pub async fn share(
+        &self,
+        core: &Core,
+        cluster: &Arc<Cluster>,
+        first: usize,
+        fresh: bool,
+        claim: Claim,
+        connections_max: u32,
+    ) -> Result<Shared, Unreachable> {
+        let mut opener = None;
+        while !fresh {
+            if let Some(found) = self.shared.take(core, cluster, first) {
+                return Ok(found);
+            }
+            match self.shared.turn(cluster, first) {
+                Turn::Open(turn) => {
+                    opener = Some(turn);
+                    break;
+                }
+                Turn::Wait(waiting) => {
+                    // Where it failed each tries for itself: not one after the other.
+                    if !waiting.has_opened().await {
+                        break;
+                    }
+                }
+            }
+        }
+        let own = self.open_for_requests(core, cluster, first, claim, connections_max).await?;
+        let shared = self.shared.share(core, own).await?;
+        if let Some(opener) = opener {
+            opener.succeed();
+        }
+        Ok(shared)
     }
 
     async fn open(

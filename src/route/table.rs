@@ -81,8 +81,8 @@ pub struct Timeouts {
     pub first_byte: Option<Duration>,
     /// Without progress of a request's body whose length is known.
     pub body: Duration,
-    /// Of silence once a response has begun, or while a body of unknown length is being sent; `None`
-    /// = unbounded.
+    /// Of silence once a response has begun, or while a body of unknown length is being sent;
+    /// `None` = unbounded.
     pub stream: Option<Duration>,
     /// Of the whole exchange; `None` = unbounded.
     pub total: Option<Duration>,

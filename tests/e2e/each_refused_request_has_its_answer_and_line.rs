@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::harness::http::{Message, request, request_with};
 use crate::harness::origin::{Origin, Refusing};
+use crate::harness::programs::{curl, url};
 use crate::harness::{ClientOptions, Gateway, HttpClient, Setup, Site, pki};
 
 /// The line of the next request.
@@ -300,4 +301,47 @@ fn upstreams_that_fail_have_each_their_status() {
     let stopped = gateway.terminate();
     assert_eq!(stopped.counter("requests_answered"), 5);
     stopped.assert_nothing_left();
+}
+
+#[test]
+fn what_is_no_request_is_in_the_log_as_far_as_it_came() {
+    let site = Site::ok();
+    let mut gateway = Setup::http(site.address()).http_keys("head_bytes_max = 4096").start();
+    let long = |bytes: usize| format!("X-Long: {}\r\n", "y".repeat(bytes));
+    let target = format!("/{}", "z".repeat(5000));
+    for (head, status, answered, path) in [
+        (request("GET", "/a?secret", &long(5000)), 431, "head_too_large", "/a"),
+        (request("GET", "/b", "X Y: z\r\n"), 400, "field_name", "/b"),
+        (request("GET", &target, ""), 414, "target_too_long", &target[..1024]),
+    ] {
+        let mut client = HttpClient::connect(gateway.address());
+        let _ = client.try_send(head);
+        assert_eq!(client.answer("GET").status(), status, "{answered}");
+        let line = line(&mut gateway);
+        assert_eq!((&line["status"], &line["answered"]), (&status.into(), &answered.into()));
+        assert_eq!((&line["method"], &line["path"]), (&"GET".into(), &path.into()), "{line}");
+        if status != 414 {
+            assert_eq!(line["authority"], "gateway.test", "{line}");
+        }
+    }
+    // By HTTP/2, and one that h2 answers by itself.
+    let small = url(gateway.address(), "/c?secret");
+    let statuses = |arguments: &[&str]| {
+        let mut all = vec!["--http2", "--output", "/dev/null", "--write-out", "%{http_code}"];
+        all.extend(arguments);
+        let output = curl(gateway.address(), Some(&pki().client), &all);
+        String::from_utf8(output.stdout).expect("text")
+    };
+    assert_eq!(statuses(&["-Hhost: a@b", &small]), "400");
+    let fields = (0..200).map(|n| format!("-Hx-{n}: y")).collect::<Vec<_>>();
+    let fields: Vec<&str> = fields.iter().map(String::as_str).chain([&*small]).collect();
+    assert_eq!(statuses(&fields), "431");
+    let line = line(&mut gateway);
+    assert_eq!((&line["protocol"], &line["status"]), (&"h2".into(), &400.into()), "{line}");
+    assert_eq!((&line["method"], &line["path"]), (&"GET".into(), &"/c".into()), "{line}");
+    assert_eq!(line["authority"], "a@b", "{line}");
+    let stopped = gateway.terminate();
+    assert_eq!(stopped.counter("http2_requests_refused"), 1, "{}", stopped.event);
+    let counted = ["answered_400", "answered_414", "answered_431", "responses_4xx", "requests"];
+    assert_eq!(counted.map(|name| stopped.counter(name)), [2, 1, 1, 4, 4]);
 }

@@ -32,6 +32,7 @@ mod large_bodies_arrive_whole;
 mod many_bytes_and_many_connections_arrive;
 mod nginx_and_node_serve_behind_it;
 mod no_client_takes_all_upstream_connections;
+mod one_peer_is_no_trouble_to_others;
 mod only_allowed_identities_pass;
 mod orderly_ends_are_told_from_truncation;
 mod pipelined_requests_are_answered_in_order;

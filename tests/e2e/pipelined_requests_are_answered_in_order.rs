@@ -100,3 +100,61 @@ fn many_clients_pipeline_at_once() {
     }
     gateway.terminate().assert_clean();
 }
+
+/// One that answers a head whose body it has not asked for, nor reads.
+fn refusing() -> crate::harness::Origin {
+    crate::harness::site::scripted(|wire| {
+        while wire.head()?.is_some() {
+            wire.try_send("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_final_answer_without_100_ends_the_connection_for_what_follows_may_be_either() {
+    let site = refusing();
+    let gateway = Setup::http(site.address()).start();
+    let mut client = HttpClient::connect(gateway.address());
+    client.send(request("POST", "/", "Expect: 100-continue\r\nContent-Length: 44\r\n"));
+    let answer = client.answer("POST");
+    assert_eq!((answer.status(), answer.value("connection")), (401, Some("close")));
+    client.assert_ended();
+    // Of ringfort's own too.
+    let mut client = HttpClient::connect(gateway.address());
+    client.send(request("POST", "/..", "Expect: 100-continue\r\nContent-Length: 44\r\n"));
+    let answer = client.answer("POST");
+    assert_eq!((answer.status(), answer.value("connection")), (400, Some("close")));
+    client.assert_ended();
+    gateway.terminate().assert_clean();
+}
+
+#[test]
+fn an_upstream_that_answers_without_100_is_not_given_another_request_behind_the_body() {
+    let site = refusing();
+    let gateway = Setup::http(site.address()).start();
+    let mut client = HttpClient::connect(gateway.address());
+    let lines = "Expect: 100-continue\r\nContent-Length: 29\r\n";
+    // It does not wait; what it sends would be the upstream's next request.
+    client.send(request("POST", "/", lines) + "GET /x HTTP/1.1\r\nHost: y\r\n\r\n");
+    assert_eq!(client.answer("POST").status(), 401);
+    let mut client = HttpClient::connect(gateway.address());
+    assert_eq!(client.get("/next").status(), 401);
+    assert_eq!(site.accepted(), 2, "the first connection is not used again");
+    drop(client);
+    gateway.terminate().assert_nothing_left();
+}
+
+#[test]
+fn nothing_but_100_may_be_expected() {
+    let site = Site::ok();
+    let gateway = Setup::http(site.address()).start();
+    for value in ["200-ok", "100-continue, magic", "100-continue=1"] {
+        let mut client = HttpClient::connect(gateway.address());
+        let answer = client.ask("POST", "/", &format!("Expect: {value}\r\nContent-Length: 4\r\n"));
+        assert_eq!(answer.status(), 417, "{value}");
+        client.assert_ended();
+    }
+    assert_eq!(site.accepted(), 0);
+    gateway.terminate().assert_clean();
+}

@@ -210,3 +210,39 @@ fn a_reload_that_changes_the_upstream_leaves_its_connections() {
     old.wait_for_ended(1);
     drop(client);
 }
+
+#[test]
+fn a_connection_whose_upstream_was_changed_under_a_request_is_not_kept() {
+    let old = Site::new(|_| Reply::ok("old").after(Duration::from_secs(2)));
+    let new = Site::named("new");
+    let setup = |site: &Site| setup(site).upstream("idle_timeout_ms = 600000");
+    let at = crate::harness::free_local();
+    let mut live = crate::harness::live::Live::start(&setup(&old).at(at));
+    let mut slow = HttpClient::connect(live.address());
+    slow.send(request("GET", "/", ""));
+    wait_until("the request is there", || old.seen().len() == 1);
+    live.publish(&setup(&new).at(at));
+    assert_eq!(slow.answer("GET").text(), "old");
+    old.wait_for_ended(1);
+    drop(slow);
+}
+
+#[test]
+fn each_waits_for_its_own_time_only() {
+    let (long, short) = (Site::named("long"), Site::named("short"));
+    let setup = setup(&long).upstream("idle_timeout_ms = 600000").more(&format!(
+        "[[upstream]]\nname = \"short\"\nendpoints = [\"{}\"]\nidle_timeout_ms = 300\n",
+        short.address()
+    ));
+    let setup = setup.route("name = \"short\"\npath_prefix = \"/short\"\nupstream = \"short\"");
+    let gateway = setup.route("name = \"all\"").start();
+    let mut client = HttpClient::connect(gateway.address());
+    for (target, text) in [("/", "long"), ("/short", "short")] {
+        assert_eq!(client.get(target).text(), text);
+        // The connection waits, and who looks after them knows.
+        thread::sleep(Duration::from_millis(100));
+    }
+    short.wait_for_ended(1);
+    assert_eq!(long.ended(), 0);
+    assert_eq!(ended(gateway, vec![client]), 0);
+}

@@ -100,7 +100,7 @@ fn with_client<F: Future<Output = ()> + 'static>(
     let task_core = core.clone();
     world.complete(async move {
         let transport = Transport::Plain(stream);
-        let options = Http2Options::default();
+        let options = Http2Options::of_upstreams();
         let (client, driver) = connect(&task_core, transport, &options).await.expect("a server");
         task_core.spawn(async move {
             driver.run().await;

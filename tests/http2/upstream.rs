@@ -7,6 +7,7 @@ use h2::Reason;
 use http::Request;
 use ringfort::http2::client::{Client, NotOpened, connect};
 use ringfort::http2::end::End;
+use ringfort::http2::frames::Flood;
 use ringfort::http2::options::Http2Options;
 use ringfort::rt::core::Core;
 use ringfort::tls::transport::Transport;
@@ -24,7 +25,7 @@ fn meet<F: Future<Output = ()> + 'static>(
     let peer = thread::spawn(move || server(Peer::server(socket, settings)));
     let core = world.core.clone();
     let end = world.complete(async move {
-        let options = Http2Options::default();
+        let options = Http2Options::of_upstreams();
         let transport = Transport::Plain(stream);
         let (client, driver) = connect(&core, transport, &options).await.expect("a server");
         let task_core = core.clone();
@@ -145,7 +146,7 @@ fn an_upstream_that_goes_leaves_streams_that_may_have_been_dealt_with() {
 fn an_upstream_that_floods_is_left() {
     let end = meet(
         |mut peer| {
-            peer.send(&frame(PING, 0, 0, &[0; 8]).repeat(10_000));
+            peer.send(&frame(PING, 0, 0, &[0; 8]).repeat(20_000));
             peer.receive_all();
         },
         &[],
@@ -156,4 +157,51 @@ fn an_upstream_that_floods_is_left() {
         },
     );
     assert!(matches!(end, End::Flood(_)), "{end:?}");
+}
+
+#[test]
+fn streams_fit_into_the_window_of_the_connection() {
+    meet(
+        |mut peer| {
+            peer.receive_all();
+        },
+        &[],
+        |_, mut client| async move {
+            let options = Http2Options::of_upstreams();
+            let fit = options.connection_window_bytes / options.stream_window_bytes;
+            let streams: Vec<_> =
+                (0..fit).map(|_| client.open(get(), true).expect("room")).collect();
+            assert!(fit >= 100 && !client.has_room(), "{fit} streams");
+            drop(streams);
+            assert!(client.has_room());
+        },
+    );
+}
+
+#[test]
+fn an_upstream_may_reset_streams_and_not_send_heads_without_end() {
+    let end = meet(
+        |mut peer| {
+            for _ in 0..300 {
+                let stream = peer.receive_kind(HEADERS).expect("a request").stream;
+                peer.send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, &[0x88]));
+                peer.send(&frame(RST_STREAM, 0, stream, &[0; 4]));
+            }
+            let stream = peer.receive_kind(HEADERS).expect("the last").stream;
+            // `:status: 103`
+            let hint = frame(HEADERS, END_HEADERS, stream, &hpack(&[(":status", "103")]));
+            peer.send(&hint.repeat(10_000));
+            peer.receive_all();
+        },
+        &[],
+        |_, mut client| async move {
+            for _ in 0..300 {
+                let stream = client.open(get(), true).expect("it goes on");
+                assert_eq!(stream.response.await.expect("it is answered").status(), 200);
+            }
+            let stream = client.open(get(), true).expect("it goes on");
+            stream.response.await.expect_err("the connection is left");
+        },
+    );
+    assert!(matches!(end, End::Flood(Flood::Headers)), "{end:?}");
 }

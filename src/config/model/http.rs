@@ -33,8 +33,8 @@ pub struct Route {
     pub first_byte_timeout_ms: Option<Number>,
     /// Milliseconds without progress of a request's body whose length is known.
     pub body_timeout_ms: Option<Number>,
-    /// Milliseconds of silence once a response has begun, or while a body of unknown length is sent;
-    /// 0 = no bound.
+    /// Milliseconds of silence once a response has begun, or while a body of unknown length is
+    /// sent; 0 = no bound.
     pub stream_timeout_ms: Option<Number>,
     /// Milliseconds that an exchange may take; 0 = no bound.
     pub total_timeout_ms: Option<Number>,

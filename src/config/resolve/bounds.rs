@@ -103,8 +103,7 @@ bounds! {
     HTTP2_STREAMS_MAX: "listener.http" "http2_streams_max"
         Some(limits::STREAMS_MAX_DEFAULT as i64), 1, limits::STREAMS_MAX;
     HTTP2_HEADER_LIST_BYTES_MAX: "listener.http" "http2_header_list_bytes_max"
-        Some(limits::HEADER_LIST_BYTES_DEFAULT as i64),
-        limits::HEADER_LIST_BYTES_MIN, limits::HEADER_LIST_BYTES_MAX;
+        None, limits::HEADER_LIST_BYTES_MIN, limits::HEADER_LIST_BYTES_MAX;
     HTTP2_STREAM_WINDOW_BYTES: "listener.http" "http2_stream_window_bytes"
         Some(limits::WINDOW_BYTES_DEFAULT as i64),
         limits::STREAM_WINDOW_BYTES_MIN, limits::STREAM_WINDOW_BYTES_MAX;

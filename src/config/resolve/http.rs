@@ -96,7 +96,7 @@ impl Resolver<'_> {
             forwarded: self.forwarding("forwarded", keys.forwarded.as_ref(), Forwarding::Off),
             telling: self.telling(keys.identity_headers.as_ref()),
             problem_details: keys.problem_details.unwrap_or(false),
-            http2: self.http2(keys),
+            http2: self.http2(keys, head),
         }))
     }
 
@@ -151,13 +151,29 @@ impl Resolver<'_> {
         Arc::clone(&self.signer)
     }
 
-    fn http2(&mut self, keys: &model::Http) -> Http2Options {
+    /// A list of fields becomes a head, in which each takes less room than it counts for: so every
+    /// list that is announced to be taken fits.
+    fn header_list(&mut self, keys: &model::Http, head: HeadLimits) -> u32 {
+        let fitting = u32::try_from(head.bytes_max).unwrap_or(u32::MAX);
+        let Some(written) = &keys.http2_header_list_bytes_max else {
+            return fitting;
+        };
+        let bytes = self.count(Some(written), &bounds::HTTP2_HEADER_LIST_BYTES_MAX);
+        if i64::from(bytes) == *written.get_ref() && bytes > fitting {
+            self.refuse(
+                &written.span(),
+                &format!("http2_header_list_bytes_max = {bytes}"),
+                &format!("at most head_bytes_max, which is {fitting}"),
+                "remove it, which makes them the same, or raise head_bytes_max",
+            );
+        }
+        bytes
+    }
+
+    fn http2(&mut self, keys: &model::Http, head: HeadLimits) -> Http2Options {
         Http2Options {
             streams_max: self.count(keys.http2_streams_max.as_ref(), &bounds::HTTP2_STREAMS_MAX),
-            header_list_bytes_max: self.count(
-                keys.http2_header_list_bytes_max.as_ref(),
-                &bounds::HTTP2_HEADER_LIST_BYTES_MAX,
-            ),
+            header_list_bytes_max: self.header_list(keys, head),
             stream_window_bytes: self
                 .count(keys.http2_stream_window_bytes.as_ref(), &bounds::HTTP2_STREAM_WINDOW_BYTES),
             connection_window_bytes: self.count(

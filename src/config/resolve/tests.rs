@@ -176,6 +176,7 @@ fn every_number_is_refused_outside_its_bounds_and_taken_at_them() {
                 "handshakes_per_source_max" => {
                     format!("handshakes_per_worker_max = {}\n{line}", bound.max)
                 }
+                "http2_header_list_bytes_max" => format!("head_bytes_max = {}\n{line}", bound.max),
                 "session_age_max_s" | "session_tickets" => {
                     format!("resumption = \"cache\"\n{line}")
                 }

@@ -55,6 +55,8 @@ impl Answer {
     pub(super) const MISDIRECTED: Self = Self::new(421, "misdirected");
     /// No route matches.
     pub(super) const NO_ROUTE: Self = Self::new(404, "no_route");
+    /// Something else is expected than 100-continue (RFC 9110, 15.5.18).
+    pub(super) const EXPECTATION: Self = Self::closing(417, "expectation");
     /// The body is larger than the route allows.
     pub(super) const BODY_TOO_LARGE: Self = Self::new(413, "body_too_large");
     /// The head is larger than the route allows.
@@ -191,6 +193,7 @@ pub(super) const fn reason_phrase(status: u16) -> &'static str {
         408 => "Request Timeout",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        417 => "Expectation Failed",
         421 => "Misdirected Request",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",

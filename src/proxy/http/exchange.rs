@@ -22,6 +22,7 @@ use super::watch::Watch;
 use crate::error::CloseReason;
 use crate::http1::body::Framing;
 use crate::http1::request::RequestHead;
+use crate::metrics::counter::Counter;
 use crate::planted::{Bug, planted};
 use crate::proxy::upstream::Unreachable;
 use crate::time::Instant;
@@ -166,14 +167,18 @@ impl Attempts {
             return false;
         }
         // The upstream had closed it, most likely before the request came: no attempt at all.
+        // It counts against the budget as every request that is sent twice. But it is never refused
+        // for want of it: there is one of it for each request, and where an upstream closes many
+        // connections at once their clients would be told of a failure that is none.
+        let now = visitor.worker.core().now();
         if failed.is_reused() && !self.fresh {
             self.fresh = true;
+            visitor.worker.upstreams().budget(plan.cluster(), now).withdraw(now);
             return true;
         }
         if self.retries_left == 0 {
             return false;
         }
-        let now = visitor.worker.core().now();
         if !visitor.worker.upstreams().budget(plan.cluster(), now).withdraw(now) {
             return false;
         }
@@ -234,8 +239,7 @@ async fn attempt(
     };
     let fault = match ran {
         Ok(()) => {
-            let is_sent = seen.sent_all || planted(Bug::ReuseAmidRequest);
-            upstream.release(worker.upstreams().pool(), is_sent);
+            upstream.release(worker.upstreams().pool(), seen.sent_all);
             return Attempt::Done;
         }
         Err(fault) => fault,
@@ -246,7 +250,8 @@ async fn attempt(
     let is_unprocessed = matches!(fault, Fault::Upstream(SideFault::Unprocessed(_)));
     let is_lost = is_unprocessed
         || matches!(fault, Fault::Upstream(SideFault::Transport(_) | SideFault::Ended));
-    let took_body = seen.took_body && !planted(Bug::RetryWithoutBody);
+    let forgets = planted(Bug::RetryWithoutBody) || planted(Bug::RetryWhatever);
+    let took_body = seen.took_body && !forgets;
     let is_untouched =
         !seen.has_interim && !took_body && !seen.has_trailers && !upstream.has_begun();
     if is_lost && is_untouched && attempts.may_repeat(visitor, plan, &upstream, is_unprocessed) {
@@ -267,40 +272,34 @@ async fn connect(
     let endpoint = upstreams
         .endpoint(cluster, attempts.but)
         .map_err(|reason| Attempt::Unreachable(reason.into()))?;
-    let of_shared = |shared| {
-        let upstream = Http2Upstream::new(core, shared, cluster.http.tls.is_some());
-        UpstreamSide::Http2(Box::new(upstream))
-    };
-    let of_own = |own| UpstreamSide::Http1(Box::new(Http1Upstream::new(core, own)));
-    let found = match (attempts.fresh, cluster.http.http2) {
-        (true, _) => None,
-        (false, true) => upstreams.shared().take(core, cluster, endpoint).map(of_shared),
-        (false, false) => {
-            let be_sure = !attempts.is_idempotent;
-            upstreams.reuse(core, cluster, endpoint, be_sure).map(of_own)
+    let is_shared = cluster.http.http2;
+    if !is_shared && !attempts.fresh {
+        let be_sure = !attempts.is_idempotent;
+        if let Some(own) = upstreams.reuse(core, cluster, endpoint, be_sure) {
+            return Ok(UpstreamSide::Http1(Box::new(Http1Upstream::new(core, own))));
         }
-    };
-    if let Some(found) = found {
-        return Ok(found);
     }
     let claim = visitor.claim();
     // Boxed: its state is larger than that of all the rest.
     let connections_max = visitor.worker.published().limits.connections_max;
-    let opening = upstreams.open_for_requests(core, cluster, endpoint, claim, connections_max);
-    let opening = Box::pin(opening);
+    let opening = Box::pin(async {
+        if is_shared {
+            let fresh = attempts.fresh;
+            let sharing = upstreams.share(core, cluster, endpoint, fresh, claim, connections_max);
+            let upstream = Http2Upstream::new(core, sharing.await?, cluster.http.tls.is_some());
+            return Ok(UpstreamSide::Http2(Box::new(upstream)));
+        }
+        let own = upstreams.open_for_requests(core, cluster, endpoint, claim, connections_max);
+        Ok(UpstreamSide::Http1(Box::new(Http1Upstream::new(core, own.await?))))
+    });
     let opened = match plan.route().timeouts.total {
         Some(total) => core.timeout_at(began + total, opening).await,
         None => Ok(opening.await),
     };
-    let own = match opened {
-        Ok(opened) => opened.map_err(Attempt::Unreachable)?,
-        Err(_) => return Err(Attempt::Failed(Fault::Late(Late::Total))),
-    };
-    if !cluster.http.http2 {
-        return Ok(of_own(own));
+    match opened {
+        Ok(opened) => opened.map_err(Attempt::Unreachable),
+        Err(_) => Err(Attempt::Failed(Fault::Late(Late::Total))),
     }
-    let shared = upstreams.shared().share(core, own).await;
-    shared.map(of_shared).map_err(|reason| Attempt::Unreachable(reason.into()))
 }
 
 /// Sends an answer of ringfort's own.
@@ -314,8 +313,15 @@ pub(super) async fn send_answer(
     logged: &mut Logged<'_>,
 ) -> Outcome {
     let core = visitor.worker.core();
-    core.counters().requests_answered.increment();
+    let counters = core.counters();
+    counters.requests_answered.increment();
+    for counter in [counters.answered(answer.status), counters.responses(answer.status)] {
+        counter.into_iter().for_each(Counter::increment);
+    }
     let is_head = head.method.of(bytes) == b"HEAD";
+    if visitor.worker.is_draining() {
+        client.close_after();
+    }
     if let Some(record) = logged.record() {
         record.status = answer.status;
         record.answered = Some(answer.code);

@@ -12,8 +12,7 @@ use super::logged::Logged;
 use super::visitor::Visitor;
 use super::watch::Watch;
 use crate::error::{CloseKind, CloseReason};
-use crate::http1::fields::Span;
-use crate::http1::request::RequestHead;
+use crate::http1::legible::legible;
 use crate::limits::DISCARD_BYTES_MAX;
 use crate::rt::buffer::RecvBuf;
 use crate::tls::transport::{Chunk, TransportError};
@@ -128,13 +127,11 @@ async fn next_request(visitor: &Visitor, client: &mut Http1Client, watch: &mut W
 async fn refuse(visitor: &Visitor, client: &mut Http1Client, answer: Answer, watch: &mut Watch) {
     let core = visitor.worker.core();
     client.close_after();
-    let mut head = RequestHead::none();
-    let mut bytes = Chunk::none();
-    // RFC 9110, 9.3.2: "The server MUST NOT send content in the response", whatever else is wrong.
-    if client.reader().begins_with(b"HEAD ") {
-        head.method = Span { start: 0, end: 4 };
-        bytes = Chunk::Received(RecvBuf::Heap(b"HEAD".to_vec()), 0);
-    }
+    // For the line; and of HEAD, RFC 9110, 9.3.2: "The server MUST NOT send content in the
+    // response", whatever else is wrong.
+    let input = client.reader().input().to_vec();
+    let head = legible(&input);
+    let bytes = Chunk::Received(RecvBuf::Heap(input), 0);
     let mut side = ClientSide::Http1(client);
     let request = Request { head, bytes, began: core.now() };
     let mut logged = Logged::new(visitor, &side, &request);

@@ -31,6 +31,8 @@ pub(super) struct Http1Client {
     /// How the body of the response goes out, and how much of it may.
     promise: Promise,
     version: Version,
+    /// Whether the client waits for 100 before it sends its body, or none at all (RFC 9110, 10.1.1).
+    waits: bool,
     /// Whether the connection ends with this exchange.
     closes: bool,
     /// When the connection has its age.
@@ -46,6 +48,7 @@ impl Http1Client {
             out: SendBuf::default(),
             promise: Promise::new(Framing::None),
             version: Version::Http11,
+            waits: false,
             closes: false,
             until,
         }
@@ -89,6 +92,7 @@ impl Http1Client {
         if let Some((head, bytes)) = &found {
             self.reader.begin_body(head.framing, &head.fields, bytes);
             self.version = head.version;
+            self.waits = head.expects_continue && head.framing != Framing::None;
             self.closes = !head.keep_alive;
         }
         Poll::Ready(Ok(found))
@@ -101,7 +105,17 @@ impl Http1Client {
 
     /// Makes a run of data of the request's body ready: see [`Reader::poll_body`].
     pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, SideFault>> {
-        self.reader.poll_body(&self.core, &mut self.transport, cx)
+        let polled = self.reader.poll_body(&self.core, &mut self.transport, cx);
+        self.waits &= !matches!(polled, Poll::Ready(Ok(_)));
+        polled
+    }
+
+    /// What comes next is the final response.
+    ///
+    /// RFC 9110, 10.1.1: a client that waited for 100 may leave its body out then, and may send it
+    /// all the same: what follows on the connection would be taken for the other.
+    fn end_waiting(&mut self) {
+        self.closes |= std::mem::take(&mut self.waits) && self.reader.is_empty();
     }
 
     /// Ready when the connection was reset. A client that has only ended its side waits for its
@@ -149,7 +163,10 @@ impl Http1Client {
         mut change: ResponseChange<'_>,
     ) {
         let is_interim = head.status < 200 && head.status != 101;
+        self.waits &= head.status != 100;
         if !is_interim {
+            self.end_waiting();
+            change.upgrade &= head.status == 101 || !self.closes;
             change.close = self.closes && !change.upgrade;
             change.keep_alive = !self.closes && self.version == Version::Http10;
             self.promise = Promise::new(change.framing);
@@ -161,6 +178,7 @@ impl Http1Client {
 
     /// An answer of ringfort's own, in one piece.
     pub(super) fn send_answer(&mut self, answer: &Answer, is_head: bool, has_details: bool) {
+        self.end_waiting();
         self.closes |= answer.closes;
         let (media_type, content) = answer.content(has_details);
         let mut head = format!(

@@ -9,7 +9,6 @@ use crate::http1::body::{self, Framing, Promise, write_chunk_size, write_last_ch
 use crate::http1::request::{HeadLimits, RequestHead};
 use crate::http1::response::{self, AnswerTo, ResponseHead};
 use crate::http1::write::{self, RequestChange};
-use crate::planted::{Bug, planted};
 use crate::proxy::pool::{Connection, Pool};
 use crate::rt::core::Core;
 use crate::tls::client::UpstreamFault;
@@ -24,6 +23,9 @@ pub(super) struct Http1Upstream {
     /// How the body of the request goes out, and how much of it may.
     promise: Promise,
     answer_to: AnswerTo,
+    /// Whether the upstream was asked for 100 and has not said so: where it answers without, it may
+    /// take the body for the next request.
+    owes_continue: bool,
     /// Whether the upstream keeps the connection.
     is_kept: bool,
 }
@@ -36,6 +38,7 @@ impl Http1Upstream {
             reader: Reader::new(),
             promise: Promise::new(Framing::None),
             answer_to: AnswerTo::Other,
+            owes_continue: false,
             is_kept: false,
         }
     }
@@ -55,6 +58,7 @@ impl Http1Upstream {
         change: &RequestChange<'_>,
     ) -> Result<(), SideFault> {
         self.promise = Promise::new(change.framing);
+        self.owes_continue = head.expects_continue && head.framing != Framing::None;
         self.answer_to = match head.method.of(bytes) {
             b"HEAD" => AnswerTo::Head,
             _ if change.upgrade => AnswerTo::Upgrade,
@@ -125,8 +129,9 @@ impl Http1Upstream {
         let polled = ready!(self.reader.poll_head(&self.core, transport, cx, bytes_max, parse));
         let found = polled.map_err(|fault| self.explained(fault))?;
         let (head, bytes) = found.ok_or(SideFault::Ended)?;
+        self.owes_continue &= head.status != 100;
         if head.status >= 200 {
-            self.is_kept = head.keep_alive;
+            self.is_kept = head.keep_alive && !self.owes_continue;
             self.reader.begin_body(head.framing, &head.fields, &bytes);
         }
         Poll::Ready(Ok((head, bytes)))
@@ -170,7 +175,7 @@ impl Http1Upstream {
     /// The exchange is over. Where request and response are complete the connection may be used
     /// again.
     pub(super) fn release(self, pool: &Rc<Pool>, sent_all: bool) {
-        let is_whole = self.promise.is_kept() || planted(Bug::ReuseAmidRequest);
+        let is_whole = self.promise.is_kept();
         let reusable = self.is_kept && sent_all && is_whole && self.reader.is_empty();
         if reusable && self.reader.is_complete() {
             pool.put(&self.core, self.connection);

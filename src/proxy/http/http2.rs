@@ -135,6 +135,7 @@ async fn stream(visitor: Rc<Visitor>, request: http::Request<RecvStream>, respon
     let (parts, body) = request.into_parts();
     let is_end = body.is_end_stream();
     let rendered = head::request(&parts, is_end, visitor.options().head);
+    let rendered = rendered.map_err(|refused| (refused, head::legible(&parts)));
     drop(parts);
     let mut client = Http2Client::new(core, body, respond);
     let mut side = ClientSide::Http2(&mut client);
@@ -146,7 +147,7 @@ async fn stream(visitor: Rc<Visitor>, request: http::Request<RecvStream>, respon
             let request = Request { head: rendered.head, bytes, began };
             exchange(&visitor, &mut side, request, &mut watch).await
         }
-        Err(refused) => refuse(&visitor, &mut side, refused, &mut watch).await,
+        Err((refused, legible)) => refuse(&visitor, &mut side, refused, legible, &mut watch).await,
     };
     if let Outcome::Over(_) = outcome {
         client.abort();
@@ -158,10 +159,13 @@ async fn refuse(
     visitor: &Visitor,
     side: &mut ClientSide<'_>,
     refused: head::Refused,
+    legible: (RequestHead, Vec<u8>),
     watch: &mut Watch,
 ) -> Outcome {
     let core = visitor.worker.core();
-    let request = Request { head: RequestHead::none(), bytes: Chunk::none(), began: core.now() };
+    let (head, bytes) = legible;
+    let bytes = Chunk::Received(RecvBuf::Heap(bytes), 0);
+    let request = Request { head, bytes, began: core.now() };
     let mut logged = Logged::new(visitor, side, &request);
     let answer = Answer::refused(refused.status(), refused.as_str());
     let (head, bytes) = (&request.head, &request.bytes);

@@ -96,9 +96,9 @@ impl Reader {
         Chunk::Decrypted(head)
     }
 
-    /// Whether what is there begins so.
-    pub(super) fn begins_with(&self, bytes: &[u8]) -> bool {
-        self.input.as_ref().is_some_and(|input| input.starts_with(bytes))
+    /// What is there, and was not used.
+    pub(super) fn input(&self) -> &[u8] {
+        self.input.as_deref().unwrap_or_default()
     }
 
     /// A body follows the head with these `fields` of `head`.

@@ -61,6 +61,9 @@ pub(super) fn plan(
     if head.method.of(bytes) == b"TRACE" {
         return Err((Answer::TRACE, None));
     }
+    if expects_more(head, bytes) {
+        return Err((Answer::EXPECTATION, None));
+    }
     let host = host_of(authority(visitor, head, bytes)).ok_or((Answer::BAD_HOST, None))?;
     if is_misdirected(visitor, options.listener(), &host) {
         return Err((Answer::MISDIRECTED, None));
@@ -111,6 +114,18 @@ fn with_path(target: &[u8]) -> Cow<'_, [u8]> {
     } else {
         Cow::Borrowed(target)
     }
+}
+
+/// Whether something else is expected than 100-continue, which upstreams see to.
+///
+/// RFC 9110, 10.1.1: "A server that receives an Expect field value containing a member other than
+/// 100-continue MAY respond with a 417 (Expectation Failed) status code". What it would do to what
+/// follows on the connection is not known.
+fn expects_more(head: &RequestHead, bytes: &[u8]) -> bool {
+    fields::values(&head.fields, bytes, b"expect")
+        .flat_map(|value| value.split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .any(|member| !member.is_empty() && !member.eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// The host that is asked for. HTTP/1.0 need not name one (RFC 9112, 3.2).

@@ -19,6 +19,7 @@ use crate::http1::response::ResponseHead;
 use crate::http1::trailer;
 use crate::http1::write::ResponseChange;
 use crate::limits::INTERIMS_MAX;
+use crate::metrics::counter::Counter;
 use crate::planted::{Bug, planted};
 use crate::rt::core::Core;
 use crate::time::Instant;
@@ -307,6 +308,8 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
             }
         } else {
             self.seen.status = head.status;
+            let counter = self.core.counters().responses(head.status);
+            counter.into_iter().for_each(Counter::increment);
             self.seen.head_at = Some(self.core.clock());
             self.seen.has_answered = true;
             self.stage = Stage::Body;
@@ -323,7 +326,8 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
             framing,
             close: false,
             keep_alive: false,
-            upgrade: head.status == 101,
+            // RFC 9110, 15.5.22: "The server MUST send an Upgrade header field in a 426 response".
+            upgrade: matches!(head.status, 101 | 426),
             keep: &|_, name| is_interim || !changes.removes(name),
             lines: if is_interim { &[] } else { &[via, &changes.lines] },
         };

@@ -31,6 +31,8 @@ pub struct Answering {
     promised: Answer,
     bytes: Vec<u8>,
     at: usize,
+    /// Where the response ends: what is behind that is too much.
+    end: usize,
     /// What goes out before the request is whole.
     early: usize,
     /// Where it waits, and until when.
@@ -72,6 +74,11 @@ impl Answering {
     /// So much of it was sent.
     pub fn sent(&mut self, count: usize) {
         self.at += count;
+    }
+
+    /// Whether its last byte was sent, where that is its end.
+    pub fn is_whole(&self) -> bool {
+        self.is_sound && self.at >= self.end && self.framing != Framing::UntilClose
     }
 
     /// Whether it is cut here, and by a reset.
@@ -158,6 +165,7 @@ fn whole(random: &mut Random, heard: Heard, method: &str, bytes_max: u64) -> Ans
         },
         bytes: [head.as_bytes(), &body].concat(),
         at: 0,
+        end: 0,
         early: 0,
         pause: None,
         cut: None,
@@ -200,6 +208,7 @@ fn spoil(net: &mut Inner, random: &mut Random, answering: &mut Answering, is_uni
         answering.early = answering.early.min(answering.bytes.len());
         (answering.is_sound, answering.closes) = (false, true);
     }
+    answering.end = answering.bytes.len();
     // Behind a body that ends with the connection it would belong to that.
     if !is_until_close && net.fault(Fault::ResponseSurplus) {
         answering.bytes.extend_from_slice(b"\0spoilt\r\n\r\n");
@@ -213,7 +222,8 @@ fn spoil(net: &mut Inner, random: &mut Random, answering: &mut Answering, is_uni
         answering.pause = Some((at, net.now + random.below(SLOW_MS_MAX) * MS));
     }
     if net.fault(Fault::ResponseCut) {
-        let at = random.below(answering.bytes.len() as u64) as usize;
+        let any = random.below(answering.bytes.len() as u64) as usize;
+        let at = *random.pick(&[0, 0, any]);
         // The end of a body until the end is told from a cut by a reset only.
         let resets = is_until_close && !is_unix || random.chance(500);
         answering.cut = Some((at, resets));

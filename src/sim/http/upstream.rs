@@ -235,7 +235,14 @@ impl Connection {
             }
             match net.write(self.socket, bytes) {
                 Ok(0) => return Fate::Open,
-                Ok(count) => answering.sent(count),
+                Ok(count) => {
+                    answering.sent(count);
+                    if let Some(Request { heard, .. }) = &self.request
+                        && answering.is_whole()
+                    {
+                        ledger.requests.answered(heard.number, heard.attempt);
+                    }
+                }
                 Err(_) => return Fate::Closed,
             }
         }

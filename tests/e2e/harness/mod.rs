@@ -8,6 +8,7 @@
 pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod config;
+pub(crate) mod frames;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod live;

@@ -71,7 +71,7 @@ fn what_is_written_of_http_is_in_the_snapshot() {
         "[listener.http]\nhead_bytes_max = 2048\nhead_fields_max = 7\nhead_timeout_ms = 1\n\
          keep_alive_timeout_ms = 2\nrequests_max = 3\nvia = true\nx_forwarded = \"append\"\n\
          forwarded = \"pass\"\nidentity_headers = [\"xfcc\", \"client-cert\"]\n\
-         problem_details = true\nhttp2_streams_max = 4\nhttp2_header_list_bytes_max = 5000\n\
+         problem_details = true\nhttp2_streams_max = 4\nhttp2_header_list_bytes_max = 1500\n\
          http2_stream_window_bytes = 20000\nhttp2_connection_window_bytes = 70000\n\
          http2_resets_max = 8\nhttp2_idle_frames_max = 9\n",
     ));
@@ -84,13 +84,24 @@ fn what_is_written_of_http_is_in_the_snapshot() {
     assert!(http.telling.xfcc && http.telling.client_cert && !http.telling.client_cert_chain);
     let expected = Http2Options {
         streams_max: 4,
-        header_list_bytes_max: 5000,
+        header_list_bytes_max: 1500,
         stream_window_bytes: 20_000,
         connection_window_bytes: 70_000,
         resets_max: 8,
         idle_frames_max: 9,
     };
     assert_eq!(http.http2, expected);
+}
+
+#[test]
+fn a_list_of_fields_of_http_2_fits_into_a_head() {
+    let with = |keys: &str| http(&format!("[listener.http]\n{keys}\n"));
+    let lists = |keys: &str| options(&with(keys)).http2.header_list_bytes_max;
+    assert_eq!((lists(""), lists("head_bytes_max = 2048")), (16_384, 2_048));
+    assert_eq!(lists("head_bytes_max = 2048\nhttp2_header_list_bytes_max = 2048"), 2_048);
+    let refused = refusal(&with("head_bytes_max = 2048\nhttp2_header_list_bytes_max = 2049"));
+    assert!(refused.contains("http2_header_list_bytes_max = 2049"), "{refused}");
+    assert!(refused.contains("at most head_bytes_max, which is 2048"), "{refused}");
 }
 
 #[test]

@@ -30,7 +30,8 @@ fn what_is_written_of_a_route_is_in_the_snapshot() {
         "host = [\"A.test\", \"*.b.test\"]\npath_prefix = \"/v1\"\nmethod = [\"GET\"]\n\
          header = [\"X-A: 1 \", \"X-B\"]\nidentity = [\"dns:*.c.test\"]\nallow = [\"any\"]\n\
          deny = [\"dns:d.test\"]\nupstream = \"web\"\nfirst_byte_timeout_ms = 1\n\
-         body_timeout_ms = 2\nstream_timeout_ms = 0\ntotal_timeout_ms = 3\nretries = 4\nretry_budget_percent = 5\n\
+         body_timeout_ms = 2\nstream_timeout_ms = 0\ntotal_timeout_ms = 3\nretries = 4\n\
+         retry_budget_percent = 5\n\
          prefix_rewrite = \"/\"\nrequest_body_bytes_max = 6\nrequest_head_bytes_max = 2000\n\
          rate_per_identity = \"7/m\"\nrate_per_source = \"8/s burst 9\"",
     ));
