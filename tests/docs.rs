@@ -373,7 +373,8 @@ fn between(path: &str, start: &str, end: &str) -> String {
 fn answers() -> Vec<(String, Option<u16>)> {
     let mut answers: Vec<(String, Option<u16>)> = Vec::new();
     let source = read("src/proxy/http/answer.rs");
-    for call in source.split("::new(").skip(1).chain(source.split("::closing(").skip(1)) {
+    let calls = ["::new(", "::closing(", "::allowing("].map(|call| source.split(call).skip(1));
+    for call in calls.into_iter().flatten() {
         let (status, rest) = call.split_once(", ").expect("two arguments");
         if let (Ok(status), Some(code)) = (status.parse(), rest.strip_prefix('"')) {
             let code = code.split('"').next().expect("it ends");

@@ -12,7 +12,8 @@ use ringfort::route::table::Rewrite;
 const BYTES_MAX: usize = 16 * 1024;
 
 /// A normal path is its own, climbs nowhere in any of three readings, has the same segments when it
-/// is decoded, and means what the target meant; what routes are chosen by has no parameters; a host is its own; a rate is shown as it reads.
+/// is decoded, and means what the target meant; what routes are chosen by has no parameters; a host
+/// is its own; a rate is shown as it reads.
 pub fn routes(data: &[u8]) {
     let mut lines = data[..data.len().min(BYTES_MAX)].splitn(3, |byte| *byte == b'\n');
     check_path(lines.next().unwrap_or_default());

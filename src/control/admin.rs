@@ -148,8 +148,8 @@ async fn serve(listener: tokio::net::TcpListener, state: Arc<State>) {
     }
 }
 
-/// Waits until one more may be open. Who has been silent for longest goes: the one that comes may be
-/// a load balancer, which must not wait for those that say nothing.
+/// Waits until one more may be open. Who has been silent for longest goes: the one that comes may
+/// be a load balancer, which must not wait for those that say nothing.
 async fn make_room(tasks: &mut JoinSet<()>, all: &mut Vec<Open>) {
     while tasks.try_join_next().is_some() {}
     while tasks.len() >= ADMIN_CONNECTIONS_MAX {

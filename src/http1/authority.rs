@@ -3,10 +3,10 @@
 //!
 //! Stricter than the grammar of URIs, which has names that no server has: a host is letters,
 //! digits, `-`, `_` and dots, no label of it empty but the last, or an IPv6 address in brackets. A
-//! port is one to five digits, 1 to 65535, or none behind its colon (RFC 3986, 3.2.3 has `port = *DIGIT`;
-//! RFC 9110, 4.2.3: "an empty [...] port" is the default one). No user name, percent sign, zone or future version of an
-//! address: RFC 9110, 4.2.4 has a recipient "treat its presence as an error" where there is a user
-//! name.
+//! port is one to five digits, 1 to 65535, or nothing behind its colon, which is the default one
+//! (RFC 9110, 4.2.1: "If the port subcomponent is empty or not given"). No user name, percent sign,
+//! zone or future version of an address: RFC 9110, 4.2.4 has a recipient "treat its presence as an
+//! error" where there is a user name.
 
 use std::net::Ipv6Addr;
 

@@ -10,15 +10,15 @@
 //! - It has no control character, plain or encoded once, and no `//`.
 //! - It has no `\`, and no `/` that is encoded ([`EncodedSlashes`] aside): an upstream that decodes
 //!   before it splits would see other segments. It has no overlong UTF-8 either, in which some
-//!   programs see a `/` or a `.` (RFC 3629, 3: "Implementations of the decoding algorithm above MUST
-//!   protect against decoding invalid sequences").
+//!   programs see a `/` or a `.` (RFC 3629, 3: "Implementations of the decoding algorithm above
+//!   MUST protect against decoding invalid sequences").
 //! - It is its own normal path.
 //!
 //! Routes are chosen by less than that: [`without_parameters`].
 //!
-//! What is not: case counts, and a dot, a blank or a file's alternative name at the end of a segment
-//! is a part of it, which some file systems have otherwise; an upstream that decodes three times, or
-//! twice with an encoded slash in it, sees another path.
+//! What is not: case counts, and a dot, a blank or a file's alternative name at the end of a
+//! segment is a part of it, which some file systems have otherwise; an upstream that decodes three
+//! times, or twice with an encoded slash in it, sees another path.
 
 use std::borrow::Cow;
 

@@ -56,8 +56,8 @@ pub(super) fn plan(
     if !options.http1 && head.version != Version::Http2 {
         return Err((Answer::VERSION, None));
     }
-    // RFC 9110, 9.3.8: "The final recipient of the request SHOULD reflect the message received [...]
-    // back to the client": with what was added to it here, which is not for the client.
+    // RFC 9110, 9.3.8: "The final recipient of the request SHOULD reflect the message received
+    // [...] back to the client": with what was added to it here, which is not for the client.
     if head.method.of(bytes) == b"TRACE" {
         return Err((Answer::TRACE, None));
     }
@@ -136,8 +136,8 @@ fn authority<'a>(visitor: &'a Visitor, head: &RequestHead, bytes: &'a [u8]) -> &
     }
 }
 
-/// RFC 3986, 6.2.3: a port that is empty, with its colon, says nothing, and "normalizers SHOULD
-/// remove" it.
+/// RFC 3986, 3.2.3: "URI producers and normalizers should omit the port component and its ":"
+/// delimiter if port is empty".
 fn without_empty_port(authority: &[u8]) -> &[u8] {
     authority.strip_suffix(b":").unwrap_or(authority)
 }
@@ -180,8 +180,8 @@ fn check_rates(visitor: &Visitor, route: &Route, now: Instant) -> Result<(), Ans
 /// What Max-Forwards is sent on as, where the request has it and it counts.
 ///
 /// RFC 9110, 7.6.2: "Each intermediary that receives a TRACE or OPTIONS request containing a
-/// Max-Forwards header field MUST check and update its value prior to forwarding the request. If the
-/// received value is zero (0), the intermediary MUST NOT forward the request; instead, the
+/// Max-Forwards header field MUST check and update its value prior to forwarding the request. If
+/// the received value is zero (0), the intermediary MUST NOT forward the request; instead, the
 /// intermediary MUST respond as the final recipient." It "MUST generate an updated Max-Forwards
 /// field [...] that is the lesser of a) the received value decremented by one (1) or b) the
 /// recipient's maximum supported value".
@@ -306,8 +306,8 @@ impl Plan {
 
 /// What of hops before stays with `x_forwarded = "append"`: by which name and port they were asked,
 /// and who they are. Addresses are joined in X-Forwarded-For; a field that holds one alone would
-/// contradict that, one of the scheme X-Forwarded-Proto, and one with a path would have the upstream
-/// serve another resource than the one that a route was chosen by.
+/// contradict that, one of the scheme X-Forwarded-Proto, and one with a path would have the
+/// upstream serve another resource than the one that a route was chosen by.
 const KEPT_BY_APPEND: [&[u8]; 4] =
     [b"x-forwarded-by", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-server"];
 
