@@ -368,8 +368,8 @@ impl Upstreams {
         };
         let count = cluster.endpoints.len();
         let start = balancer.next;
-        // Ties of least connections go round, or an idle worker would use one endpoint only. A second
-        // try takes no turn, or with two endpoints every first try would meet the same one.
+        // Ties of least connections go round, or an idle worker would use one endpoint only. A
+        // second try takes no turn, or with two endpoints every first try would meet the same one.
         if but.is_none() {
             balancer.next = balancer.next.wrapping_add(1);
         }
