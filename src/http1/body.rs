@@ -145,8 +145,8 @@ impl BodyDecoder {
     }
 }
 
-/// What the head of a message that goes out says of its body. Whatever comes in for it, no more goes
-/// out than that, for the rest would be read as the next message.
+/// What the head of a message that goes out says of its body. Whatever comes in for it, no more
+/// goes out than that, for the rest would be read as the next message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Promise {
     framing: Framing,

@@ -31,9 +31,9 @@ impl Http2Options {
     ///
     /// The window of the connection is that of all its streams: one whose client does not read
     /// keeps its own, and nobody else's. An upstream may reset as many streams as it likes, for it
-    /// is clients who make it: "A server MAY request that the client stop transmission of a request
-    /// without error by sending a RST_STREAM with an error code of NO_ERROR after sending a complete
-    /// response" (RFC 9113, 8.1).
+    /// is clients who make it: "A server MAY request that the client stop transmission of a
+    /// request without error by sending a RST_STREAM with an error code of NO_ERROR after sending a
+    /// complete response" (RFC 9113, 8.1).
     pub fn of_upstreams() -> Self {
         Self {
             connection_window_bytes: UPSTREAM_CONNECTION_WINDOW_BYTES,

@@ -256,8 +256,8 @@ pub const MAX_FORWARDS_MAX: u64 = 255;
 /// Interim responses (RFC 9110, 15.2) of one exchange: an upstream that has more to say before its
 /// response says nothing. Some are passed on to a client that reads none of them.
 pub const INTERIMS_MAX: u32 = 16;
-/// Bytes of a piece of a body that are copied on their way into HTTP/2: a block of the pool has four
-/// times as much, and would be held by as little as a byte.
+/// Bytes of a piece of a body that are copied on their way into HTTP/2: a block of the pool has
+/// four times as much, and would be held by as little as a byte.
 pub const PAYLOAD_COPY_BYTES_MAX: usize = 1024;
 /// Bytes of the window of a connection to an upstream: that of each of its streams.
 pub const UPSTREAM_CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX_DEFAULT * WINDOW_BYTES_DEFAULT;

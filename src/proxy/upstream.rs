@@ -217,24 +217,23 @@ impl Upstreams {
         claim: Claim,
         connections_max: u32,
     ) -> Result<Shared, Unreachable> {
-        let mut opener = None;
-        while !fresh {
+        let opener = loop {
+            if fresh {
+                break None;
+            }
             if let Some(found) = self.shared.take(core, cluster, first) {
                 return Ok(found);
             }
             match self.shared.turn(cluster, first) {
-                Turn::Open(turn) => {
-                    opener = Some(turn);
-                    break;
-                }
+                Turn::Open(opener) => break Some(opener),
                 Turn::Wait(waiting) => {
                     // Where it failed each tries for itself: not one after the other.
                     if !waiting.has_opened().await {
-                        break;
+                        break None;
                     }
                 }
             }
-        }
+        };
         let own = self.open_for_requests(core, cluster, first, claim, connections_max).await?;
         let shared = self.shared.share(core, own).await?;
         if let Some(opener) = opener {

@@ -267,8 +267,8 @@ fn slow_readers_of_chunks_leave_buffers_to_others() {
         Ok(())
     });
     let setup = Setup::http(site.address()).top("workers = 1");
-    let gateway = setup.more("[ring]\nrecv_buffers = 8\n").start();
-    let slow: Vec<HttpClient> = (0..24)
+    let gateway = setup.more("[ring]\nrecv_buffers = 32\n").start();
+    let slow: Vec<HttpClient> = (0..48)
         .map(|_| {
             let mut client = small(&gateway);
             client.send(request("GET", "/large", ""));

@@ -205,3 +205,20 @@ fn a_client_whose_certificate_expires_is_cut_off_between_its_requests() {
     assert_eq!(record["close_reason"], "certificate_expired", "{record}");
     gateway.terminate().assert_nothing_left();
 }
+
+#[test]
+fn answers_of_the_gateways_own_announce_the_end_too() {
+    let site = Site::ok();
+    let gateway = Setup::http(site.address()).start();
+    let mut client = HttpClient::connect(gateway.address());
+    assert_eq!(client.get("/").text(), "ok");
+    client.send("GET /.. HTTP/1.1\r\n");
+    std::thread::sleep(Duration::from_millis(200));
+    gateway.signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(300));
+    client.send("Host: gateway.test\r\n\r\n");
+    let answer = client.answer("GET");
+    assert_eq!((answer.status(), answer.value("connection")), (400, Some("close")));
+    client.assert_ended();
+    gateway.wait().assert_clean();
+}

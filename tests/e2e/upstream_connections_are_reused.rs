@@ -215,7 +215,7 @@ fn a_reload_that_changes_the_upstream_leaves_its_connections() {
 fn a_connection_whose_upstream_was_changed_under_a_request_is_not_kept() {
     let old = Site::new(|_| Reply::ok("old").after(Duration::from_secs(2)));
     let new = Site::named("new");
-    let setup = |site: &Site| setup(site).upstream("idle_timeout_ms = 600000");
+    let setup = |site: &Site| Setup::http(site.address()).upstream("idle_timeout_ms = 600000");
     let at = crate::harness::free_local();
     let mut live = crate::harness::live::Live::start(&setup(&old).at(at));
     let mut slow = HttpClient::connect(live.address());

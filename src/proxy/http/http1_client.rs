@@ -31,7 +31,8 @@ pub(super) struct Http1Client {
     /// How the body of the response goes out, and how much of it may.
     promise: Promise,
     version: Version,
-    /// Whether the client waits for 100 before it sends its body, or none at all (RFC 9110, 10.1.1).
+    /// Whether the client waits for 100 before it sends its body, or none at all (RFC 9110,
+    /// 10.1.1).
     waits: bool,
     /// Whether the connection ends with this exchange.
     closes: bool,

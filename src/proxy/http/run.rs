@@ -284,8 +284,8 @@ impl<'a, 'c, 'l> Run<'a, 'c, 'l> {
     /// Whether somebody still waits for the response, which, or the rest of which, may be long in
     /// coming.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
-        // While there is a body to be read, reading tells.
-        if !self.seen.sent_all && !self.refuses {
+        // While there is a body to be read, reading tells; in a tunnel it has ended.
+        if self.is_tunnel || !self.seen.sent_all && !self.refuses {
             return Ok(());
         }
         match self.client.poll_gone(cx) {
