@@ -56,8 +56,9 @@ pub fn routes() -> Table {
             rules: Rules::allow(vec!["spiffe://bench.example/*".parse().expect("a pattern")]),
             cluster: 0,
             timeouts: Timeouts {
-                first_byte: Duration::from_secs(60),
+                first_byte: Some(Duration::from_secs(60)),
                 body: Duration::from_secs(60),
+                stream: None,
                 total: None,
             },
             retries: Retries { max: 1, budget_percent: 20 },
@@ -95,7 +96,7 @@ impl Gateway<'_> {
         let asked = Asked {
             host: &host,
             method: head.method.of(bytes),
-            path: &path,
+            path: &path::without_parameters(&path),
             fields: &head.fields,
             bytes,
             identity,
@@ -103,10 +104,8 @@ impl Gateway<'_> {
         let route = routes.route(routes.select(&asked).expect("a route"));
         assert_eq!(decide(&route.rules, identity), Decision::Allowed);
         let peer = connection.record.peer.expect("a client").ip();
-        let lines = format!(
-            "Via: {} ringfort\r\nX-Forwarded-For: {peer}\r\nX-Forwarded-Proto: https\r\n",
-            head.version.as_via()
-        );
+        let lines =
+            format!("Via: 1.1 ringfort\r\nX-Forwarded-For: {peer}\r\nX-Forwarded-Proto: https\r\n");
         let change = RequestChange {
             target: head.path.of(bytes),
             host: head.authority.of(bytes),
