@@ -442,11 +442,7 @@ mod tests {
         for _ in 0..3 * HTTP2_HEADERS_PER_STREAM_MAX {
             watch.received(&head, Instant::ORIGIN).expect("three streams were opened");
         }
-<<<<<<< HEAD
-        // After a flood nothing more is received.
-=======
         // What comes behind a flood is not looked at.
->>>>>>> path
         assert_eq!(watch.clone().received(&head, Instant::ORIGIN), Err(Flood::Headers));
         for _ in 0..10_000 {
             watch.sent(&head);
