@@ -16,6 +16,19 @@ use ringfort::sim::world::crowd::crowd;
 const SEEDS: u64 = 200;
 /// Of these, the first are run twice.
 const TWICE: u64 = 20;
+/// Reasons of a close that no seed reaches: HTTP/2 and TLS to upstreams are not in the simulation,
+/// and none of its clients leaves a response untaken for long enough. `tests/http2` and
+/// `tests/e2e` reach them.
+const NOT_SIMULATED: &[&str] = &[
+    "http2_flood",
+    "http2_error",
+    "ping_timeout",
+    "response_not_taken",
+    "upstream_certificate_refused",
+    "upstream_tls_failed",
+];
+/// What is too rare for the seeds of an everyday run, each with a seed that reaches it.
+const RARE: &[(&str, u64)] = &[("notification_late", 624), ("upstream_connections", 294)];
 /// Events that the report of a failure shows.
 const EVENTS_SHOWN: usize = 40;
 
@@ -25,35 +38,35 @@ const CATCHES: &[(Bug, u64, &str)] = &[
     (Bug::RearmWithoutBuffer, 3, "is armed again while all buffers are lent"),
     (Bug::FreeSlotOnCancel, 2, "does not belong to the operation in its slot"),
     (Bug::CloseUnderReceive, 2, "is closed under"),
-    (Bug::ForgetShortSend, 25, "cannot read what it got"),
+    (Bug::ForgetShortSend, 67, "cannot read what it got"),
     (Bug::CloseWithoutDeadline, 13, "nothing will ever happen again"),
     (Bug::PauseForever, 1, "has not drained in time"),
     (Bug::LeakBuffer, 1, "has drained and holds"),
     (Bug::LeakTimer, 1, "has drained and holds"),
-    (Bug::UnboundedQueue, 1190, "a connection holds too much"),
-    (Bug::BelieveFin, 58, "saw an orderly end"),
+    (Bug::UnboundedQueue, 217, "a connection holds too much"),
+    (Bug::BelieveFin, 107, "saw an orderly end"),
     (Bug::AuthoriseAfterConnect, 1, "clients are let in, and"),
     (Bug::ForgetHalfClose, 1, "is logged as"),
     (Bug::ForwardTruncation, 16, "saw an end after"),
-    (Bug::ForgetEarlyData, 9, "is logged as"),
+    (Bug::ForgetEarlyData, 1, "is logged as"),
     (Bug::IgnoreBackPressure, 79, "a connection holds too much"),
-    (Bug::ForgetToCount, 6, "clients are let in, and"),
+    (Bug::ForgetToCount, 3, "clients are let in, and"),
     (Bug::LeakPlace, 1, "has drained and holds"),
     (Bug::ResumeUnbound, 5, "has not authenticated, or not lately"),
     (Bug::ResumeRevoked, 110, "resumed: true, ends as"),
-    (Bug::TicketTwice, 961, "a ticket was taken"),
-    (Bug::ForgetLeases, 369, "is still connected to"),
+    (Bug::TicketTwice, 1864, "a ticket was taken"),
+    (Bug::ForgetLeases, 210, "is still connected to"),
     (Bug::ForgetClock, 3285, "is still connected to"),
     (Bug::VerdictOfAnyScope, 149, "it should have been one of"),
-    (Bug::VerdictForever, 74, "it should have been one of"),
-    (Bug::RetryWhatever, 26, "an upstream has all of request"),
-    (Bug::RetryWithoutBody, 26, "an upstream has all of request"),
+    (Bug::VerdictForever, 7, "it should have been one of"),
+    (Bug::RetryWhatever, 26, "a second time"),
+    (Bug::RetryWithoutBody, 961, "an upstream has all of request"),
     (Bug::RouteOfTheStart, 258, "by the gateway, for no reason"),
     (Bug::KeepIdentityFields, 3, "reaches an upstream: with"),
     (Bug::KeepPool, 6, "has not drained in time"),
     (Bug::ForgetWatch, 185, "has not drained in time"),
-    (Bug::CompleteCutResponse, 25, "saw an orderly end amid a response"),
-    (Bug::ForgetMisdirected, 18, "for another trust scope"),
+    (Bug::CompleteCutResponse, 4, "saw an orderly end amid a response"),
+    (Bug::ForgetMisdirected, 3, "for another trust scope"),
 ];
 
 /// The text of a failure, with the command that replays it.
@@ -84,23 +97,31 @@ fn run_each(seeds: RangeInclusive<u64>, look: impl Fn(Outcome) + Sync) {
 fn every_seed_holds_and_together_they_reach_every_fault_and_every_reason() {
     let marks: Mutex<BTreeMap<&str, u64>> = Mutex::default();
     let failures: Mutex<Vec<String>> = Mutex::default();
-    run_each(1..=SEEDS, |outcome| {
+    let look = |outcome: Outcome| {
         let mut marks = marks.lock().expect("nobody panics with it");
         for (mark, count) in outcome.report.trace.marks() {
             *marks.entry(mark).or_default() += count;
         }
         failures.lock().expect("nobody panics with it").extend(report(&outcome, None));
-    });
+    };
+    run_each(1..=SEEDS, look);
+    RARE.iter().for_each(|&(_, seed)| run_each(seed..=seed, look));
     let failures = failures.into_inner().expect("nobody panics with it");
     assert!(failures.is_empty(), "{} seeds failed:\n{}", failures.len(), failures.join("\n"));
     let marks = marks.into_inner().expect("nobody panics with it");
     // tests/docs.rs proves that the page has every reason.
     let reasons = rows(include_str!("../docs/operations.md"), "## Why a connection ended");
     let reasons = reasons.iter().map(|row| row[0].as_str());
+    let reached: Vec<&&str> = NOT_SIMULATED.iter().filter(|it| marks.contains_key(*it)).collect();
+    assert!(
+        reached.is_empty(),
+        "{reached:?} can be reached, so `NOT_SIMULATED` is to have them no more"
+    );
+    let reasons = reasons.filter(|reason| !NOT_SIMULATED.contains(reason));
     let sessions = ["session_resumed", "session_declined", "verdict_known"];
     let wanted = Fault::ALL.iter().map(|fault| fault.as_str()).chain(reasons).chain(sessions);
     let missed: Vec<&str> = wanted.filter(|mark| !marks.contains_key(mark)).collect();
-    assert!(missed.is_empty(), "no seed from 1 to {SEEDS} reaches {missed:?}");
+    assert!(missed.is_empty(), "no seed from 1 to {SEEDS}, and none of `RARE`, reaches {missed:?}");
 }
 
 #[test]
