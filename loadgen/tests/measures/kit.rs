@@ -277,8 +277,8 @@ impl Front {
 }
 
 impl Front {
-    /// Waits until it has relayed so much that exchanges of 128 bytes are complete at the other end,
-    /// too.
+    /// Waits until it has relayed so much that exchanges of 128 bytes are complete at the other
+    /// end, too.
     pub fn wait_for_bytes(&self) {
         let deadline = Instant::now() + PATIENCE;
         while self.gateway.counters().bytes_down < 64 * 1024 {
