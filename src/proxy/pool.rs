@@ -202,7 +202,7 @@ impl Pool {
     /// was one.
     pub fn close_oldest(&self) -> bool {
         let mut idle = self.idle.borrow_mut();
-        let waiting = idle.values_mut().filter(|queue| !queue.is_empty());
+        let waiting = in_order(&mut idle).into_iter().filter(|queue| !queue.is_empty());
         let oldest = waiting.min_by_key(|queue| queue.front().map(|idle| idle.since));
         // Dropped, it is reset. Nothing is on its way there, and FIN would wait for the upstream's.
         let oldest = oldest.and_then(VecDeque::pop_front);
@@ -228,7 +228,7 @@ impl Pool {
 
     fn close_where(&self, is_over: impl Fn(&Idle) -> bool) {
         let mut idle = self.idle.borrow_mut();
-        for queue in idle.values_mut() {
+        for queue in in_order(&mut idle) {
             for index in (0..queue.len()).rev() {
                 if is_over(&queue[index])
                     && let Some(over) = queue.remove(index)
@@ -245,7 +245,7 @@ impl Pool {
         let now = core.now();
         let mut next: Option<Instant> = None;
         let mut idle = self.idle.borrow_mut();
-        for queue in idle.values_mut() {
+        for queue in in_order(&mut idle) {
             for _ in 0..queue.len() {
                 let Some(mut found) = queue.pop_front() else { break };
                 if now >= found.until || found.transport.poll_idle(core, cx).is_ready() {
@@ -260,6 +260,19 @@ impl Pool {
         self.next_sweep.set(next);
         next
     }
+}
+
+/// What waits, by the names of clusters and their endpoints: by the keys' addresses and hashes, two
+/// runs of the same seed would differ (`docs/simulation.md`).
+fn in_order(idle: &mut HashMap<Key, VecDeque<Idle>>) -> Vec<&mut VecDeque<Idle>> {
+    fn name(queue: &VecDeque<Idle>) -> Option<&str> {
+        queue.front().map(|idle| &*idle.cluster.name)
+    }
+    let mut queues: Vec<_> = idle.iter_mut().collect();
+    queues.sort_unstable_by(|((_, endpoint), queue), ((_, other_endpoint), other)| {
+        name(queue).cmp(&name(other)).then(endpoint.cmp(other_endpoint))
+    });
+    queues.into_iter().map(|(_, queue)| queue).collect()
 }
 
 /// Looks after the connections that wait until there are none.
