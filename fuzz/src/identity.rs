@@ -55,7 +55,7 @@ struct Input {
     raw_names: Option<Vec<u8>>,
 }
 
-/// [`check`] of [`certificate_of`].
+/// `check` of `certificate_of`.
 pub fn identity(data: &[u8]) {
     if let Some(certificate) = certificate_of(data) {
         check(&certificate);

@@ -4,7 +4,7 @@
 //! connection itself is made by [`super::transport::connect`].
 //!
 //! Invariant: no session is resumed that began with a certificate which was verified more than
-//! [`UPSTREAM_SESSION_AGE_MAX_S`] ago, or which has expired since: resuming verifies nothing anew.
+//! `UPSTREAM_SESSION_AGE_MAX_S` ago, or which has expired since: resuming verifies nothing anew.
 
 use std::fmt;
 use std::sync::Arc;

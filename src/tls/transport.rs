@@ -182,7 +182,7 @@ impl Transport {
     /// What came before a fault of TLS is handed out first, and the fault by the next call. Once
     /// the end or an error was returned, nothing more may be asked.
     ///
-    /// A buffer that came decrypted is best given back by [`Transport::recycle`].
+    /// A buffer that came decrypted is best given back by [`recycle`].
     pub fn poll_read(
         &mut self,
         core: &Core,

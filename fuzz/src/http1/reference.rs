@@ -52,8 +52,16 @@ impl<'a> Head<'a> {
 
     /// How long the body is as the fields say, `None` where they say nothing clear.
     pub(crate) fn length(&self, version: &str) -> Option<Length> {
-        let lookalike = |name: &str| !self.all(name).is_empty();
-        if lookalike("content_length") || lookalike("transfer_encoding") {
+        // Some servers take whatever is neither letter nor digit in a name for `-`.
+        let folded = |name: &[u8]| -> Vec<u8> {
+            let fold = |it: &u8| if it.is_ascii_alphanumeric() { *it } else { b'-' };
+            name.iter().map(fold).collect::<Vec<u8>>().to_ascii_lowercase()
+        };
+        let is_lookalike = |name: &[u8], of: &str| {
+            folded(name) == of.as_bytes() && !name.eq_ignore_ascii_case(of.as_bytes())
+        };
+        let framing = ["content-length", "transfer-encoding"];
+        if self.fields.iter().any(|(name, _)| framing.iter().any(|of| is_lookalike(name, of))) {
             return None;
         }
         match (&self.all("content-length")[..], &self.all("transfer-encoding")[..]) {
