@@ -76,7 +76,7 @@ impl Lease {
         &self.place.endpoint
     }
 
-    /// It does not count for now.
+    /// It counts again once it is leased again.
     pub fn pause(self) -> Place {
         self.place.clone()
     }
